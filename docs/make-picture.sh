@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes docs/images/overlay.jpg, the picture of README.md: photograph and
+# overlay of a defect each of four classes. All of it is synthetic data.
+#     docs/make-picture.sh TEACHER [BUILD-FOLDER]
+# TEACHER as for `dcam train`: ImageNet weights, or random:1 (a worse picture).
+# Needs the built dcam, and Python with Pillow to put the parts side by side.
+set -eu
+cd "$(dirname "$0")/.."
+teacher=$1
+build=${2:-build}
+dcam=$build/dcam
+out=$build/picture
+python=${PYTHON:-python3}
+
+if [ ! -e "$out/model.safetensors" ]; then
+    rm -rf "$out"
+    mkdir -p "$out"
+    "$dcam" synth -o "$out/data" --seed 1
+    "$dcam" train "$out/data" -o "$out/model.safetensors" --teacher "$teacher" --epochs 40 --batch 16 --seed 1
+fi
+# CLASS/DEFECT/NAME
+pictures="hex_nut/rust/000 weave/missing_thread/000 bottle_cap/misprint/000 circuit_board/missing_part/000"
+for picture in $pictures; do
+    class=${picture%%/*}
+    "$dcam" detect "$out/data/$class/test/${picture#*/}.png" -m "$out/model.safetensors" --class "$class" \
+        -o "$out/overlays/${picture%/*}" --quiet
+done
+"$python" - "$out" $pictures <<'END'
+import sys
+from PIL import Image
+
+SIDE, GAP, PAIR_GAP = 200, 4, 16
+out, pictures = sys.argv[1], sys.argv[2:]
+row = Image.new("RGB", (len(pictures) * (2 * SIDE + GAP + PAIR_GAP) - PAIR_GAP, SIDE), "white")
+for i, picture in enumerate(pictures):
+    kind, name = picture.rsplit("/", 1)
+    class_name, defect = kind.split("/")
+    x = i * (2 * SIDE + GAP + PAIR_GAP)
+    for path in (f"{out}/data/{class_name}/test/{defect}/{name}.png", f"{out}/overlays/{kind}/{name}.png"):
+        row.paste(Image.open(path).convert("RGB").resize((SIDE, SIDE), Image.LANCZOS), (x, 0))
+        x += SIDE + GAP
+row.save("docs/images/overlay.jpg", quality=88)
+END
+ls -l docs/images/overlay.jpg
