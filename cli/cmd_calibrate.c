@@ -1,0 +1,101 @@
+/* cmd_calibrate.c - dcam calibrate: new thresholds without retraining. */
+#include <stdio.h>
+
+#include "commands.h"
+#include "dcam.h"
+#include "files.h"
+#include "output.h"
+
+typedef struct {
+    dcam_calibrate_options library;
+    bool json;
+} calibrate_values;
+
+#define AT(member) offsetof(calibrate_values, library.member)
+
+static const cli_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .kind = CLI_FILE,
+     .offset = AT(model),
+     .value_name = "MODEL",
+     .required = true,
+     .help = "the model file to read, and to replace unless --output is given"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = CLI_FILE,
+     .offset = AT(output),
+     .value_name = "FILE",
+     .help = "writes the new model here and leaves the old one as it is"},
+    {.name = "false-alarm-rate",
+     .kind = CLI_NUMBER,
+     .offset = AT(false_alarm_rate),
+     .value_name = "F",
+     .min = 1e-6,
+     .max = 0.5,
+     .help = "wanted part of normal images above the threshold (default: 0.01)"},
+    {.name = "f1",
+     .kind = CLI_FLAG,
+     .offset = AT(f1),
+     .help = "the threshold of the best F1 on labelled test images instead"},
+    {.name = "json",
+     .kind = CLI_FLAG,
+     .offset = offsetof(calibrate_values, json),
+     .help = "prints one JSON object a line, one line a class"},
+    CLI_OPTION_CLASSES(calibrate_values, library.classes),
+    CLI_OPTION_PRECISION(calibrate_values, library.precision),
+    CLI_OPTION_THREADS(calibrate_values, library.threads),
+};
+
+typedef struct {
+    bool json, out_of_memory;
+} calibrate_state;
+
+static void on_class(void *user, const dcam_class_threshold *r)
+{
+    calibrate_state *state = user;
+    if (!state->json) {
+        printf("%s: threshold %.6g -> %.6g  (%zu images, %s)\n", cli_printable(r->class_name),
+               r->old_threshold, r->threshold, r->images, r->rule);
+        return;
+    }
+    json_t *line =
+        json_pack("{s:o, s:o, s:o, s:I, s:o}", "class", cli_json_text(r->class_name), "old_threshold",
+                  cli_json_number(r->old_threshold), "threshold", cli_json_number(r->threshold), "images",
+                  (json_int_t)r->images, "rule", cli_json_text(r->rule));
+    if (!cli_json_print(line, true)) state->out_of_memory = true;
+}
+
+static int run(const cli_parsed *parsed)
+{
+    calibrate_values values = *(const calibrate_values *)parsed->values;
+    calibrate_state state = {.json = values.json};
+    values.library.dataset = parsed->operands[0];
+    if (values.library.f1 && cli_given(parsed, "false-alarm-rate")) {
+        cli_error("--f1 and --false-alarm-rate both choose the threshold; give one of them");
+        return CLI_EXIT_USAGE;
+    }
+    int code = cli_check_writable(values.library.output ? values.library.output : values.library.model);
+    if (code != 0) return code;
+    dcam_status status = dcam_calibrate(&values.library, on_class, &state);
+    if (status != DCAM_OK) return cli_fail(status);
+    return state.out_of_memory ? dcam_status_exit_code(DCAM_ERROR_MEMORY) : 0;
+}
+
+const cli_command cli_calibrate = {
+    .name = "calibrate",
+    .operands = "DATASET",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "set new thresholds, without retraining",
+    .description =
+        "Scores the normal training images of DATASET with the model and sets each class's threshold so that "
+        "the "
+        "wanted part of normal images lies above it; with --f1 the threshold that gives the best F1 on the "
+        "labelled test images. Prints the old and the new threshold of each class.",
+    .example = "dcam calibrate photographs -m model.safetensors --false-alarm-rate 0.005",
+    .options = options,
+    .option_count = CLI_COUNT(options),
+    .values_size = sizeof(calibrate_values),
+    .run = run,
+};

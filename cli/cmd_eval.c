@@ -1,0 +1,265 @@
+/* cmd_eval.c - dcam eval: the metrics of a model on a data set, per class and
+ * their mean, as a table, JSON or CSV. Undefined is "-", null or an empty
+ * cell, never 0. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "dcam.h"
+#include "files.h"
+#include "output.h"
+
+typedef struct {
+    dcam_evaluate_options library;
+    const char *csv;
+    bool json;
+} eval_values;
+
+#define AT(member) offsetof(eval_values, library.member)
+
+static const cli_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .kind = CLI_FILE,
+     .offset = AT(model),
+     .value_name = "MODEL",
+     .required = true,
+     .help = "a model file, or the folder that train --one-class wrote"},
+    {.name = "json",
+     .kind = CLI_FLAG,
+     .offset = offsetof(eval_values, json),
+     .help = "prints one JSON object instead of the table"},
+    {.name = "csv",
+     .kind = CLI_FILE,
+     .offset = offsetof(eval_values, csv),
+     .value_name = "FILE",
+     .help = "also writes the table as a CSV file"},
+    CLI_OPTION_CLASSES(eval_values, library.classes),
+    {.name = "infer-class",
+     .kind = CLI_FLAG,
+     .offset = AT(infer_class),
+     .help = "scores each image as the class the model takes it for, not as the one the data set names"},
+    CLI_OPTION_PRECISION(eval_values, library.precision),
+    CLI_OPTION_THREADS(eval_values, library.threads),
+};
+
+/* The one list of metrics: JSON key and CSV column, heading of the table. */
+static const struct {
+    const char *key, *heading;
+    size_t offset;
+} metrics[] = {
+    {"image_auroc", "AUROC", offsetof(dcam_metrics, image_auroc)},
+    {"image_ap", "AP", offsetof(dcam_metrics, image_ap)},
+    {"image_f1max", "F1-max", offsetof(dcam_metrics, image_f1max)},
+    {"pixel_auroc", "AUROC", offsetof(dcam_metrics, pixel_auroc)},
+    {"pixel_ap", "AP", offsetof(dcam_metrics, pixel_ap)},
+    {"pixel_f1max", "F1-max", offsetof(dcam_metrics, pixel_f1max)},
+    {"aupro", "AUPRO", offsetof(dcam_metrics, aupro)},
+    {"pro_rescaled", "PRO-resc", offsetof(dcam_metrics, pro_rescaled)},
+    {"false_alarm_rate", "alarms", offsetof(dcam_metrics, false_alarm_rate)},
+    {"miss_rate", "misses", offsetof(dcam_metrics, miss_rate)},
+};
+
+static double metric(const dcam_metrics *all, size_t index)
+{
+    double value;
+    memcpy(&value, (const char *)all + metrics[index].offset, sizeof value);
+    return value;
+}
+
+/* ---- table -------------------------------------------------------------- */
+
+static void print_metrics(const dcam_metrics *all)
+{
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) {
+        double value = metric(all, i);
+        if (isnan(value))
+            printf("%9s", "-");
+        else
+            printf("%9.4f", value);
+    }
+    putchar('\n');
+}
+
+static void print_table(const dcam_evaluation *e)
+{
+    int width = 5;
+    for (size_t i = 0; i < e->class_count; i++)
+        if ((int)strlen(e->classes[i].name) > width) width = (int)strlen(e->classes[i].name);
+    if (width > 40) width = 40;
+    printf("%-*s %18s|%-27s|%-44s|%-18s\n", width, "", "", " image", " pixel", " verdicts");
+    printf("%-*s %8s %9s", width, "class", "images", "defective");
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) printf("%9s", metrics[i].heading);
+    putchar('\n');
+    for (size_t i = 0; i < e->class_count; i++) {
+        const dcam_class_result *c = &e->classes[i];
+        printf("%-*s %8zu %9zu", width, cli_printable(c->name), c->images, c->defective);
+        print_metrics(&c->metrics);
+    }
+    printf("%-*s %8s %9s", width, "mean", "", "");
+    print_metrics(&e->mean);
+}
+
+/* ---- JSON --------------------------------------------------------------- */
+
+/* Adds the metrics to object; takes nothing. */
+static void add_metrics(json_t *object, const dcam_metrics *all)
+{
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++)
+        json_object_set_new(object, metrics[i].key, cli_json_number(metric(all, i)));
+}
+
+static json_t *make_json(const eval_values *values, const dcam_evaluation *e)
+{
+    json_t *root = json_object(), *classes = json_object(), *mean = json_object();
+    for (size_t i = 0; i < e->class_count; i++) {
+        json_t *one = json_object();
+        json_object_set_new(one, "images", json_integer((json_int_t)e->classes[i].images));
+        json_object_set_new(one, "defective", json_integer((json_int_t)e->classes[i].defective));
+        add_metrics(one, &e->classes[i].metrics);
+        json_t *name = cli_json_text(e->classes[i].name);
+        json_object_set_new(classes, json_string_value(name), one);
+        json_decref(name);
+    }
+    add_metrics(mean, &e->mean);
+    json_object_set_new(root, "model", cli_json_text(values->library.model));
+    json_object_set_new(root, "dataset", cli_json_text(values->library.dataset));
+    json_object_set_new(root, "classes", classes);
+    json_object_set_new(root, "mean", mean);
+    json_object_set_new(root, "seconds", cli_json_number(e->seconds));
+    return root;
+}
+
+/* ---- CSV ---------------------------------------------------------------- */
+
+/* Quoted as RFC 4180 wants it. */
+static void put_csv_text(FILE *stream, const char *text)
+{
+    fputc('"', stream);
+    for (; *text; text++) fputs(*text == '"' ? "\"\"" : (char[]){*text, '\0'}, stream);
+    fputc('"', stream);
+}
+
+static void put_csv_metrics(FILE *stream, const dcam_metrics *all)
+{
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) {
+        double value = metric(all, i);
+        if (isnan(value))
+            fputc(',', stream);
+        else
+            fprintf(stream, ",%.12g", value);
+    }
+    fputc('\n', stream);
+}
+
+static void put_csv(FILE *stream, const dcam_evaluation *e)
+{
+    fputs("class,images,defective", stream);
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) fprintf(stream, ",%s", metrics[i].key);
+    fputc('\n', stream);
+    for (size_t i = 0; i < e->class_count; i++) {
+        put_csv_text(stream, e->classes[i].name);
+        fprintf(stream, ",%zu,%zu", e->classes[i].images, e->classes[i].defective);
+        put_csv_metrics(stream, &e->classes[i].metrics);
+    }
+    /* Without quotes: a class of that name would have them. */
+    fputs("mean,,", stream);
+    put_csv_metrics(stream, &e->mean);
+}
+
+/* ---- the run ------------------------------------------------------------ */
+
+typedef struct {
+    double start, last_line;
+} eval_state;
+
+/* Lines for a log file, without a terminal: no more than one in this many seconds. */
+#define LINE_INTERVAL 10.0
+
+static bool on_progress(void *user, size_t done, size_t total, const char *error)
+{
+    eval_state *state = user;
+    double elapsed = cli_seconds() - state->start;
+    double rate = elapsed > 0 ? (double)done / elapsed : 0;
+    double left = rate > 0 ? (double)(total - done) / rate : NAN;
+    if (error) cli_error("%s", error);
+    if (cli_has_bar()) {
+        cli_bar(total ? (double)done / (double)total : 0, "%s, %s left  %zu of %zu images  %.1f images/s",
+                cli_clock(elapsed), cli_clock(left), done, total, rate);
+    } else if (elapsed - state->last_line >= LINE_INTERVAL) {
+        state->last_line = elapsed;
+        cli_note("%zu of %zu images  %.1f images/s  elapsed %s  left %s", done, total, rate,
+                 cli_clock(elapsed), cli_clock(left));
+    }
+    return cli_interrupted();
+}
+
+/* Writes every result; gives the exit code. */
+static int report(const eval_values *values, const dcam_evaluation *e, cli_file *csv)
+{
+    if (values->json) {
+        if (!cli_json_print(make_json(values, e), false)) return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    } else {
+        print_table(e);
+        if (!isnan(e->class_inferred_right))
+            cli_note("class recognised without being told: %.1f %% of the images",
+                     100 * e->class_inferred_right);
+        cli_note("%.1f s", e->seconds);
+    }
+    if (csv->stream) {
+        put_csv(csv->stream, e);
+        int code = cli_file_commit(csv);
+        if (code != 0) return code;
+    }
+    if (e->failed == 0) return 0;
+    cli_error("images that could not be read: %zu; they are not in the figures, and each is named above",
+              e->failed);
+    return CLI_EXIT_DATA;
+}
+
+static int run(const cli_parsed *parsed)
+{
+    eval_values values = *(const eval_values *)parsed->values;
+    eval_state state = {.start = cli_seconds()};
+    cli_file csv = {0};
+    dcam_evaluation evaluation = {0};
+    values.library.dataset = parsed->operands[0];
+    values.library.progress = on_progress;
+    values.library.user = &state;
+    int code = values.csv ? cli_file_open(values.csv, &csv) : 0;
+    if (code != 0) return code;
+    cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
+    dcam_status status = dcam_evaluate(&values.library, &evaluation);
+    cli_bar_clear();
+    if (status == DCAM_ERROR_CANCELLED && cli_interrupted()) {
+        cli_error("interrupted; nothing was written");
+        code = cli_interrupt_code();
+    } else {
+        code = status == DCAM_OK ? report(&values, &evaluation, &csv) : cli_fail(status);
+    }
+    cli_file_abort(&csv);
+    if (status == DCAM_OK) dcam_evaluation_clear(&evaluation);
+    return code;
+}
+
+const cli_command cli_eval = {
+    .name = "eval",
+    .operands = "DATASET",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "measure a model on labelled test images",
+    .description =
+        "Scores the test images of DATASET and prints the metrics per class and their mean: AUROC, AP and "
+        "F1-max of "
+        "images and of pixels, AUPRO to 30 per cent false positives, the rescaled PRO that some papers print "
+        "(PRO-resc: it flatters), and the false alarms and misses of the verdicts at the model's own "
+        "thresholds. "
+        "Fractions from 0 to 1; '-' where a metric is not defined (no masks, or one kind of image only).\n\n"
+        "Ends with code 3 when an image could not be read; the figures are then of the others.",
+    .example = "dcam eval photographs -m model.safetensors --csv figures.csv",
+    .options = options,
+    .option_count = CLI_COUNT(options),
+    .values_size = sizeof(eval_values),
+    .run = run,
+};

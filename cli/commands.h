@@ -1,0 +1,38 @@
+/* commands.h - every command of the tool, once. */
+#ifndef DCAM_CLI_COMMANDS_H
+#define DCAM_CLI_COMMANDS_H
+
+#include "options.h"
+
+extern const cli_command cli_bench, cli_calibrate, cli_detect, cli_eval, cli_help, cli_info, cli_synth,
+    cli_teacher_import, cli_train;
+
+/* In the order of the help. */
+extern const cli_command *const cli_commands[];
+extern const size_t cli_command_count;
+
+/* The command that the first words name; *used says how many words that took. NULL after printing
+ * what there is instead. */
+const cli_command *cli_find_command(int count, char **words, int *used);
+
+/* Precision and threads read the same in every command that computes. */
+#define CLI_OPTION_THREADS(type, member)                                                                     \
+    {                                                                                                        \
+        .name = "threads", .kind = CLI_INT, .offset = offsetof(type, member), .value_name = "N", .min = 1,   \
+        .max = 1024, .help = "processor cores to use (default: all that this process may use)"               \
+    }
+#define CLI_OPTION_PRECISION(type, member)                                                                   \
+    {                                                                                                        \
+        .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
+        .choices = "auto|f32|bf16",                                                                          \
+        .help = "precision of the arithmetic; auto chooses (default: auto)"    \
+    }
+#define CLI_OPTION_CLASSES(type, member)                                                                     \
+    {                                                                                                        \
+        .name = "classes", .kind = CLI_TEXT, .offset = offsetof(type, member), .value_name = "A,B,...",      \
+        .help = "only these classes of the data set (default: all)"                                          \
+    }
+
+#define CLI_COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+#endif

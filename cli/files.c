@@ -1,0 +1,343 @@
+/* files.c - folders, files that appear whole or not at all, and the names of
+ * overlays and maps. Must never replace a photograph that was given. */
+#define _XOPEN_SOURCE 700 /* realpath */
+
+#include "files.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "output.h"
+
+static int fail_errno(const char *path, const char *what, int error)
+{
+    dcam_status status = error == ENOSPC || error == EDQUOT ? DCAM_ERROR_DISK
+                         : error == ENOMEM                  ? DCAM_ERROR_MEMORY
+                                                            : DCAM_ERROR_IO;
+    const char *mend = status == DCAM_ERROR_DISK     ? "free some space or choose another place"
+                       : status == DCAM_ERROR_MEMORY ? "free some memory and run again"
+                                                     : "check the path and its permissions";
+    cli_error("%s: %s: %s; %s", path, what, strerror(error), mend);
+    return dcam_status_exit_code(status);
+}
+
+/* A fresh copy of a followed by b; NULL without memory. */
+static char *concat(const char *a, const char *b)
+{
+    size_t a_bytes = strlen(a), b_bytes = strlen(b);
+    char *text = malloc(a_bytes + b_bytes + 1);
+    if (!text) return NULL;
+    memcpy(text, a, a_bytes);
+    memcpy(text + a_bytes, b, b_bytes + 1);
+    return text;
+}
+
+/* ---- folders ----------------------------------------------------------- */
+
+/* Creates every folder named in path up to its last slash, or all of it. */
+static int make_each(const char *path, bool last_too)
+{
+    char *copy = concat(path, last_too ? "/" : "");
+    if (!copy) return fail_errno(path, "cannot create the folder", ENOMEM);
+    int code = 0;
+    for (char *slash = strchr(copy + 1, '/'); slash && code == 0; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        struct stat facts;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            code = fail_errno(copy, "cannot create the folder", errno);
+        else if (stat(copy, &facts) == 0 && !S_ISDIR(facts.st_mode))
+            code = fail_errno(copy, "cannot create the folder", ENOTDIR);
+        *slash = '/';
+    }
+    free(copy);
+    return code;
+}
+
+int cli_make_folders(const char *path)
+{
+    int code = make_each(path, true);
+    if (code != 0) return code;
+    char *name = concat(path, "/probe");
+    if (!name) return fail_errno(path, "cannot write into the folder", ENOMEM);
+    code = cli_check_writable(name);
+    free(name);
+    return code;
+}
+
+/* ---- whole files -------------------------------------------------------- */
+
+int cli_file_open(const char *path, cli_file *out)
+{
+    char *temporary = concat(path, ".XXXXXX");
+    if (!temporary) return fail_errno(path, "cannot write", ENOMEM);
+    struct stat facts;
+    int descriptor = -1, error;
+    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        error = EISDIR;
+    } else {
+        descriptor = mkstemp(temporary);
+        error = errno;
+    }
+    if (descriptor < 0) {
+        free(temporary);
+        return fail_errno(path, "cannot write", error);
+    }
+    /* mkstemp makes it private; give it what a plain open would. */
+    mode_t mask = umask(0);
+    umask(mask);
+    FILE *stream = fchmod(descriptor, 0666 & ~mask) == 0 ? fdopen(descriptor, "wb") : NULL;
+    if (!stream) {
+        error = errno;
+        close(descriptor);
+        unlink(temporary);
+        free(temporary);
+        return fail_errno(path, "cannot write", error);
+    }
+    *out = (cli_file){stream, path, temporary};
+    return 0;
+}
+
+int cli_check_writable(const char *path)
+{
+    /* Permission bits do not tell (root, read-only mounts): try. */
+    cli_file probe;
+    int code = cli_file_open(path, &probe);
+    if (code == 0) cli_file_abort(&probe);
+    return code;
+}
+
+int cli_file_commit(cli_file *file)
+{
+    errno = 0;
+    bool whole = fflush(file->stream) == 0 && !ferror(file->stream) && fsync(fileno(file->stream)) == 0;
+    int error = errno ? errno : EIO;
+    if (fclose(file->stream) != 0 && whole) {
+        whole = false;
+        error = errno;
+    }
+    file->stream = NULL;
+    if (whole && rename(file->temporary, file->path) != 0) {
+        whole = false;
+        error = errno;
+    }
+    int code = whole ? 0 : fail_errno(file->path, "cannot write", error);
+    if (!whole) unlink(file->temporary);
+    free(file->temporary);
+    file->temporary = NULL;
+    return code;
+}
+
+void cli_file_abort(cli_file *file)
+{
+    if (file->stream) fclose(file->stream);
+    if (file->temporary) unlink(file->temporary);
+    free(file->temporary);
+    *file = (cli_file){0};
+}
+
+/* ---- names of overlays -------------------------------------------------- */
+
+typedef struct {
+    dev_t device;
+    ino_t inode;
+} file_identity;
+
+struct cli_names {
+    char *working; /* this process's folder */
+    const char *const *operands;
+    size_t operand_count;
+    char *root;           /* the deepest folder that holds all operands; "" is / */
+    file_identity *files; /* the operands that are files, sorted */
+    size_t file_count;
+};
+
+/* path from the root, without "." and "..", as text alone: "/a/b". "/" is "". NULL without memory. */
+static char *absolute(const char *working, const char *path)
+{
+    char *joined = path[0] == '/' ? concat(path, "") : NULL;
+    if (path[0] != '/') {
+        char *with_slash = concat(working, "/");
+        joined = with_slash ? concat(with_slash, path) : NULL;
+        free(with_slash);
+    }
+    if (!joined) return NULL;
+    size_t used = 0;
+    for (const char *at = joined; *at != '\0';) {
+        while (*at == '/') at++;
+        size_t length = strcspn(at, "/");
+        if (length == 2 && at[0] == '.' && at[1] == '.') {
+            while (used > 0 && joined[--used] != '/') continue;
+        } else if (length > 0 && !(length == 1 && at[0] == '.')) {
+            /* Writes never overtake reads: every part had its slash before it. */
+            joined[used++] = '/';
+            memmove(joined + used, at, length);
+            used += length;
+        }
+        at += length;
+    }
+    joined[used] = '\0';
+    return joined;
+}
+
+/* Whether path is folder or lies in it; both absolute. */
+static bool is_inside(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+static int compare_identity(const void *a, const void *b)
+{
+    const file_identity *p = a, *q = b;
+    if (p->device != q->device) return p->device < q->device ? -1 : 1;
+    if (p->inode != q->inode) return p->inode < q->inode ? -1 : 1;
+    return 0;
+}
+
+/* Takes one operand into root and files. */
+static bool add_operand(cli_names *names, const char *operand)
+{
+    struct stat facts;
+    bool is_there = stat(operand, &facts) == 0;
+    char *path = absolute(names->working, operand);
+    if (!path) return false;
+    if (is_there && !S_ISDIR(facts.st_mode))
+        names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
+    if (!is_there || !S_ISDIR(facts.st_mode)) {
+        char *slash = strrchr(path, '/');
+        if (slash) *slash = '\0';
+    }
+    if (!names->root) {
+        names->root = path;
+        return true;
+    }
+    while (!is_inside(path, names->root)) *strrchr(names->root, '/') = '\0';
+    free(path);
+    return true;
+}
+
+int cli_names_create(const char *const *operands, size_t count, cli_names **out)
+{
+    char working[PATH_MAX];
+    if (!getcwd(working, sizeof working)) return fail_errno(".", "cannot find the current folder", errno);
+    cli_names *names = calloc(1, sizeof *names);
+    if (!names) goto no_memory;
+    names->working = concat(working, "");
+    names->files = calloc(count ? count : 1, sizeof *names->files);
+    names->operands = operands;
+    names->operand_count = count;
+    if (!names->working || !names->files) goto no_memory;
+    for (size_t i = 0; i < count; i++)
+        if (!add_operand(names, operands[i])) goto no_memory;
+    qsort(names->files, names->file_count, sizeof *names->files, compare_identity);
+    *out = names;
+    return 0;
+no_memory:
+    cli_names_destroy(names);
+    return fail_errno("command line", "cannot keep the names", ENOMEM);
+}
+
+void cli_names_destroy(cli_names *names)
+{
+    if (!names) return;
+    free(names->working);
+    free(names->root);
+    free(names->files);
+    free(names);
+}
+
+int cli_names_check_folder(const cli_names *names, const char *folder)
+{
+    for (size_t i = 0; i < names->operand_count; i++) {
+        struct stat facts;
+        if (stat(names->operands[i], &facts) != 0 || !S_ISDIR(facts.st_mode)) continue;
+        char *ours = absolute(names->working, folder), *theirs = absolute(names->working, names->operands[i]);
+        char *our_place = realpath(folder, NULL), *their_place = realpath(names->operands[i], NULL);
+        bool inside = ours && theirs && is_inside(ours, theirs);
+        if (our_place && their_place) inside = inside || is_inside(our_place, their_place);
+        free(ours);
+        free(theirs);
+        free(our_place);
+        free(their_place);
+        if (!inside) continue;
+        cli_error("%s: lies in %s, where photographs are looked for, and the overlays would mix with them; "
+                  "give a folder outside of it",
+                  folder, names->operands[i]);
+        return CLI_EXIT_USAGE;
+    }
+    return 0;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t text_length = strlen(text), end_length = strlen(end);
+    return text_length >= end_length && strcasecmp(text + text_length - end_length, end) == 0;
+}
+
+static bool has_image_ending(const char *name)
+{
+    static const char *const endings[] = {".png",  ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif",
+                                          ".tiff", ".bmp", ".dib",  ".pnm", ".ppm",  ".pgm",  ".pbm"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (ends_with(name, endings[i])) return true;
+    return false;
+}
+
+/* The name without its final ".png". PNG images keep theirs (x.png: "x"), others keep their ending too
+ * (x.jpg: "x.jpg"), so that x.png and x.jpg in one folder stay apart. What would come out equal to such a
+ * name is lengthened: ("x.jpg.png": "x.jpg.png"; "x" without an ending: "x.file"). No two names give the
+ * same. Changes name in place; it has room for ".file". */
+static void make_stem(char *name)
+{
+    size_t length = strlen(name);
+    bool is_png = length > 4 && strcmp(name + length - 4, ".png") == 0;
+    if (is_png) {
+        name[length - 4] = '\0';
+        if (has_image_ending(name) || ends_with(name, ".file")) name[length - 4] = '.';
+    } else if (!has_image_ending(name)) {
+        memcpy(name + length, ".file", sizeof ".file");
+    }
+}
+
+int cli_names_make(const cli_names *names, const char *folder, const char *image, const char *suffix,
+                   char **out)
+{
+    int code = 0;
+    char *path = absolute(names->working, image), *result = NULL;
+    if (!path) return fail_errno(folder, "cannot name a file", ENOMEM);
+    /* Outside of the root only through a link of the search; its whole path keeps it apart. */
+    const char *relative = names->root && is_inside(path, names->root) ? path + strlen(names->root) : path;
+    size_t room = strlen(folder) + strlen(relative) + strlen(".file") + strlen(suffix) + 1;
+    result = malloc(room);
+    if (!result) {
+        code = fail_errno(folder, "cannot name a file", ENOMEM);
+        goto cleanup;
+    }
+    snprintf(result, room, "%s%s", folder, relative);
+    make_stem(result);
+    memcpy(result + strlen(result), suffix, strlen(suffix) + 1);
+    code = make_each(result, false);
+    struct stat facts;
+    if (code == 0 && stat(result, &facts) == 0) {
+        file_identity there = {facts.st_dev, facts.st_ino};
+        if (bsearch(&there, names->files, names->file_count, sizeof there, compare_identity)) {
+            cli_error(
+                "%s: is one of the photographs given and would be overwritten; give another output folder",
+                result);
+            code = CLI_EXIT_USAGE;
+        }
+    }
+cleanup:
+    free(path);
+    if (code == 0)
+        *out = result;
+    else
+        free(result);
+    return code;
+}

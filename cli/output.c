@@ -1,0 +1,267 @@
+/* output.c - printing: errors, notes, the progress line, JSON, and the flag
+ * that Ctrl-C sets. A note and the progress line may come from different
+ * threads (the library's log calls from any), hence the lock. */
+#include "output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Longer than the library's longest message. */
+#define LINE_BYTES 4096
+/* Lines wider than this are cut even on wider terminals. */
+#define BAR_COLUMNS 160
+/* Redrawing more often only costs time. */
+#define BAR_INTERVAL 0.1
+
+static pthread_mutex_t print_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool be_quiet, be_verbose, on_terminal, bar_is_drawn;
+static double bar_time;
+
+/* ---- lines ------------------------------------------------------------ */
+
+const char *cli_printable(const char *text)
+{
+    static _Thread_local char buffers[8][LINE_BYTES];
+    static _Thread_local unsigned next;
+    char *buffer = buffers[next++ % 8];
+    size_t i = 0;
+    for (; text[i] != '\0' && i < LINE_BYTES - 1; i++) {
+        unsigned char c = (unsigned char)text[i];
+        buffer[i] = c < 0x20 || c == 0x7f ? '?' : text[i];
+    }
+    buffer[i] = '\0';
+    return buffer;
+}
+
+/* The caller holds the lock. */
+static void erase_bar(void)
+{
+    if (bar_is_drawn) fputs("\r\033[K", stderr);
+    bar_is_drawn = false;
+}
+
+static void print_line(const char *prefix, const char *line)
+{
+    pthread_mutex_lock(&print_lock);
+    erase_bar();
+    fprintf(stderr, "%s%s\n", prefix, cli_printable(line));
+    pthread_mutex_unlock(&print_lock);
+}
+
+void cli_error(const char *format, ...)
+{
+    char line[LINE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    print_line("dcam: ", line);
+}
+
+void cli_note(const char *format, ...)
+{
+    if (be_quiet) return;
+    char line[LINE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    print_line("", line);
+}
+
+int cli_fail(dcam_status status)
+{
+    const char *message = dcam_error_message();
+    cli_error("%s", message[0] != '\0' ? message : dcam_status_text(status));
+    return dcam_status_exit_code(status);
+}
+
+int cli_finish(int code)
+{
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if (!failed) return code;
+    dcam_status status = errno == ENOSPC ? DCAM_ERROR_DISK : DCAM_ERROR_IO;
+    cli_error("standard output: cannot write all results: %s",
+              errno ? strerror(errno) : "earlier write failed");
+    return dcam_status_exit_code(status);
+}
+
+static void on_log(void *user, dcam_log_level level, const char *line)
+{
+    (void)user;
+    if (level == DCAM_LOG_WARNING)
+        print_line("dcam: warning: ", line);
+    else if (level == DCAM_LOG_INFO ? !be_quiet : be_verbose)
+        print_line("", line);
+}
+
+void cli_output_start(bool quiet, bool verbose)
+{
+    be_quiet = quiet;
+    be_verbose = verbose && !quiet;
+    on_terminal = isatty(STDERR_FILENO) == 1;
+    dcam_set_log(on_log, NULL);
+}
+
+/* ---- progress --------------------------------------------------------- */
+
+bool cli_has_bar(void) { return on_terminal && !be_quiet; }
+
+double cli_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+const char *cli_clock(double seconds)
+{
+    char text[32] = "-";
+    if (seconds >= 0 && seconds < 1e8) {
+        long whole = lround(seconds);
+        if (whole >= 3600)
+            snprintf(text, sizeof text, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+        else
+            snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
+    }
+    return cli_printable(text);
+}
+
+static size_t terminal_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return 80;
+    return size.ws_col < BAR_COLUMNS ? size.ws_col : BAR_COLUMNS;
+}
+
+void cli_bar(double fraction, const char *format, ...)
+{
+    double now = cli_seconds();
+    if (!cli_has_bar() || (bar_is_drawn && now - bar_time < BAR_INTERVAL)) return;
+    bar_time = now;
+    enum { cells = 12 };
+    char bar[cells + 1], line[LINE_BYTES];
+    if (!(fraction >= 0)) fraction = 0;
+    if (fraction > 1) fraction = 1;
+    for (int i = 0; i < cells; i++) bar[i] = i < (int)(fraction * cells + 0.5) ? '#' : '.';
+    bar[cells] = '\0';
+    int used = snprintf(line, sizeof line, "[%s] %3.0f %%  ", bar, 100 * fraction);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + used, sizeof line - (size_t)used, format, args);
+    va_end(args);
+    /* The last column stays free: filling it makes some terminals wrap. */
+    size_t columns = terminal_columns() - 1;
+    if (strlen(line) > columns) line[columns] = '\0';
+    pthread_mutex_lock(&print_lock);
+    fprintf(stderr, "\r%s\033[K", cli_printable(line));
+    fflush(stderr);
+    bar_is_drawn = true;
+    pthread_mutex_unlock(&print_lock);
+}
+
+void cli_bar_clear(void)
+{
+    pthread_mutex_lock(&print_lock);
+    erase_bar();
+    fflush(stderr);
+    pthread_mutex_unlock(&print_lock);
+}
+
+/* ---- Ctrl-C ----------------------------------------------------------- */
+
+static volatile sig_atomic_t caught_signal;
+static const char *interrupt_note;
+static size_t interrupt_note_bytes;
+
+static void on_interrupt(int number)
+{
+    int saved = errno;
+    caught_signal = number;
+    /* Only what a signal handler may call; a failed write changes nothing. */
+    ssize_t written = write(STDERR_FILENO, interrupt_note, interrupt_note_bytes);
+    (void)written;
+    errno = saved;
+}
+
+void cli_catch_interrupts(const char *note)
+{
+    interrupt_note = note;
+    interrupt_note_bytes = strlen(note);
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    /* Reset on delivery: the second one ends the program. Restart: no read or write in the library
+     * fails only because a signal came. */
+    action.sa_flags = (int)(SA_RESETHAND | (unsigned)SA_RESTART);
+    static const int signals[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        struct sigaction old;
+        /* A shell starts background jobs with SIGINT ignored: its wish stands. */
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+        sigaction(signals[i], &action, NULL);
+    }
+}
+
+bool cli_interrupted(void) { return caught_signal != 0; }
+int cli_interrupt_code(void) { return 128 + (int)caught_signal; }
+
+/* ---- JSON ------------------------------------------------------------- */
+
+json_t *cli_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* Length of the valid UTF-8 sequence at text, or 0 (overlong forms and surrogates are left to jansson,
+ * whose answer decides). */
+static size_t sequence_length(const char *text)
+{
+    unsigned char lead = (unsigned char)text[0];
+    size_t length = lead < 0x80                   ? 1
+                    : lead >= 0xc2 && lead < 0xe0 ? 2
+                    : lead >= 0xe0 && lead < 0xf0 ? 3
+                    : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                  : 0;
+    for (size_t i = 1; i < length; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80) return 0;
+    if (length < 2) return length;
+    json_t *probe = json_stringn(text, length);
+    json_decref(probe);
+    return probe ? length : 0;
+}
+
+json_t *cli_json_text(const char *text)
+{
+    if (!text) return json_null();
+    json_t *plain = json_string(text);
+    if (plain) return plain;
+    char fixed[3 * LINE_BYTES + 4];
+    size_t used = 0;
+    for (size_t length; *text != '\0' && used < sizeof fixed - 4; text += length ? length : 1) {
+        length = sequence_length(text);
+        memcpy(fixed + used, length ? text : "\xef\xbf\xbd", length ? length : 3);
+        used += length ? length : 3;
+    }
+    return json_stringn(fixed, used);
+}
+
+bool cli_json_print(json_t *value, bool one_line)
+{
+    /* 12 digits: more than the metrics are exact to, without the noise of the last bits. */
+    size_t flags = JSON_REAL_PRECISION(12) | (one_line ? JSON_COMPACT : JSON_INDENT(2));
+    char *text = value ? json_dumps(value, flags) : NULL;
+    json_decref(value);
+    if (!text) {
+        cli_error("out of memory for the JSON output; free some and run again");
+        return false;
+    }
+    puts(text);
+    free(text);
+    return true;
+}
