@@ -1,0 +1,355 @@
+#!/usr/bin/env python3
+"""How fast dcam is beside PyTorch: both in one run, in turns (A, B, A, B, ...), with the same number of threads and the
+same work. Each figure is a ratio of medians a round; the spread over the rounds is printed with it.
+
+    cmake -S . -B build -DDCAM_BENCH=ON && cmake --build build --target net_bench
+    /usr/bin/python3 bench/compare.py --net-bench build/net_bench
+
+Needs a Python with torch (Debian 12: apt install python3-torch). --python names others whose torch, onnxruntime or
+openvino is measured too; each runs this file with --worker, in a process of its own, and answers the same one-line
+commands as net_bench. Nothing here is needed by the build or the tests.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SIDE = 256
+CHANNELS = (64, 128, 256)
+EPSILON = 1e-6
+
+
+# ---- the same work in PyTorch (only a worker imports it) ----
+
+def define_networks(torch):
+    nn, functional = torch.nn, torch.nn.functional
+
+    class Block(nn.Module):
+        def __init__(self, before, after, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(after)
+            self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(after)
+            self.relu = nn.ReLU(inplace=True)
+            self.downsample = nn.Identity() if stride == 1 else nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+            return self.relu(y + self.downsample(x))
+
+    class Trunk(nn.Module):
+        """ResNet-18 to layer3."""
+
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64),
+                                      nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
+            self.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
+            self.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
+            self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
+
+        def forward(self, x):
+            a = self.layer1(self.stem(x))
+            b = self.layer2(a)
+            return a, b, self.layer3(b)
+
+    class Detector(nn.Module):
+        """Normalised tensor in, full-size anomaly map and image score out."""
+
+        def __init__(self):
+            super().__init__()
+            self.teacher, self.student = Trunk(), Trunk()
+
+        def forward(self, x):
+            total = torch.zeros(1)
+            for k, (t, s) in enumerate(zip(self.teacher(x), self.student(x))):
+                lengths = t.norm(dim=1) * s.norm(dim=1)
+                d = (1 - (t * s).sum(1) / (lengths + EPSILON)).unsqueeze(1)
+                if k == 0:
+                    total = d
+                else:
+                    total = total + functional.interpolate(d, size=[SIDE // 4, SIDE // 4], mode="bilinear",
+                                                           align_corners=False)
+            full = functional.interpolate(total, size=[SIDE, SIDE], mode="bilinear", align_corners=False)
+            return full, full.flatten(1).amax(1)
+
+    class ChannelAttention(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.w1 = nn.Linear(channels, channels // 8, bias=False)
+            self.w2 = nn.Linear(channels // 8, channels, bias=False)
+
+        def forward(self, s):
+            a = self.w2(functional.relu(self.w1(s.mean((2, 3)))))
+            m = self.w2(functional.relu(self.w1(s.amax((2, 3)))))
+            return s * torch.sigmoid(a + m)[:, :, None, None]
+
+    class Learner:
+        """One step of `dcam train` with its defaults: channel attention, losses cd and kd; teacher's maps given."""
+
+        def __init__(self, batch, layout):
+            self.student = Trunk().to(memory_format=layout)
+            self.attention = nn.ModuleList(ChannelAttention(c) for c in CHANNELS)
+            values = list(self.student.parameters()) + list(self.attention.parameters())
+            self.optimiser = torch.optim.SGD(values, lr=1e-3, momentum=0.9, weight_decay=1e-4)
+            self.input = torch.rand(batch, 3, SIDE, SIDE).contiguous(memory_format=layout)
+            self.maps = [torch.rand(batch, c, SIDE >> k, SIDE >> k).contiguous(memory_format=layout)
+                         for k, c in zip((2, 3, 4), CHANNELS)]
+
+        def step(self):
+            loss = 0
+            for t, s, attend in zip(self.maps, self.student(self.input), self.attention):
+                s = attend(s)
+                loss = loss + (1 - (t * s).sum(1) / (t.norm(dim=1) * s.norm(dim=1) + EPSILON)).mean()
+                p = functional.log_softmax(t.flatten(2), 2)
+                q = functional.log_softmax(s.flatten(2), 2)
+                loss = loss + (p.exp() * (p - q)).sum(2).mean()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+
+    return Detector, Learner
+
+
+class Worker:
+    """Answers commands KIND BATCH REPEATS; what a kind needs is made at its first."""
+
+    def __init__(self, threads):
+        import torch
+        self.torch = torch
+        torch.set_num_threads(threads)
+        torch.manual_seed(1)
+        self.threads = threads
+        self.detector_class, self.learner_class = define_networks(torch)
+        self.made = {}
+
+    def detector(self):
+        if "detector" not in self.made:
+            self.made["detector"] = self.detector_class().eval()
+        return self.made["detector"]
+
+    def make(self, kind, batch):
+        torch = self.torch
+        if kind.startswith("train"):
+            layout = torch.channels_last if kind == "train-last" else torch.contiguous_format
+            return self.learner_class(batch, layout).step
+        x = torch.rand(batch, 3, SIDE, SIDE)
+        if kind == "eager":
+            return lambda: self.detector()(x)
+        if kind == "eager-last":
+            x, model = x.contiguous(memory_format=torch.channels_last), self.detector_class().eval()
+            model = model.to(memory_format=torch.channels_last)
+            return lambda: model(x)
+        if kind == "bf16-last":
+            x, model = x.contiguous(memory_format=torch.channels_last), self.detector_class().eval()
+            model = model.to(memory_format=torch.channels_last)
+
+            def run():
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    return model(x)
+            return run
+        if kind == "frozen":
+            traced = torch.jit.trace(self.detector(), x)
+            frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+            return lambda: frozen(x)
+        if kind == "compile":
+            compiled = torch.compile(self.detector())
+            return lambda: compiled(x)
+        if kind == "onnxruntime":
+            return self.make_onnxruntime(x)
+        if kind == "openvino":
+            return self.make_openvino(x)
+        raise ValueError("unknown kind " + kind)
+
+    def onnx_file(self, x):
+        path = os.path.join(tempfile.mkdtemp(), "detector.onnx")
+        options = {"dynamo": False} if int(self.torch.__version__.split(".")[0]) >= 2 else {}
+        self.torch.onnx.export(self.detector(), x, path, opset_version=13, input_names=["x"], **options)
+        return path
+
+    def make_onnxruntime(self, x):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        session = onnxruntime.InferenceSession(self.onnx_file(x), options, providers=["CPUExecutionProvider"])
+        array = x.numpy()
+        return lambda: session.run(None, {"x": array})
+
+    def make_openvino(self, x):
+        import openvino
+        core = openvino.Core()
+        core.set_property("CPU", {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core.compile_model(core.read_model(self.onnx_file(x)), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        request, array = compiled.create_infer_request(), x.numpy()
+        return lambda: request.infer({0: array})
+
+    def measure(self, kind, batch, repeats):
+        key = kind, batch
+        if key not in self.made:
+            self.made = {k: v for k, v in self.made.items() if k == "detector"}
+            self.made[key] = self.make(kind, batch)
+            for _ in range(1 if kind.startswith("train") else 4):  # the first calls compile
+                self.run(kind, self.made[key])
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.run(kind, self.made[key])
+            times.append(1e3 * (time.perf_counter() - start))
+        return times
+
+    def run(self, kind, call):
+        if kind.startswith("train"):
+            call()
+        else:
+            with self.torch.no_grad():
+                call()
+
+
+def serve(threads):
+    worker = Worker(threads)
+    for line in sys.stdin:
+        try:
+            words = line.split()
+            if words[0] == "info":
+                answer = {"torch": worker.torch.__version__, "threads": worker.torch.get_num_threads()}
+            else:
+                answer = {"milliseconds": worker.measure(words[0], int(words[1]), int(words[2]))}
+        except Exception as error:  # an error is an answer too: the other contestants go on
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(answer), flush=True)
+
+
+# ---- driving ----
+
+class Program:
+    """A process that answers one line of JSON a command."""
+
+    def __init__(self, name, command, environment=None):
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL)
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        text = self.process.stdout.readline()
+        if not text:
+            return {"error": f"{self.name} ended"}
+        return json.loads(text)
+
+
+# What is compared: title, net_bench's command, PyTorch's kinds, batch, runs a round.
+COMPARISONS = {
+    "network-1": ("network, f32, batch 1", "network f32 1", ("frozen", "eager", "eager-last"), 1, 10),
+    "network-8": ("network, f32, batch 8", "network f32 8", ("frozen", "eager", "eager-last"), 8, 3),
+    "bf16-1": ("network, bf16, batch 1", "network bf16 1", ("frozen", "bf16-last"), 1, 10),
+    "bf16-8": ("network, bf16, batch 8", "network bf16 8", ("frozen", "bf16-last"), 8, 3),
+    "train-32": ("training step, f32, batch 32", "train 32", ("train-plain", "train-last"), 32, 1),
+}
+KIND_NAMES = {"frozen": "frozen TorchScript", "eager": "eager", "eager-last": "eager, channels last",
+              "bf16-last": "bf16 autocast, channels last", "train-plain": "f32 contiguous",
+              "train-last": "f32 channels last", "compile": "torch.compile", "onnxruntime": "ONNX Runtime",
+              "openvino": "OpenVINO"}
+
+
+def quartiles(values):
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def compare(comparison, dcam, others, rounds):
+    """Rows of (contestant, median milliseconds, ratio quartiles)."""
+    title, command, kinds, batch, runs = comparison
+    contestants = [(dcam, "dcam", f"{command} {runs}")]
+    for other, extra in others:
+        for kind in kinds + (extra if not kinds[0].startswith("train") else ()):
+            name = f"{other.name}, {KIND_NAMES[kind]}"
+            contestants.append((other, name, f"{kind} {batch} {runs}"))
+    rows = []
+    # Contestants take turns with dcam one at a time, so that a worker keeps only one prepared network.
+    for other, name, line in contestants[1:]:
+        answers = [dcam.ask(contestants[0][2]), other.ask(line)]  # both prepare; not counted
+        errors = [a["error"] for a in answers if "error" in a]
+        if errors:
+            rows.append((name, errors[0]))
+            continue
+        mine, theirs = [], []
+        for _ in range(rounds):
+            mine.append(statistics.median(dcam.ask(contestants[0][2])["milliseconds"]))
+            theirs.append(statistics.median(other.ask(line)["milliseconds"]))
+        rows.append((name, statistics.median(mine), statistics.median(theirs),
+                     quartiles([a / b for a, b in zip(mine, theirs)])))
+    return title, rows
+
+
+def print_rows(title, rows, markdown):
+    if markdown:
+        print(f"\n| {title} | dcam, ms | the other, ms | ratio (quartiles) |\n|---|---|---|---|")
+    else:
+        print(f"\n{title}\n{'':52} {'dcam ms':>9} {'other ms':>9}  ratio (quartiles)")
+    for row in rows:
+        if len(row) == 2:
+            print(f"| {row[0]} | | | {row[1]} |" if markdown else f"{row[0]:52} {row[1]}")
+            continue
+        name, mine, theirs, (low, middle, high) = row
+        if markdown:
+            print(f"| {name} | {mine:.2f} | {theirs:.2f} | **{middle:.2f}** ({low:.2f} - {high:.2f}) |")
+        else:
+            print(f"{name:52} {mine:9.2f} {theirs:9.2f}  {middle:.2f} ({low:.2f} - {high:.2f})")
+    sys.stdout.flush()
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "unknown processor"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net-bench", default="build/net_bench", help="the program (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both sides")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each pair (default: %(default)s)")
+    parser.add_argument("--only", default="network-1,network-8,bf16-1,bf16-8,train-32", metavar="NAMES",
+                        help="of " + ", ".join(COMPARISONS))
+    parser.add_argument("--python", action="append", default=[], metavar="PYTHON",
+                        help="another Python: its torch (compiled too), onnxruntime and openvino take part")
+    parser.add_argument("--markdown", action="store_true", help="prints Markdown tables")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve(options.threads)
+        return
+    environment = {"OMP_NUM_THREADS": str(options.threads), "DCAM_BENCH_THREADS": str(options.threads)}
+    dcam = Program("dcam", [options.net_bench], environment)
+    others = []
+    for k, python in enumerate([sys.executable] + options.python):
+        worker = Program("", [python, os.path.abspath(__file__), "--worker", "--threads", str(options.threads)],
+                         environment)
+        info = worker.ask("info")
+        worker.name = f"PyTorch {info.get('torch', '?')}"
+        others.append((worker, () if k == 0 else ("compile", "onnxruntime", "openvino")))
+    facts = dcam.ask("info")
+    print(f"{processor()}, {os.cpu_count()} cores, {options.threads} threads; {facts['compute']}; "
+          f"{', '.join(worker.name for worker, _ in others)}; "
+          f"{options.rounds} rounds; load before {os.getloadavg()[0]:.1f}")
+    for name in options.only.split(","):
+        if name.startswith("bf16") and not facts["bf16"]:
+            print(f"\n{COMPARISONS[name][0]}: this processor has no bf16 instructions")
+            continue
+        print_rows(*compare(COMPARISONS[name], dcam, others, options.rounds), options.markdown)
+    print(f"\nload after {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

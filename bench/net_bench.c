@@ -1,0 +1,141 @@
+/* net_bench.c - measures parts of dcam on drawn input, one command a line on standard input, one line of JSON a
+ * command on standard output; bench/compare.py drives it in turns with PyTorch. With arguments they are the only
+ * command:
+ *     net_bench network f32 1 50
+ *     echo "map 100" | net_bench
+ * The environment is read here (DCAM_BENCH_THREADS), never by the library. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "bench.h"
+#include "nn/nn.h"
+
+static const char help[] =
+    "{\"commands\": [\"info\", \"network f32|bf16 BATCH REPEATS\", \"map REPEATS\", \"layers f32|bf16 BATCH REPEATS\", "
+    "\"train BATCH REPEATS\", \"aupro MAPS\", \"peak\"]}\n";
+
+static void print_times(const double *milliseconds, int n)
+{
+    printf("{\"milliseconds\": [");
+    for (int i = 0; i < n; i++) printf("%s%.4f", i ? ", " : "", milliseconds[i]);
+    printf("]}\n");
+}
+
+static dcam_status bad_command(const char *line)
+{
+    return dcam_fail(DCAM_ERROR_USAGE, "not a command: %s", line);
+}
+
+static bool repeats_fit(int repeats) { return repeats >= 1 && repeats <= BENCH_MAX_REPEATS; }
+
+static dcam_status run_network(const char *line, double *times)
+{
+    char precision[8];
+    int batch, repeats;
+    if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
+        return bad_command(line);
+    const dcam_net_precision p = strcmp(precision, "bf16") == 0 ? DCAM_NET_BF16 : DCAM_NET_F32;
+    if (strncmp(line, "layers", 6) == 0) return bench_layers(p, batch, repeats);
+    DCAM_TRY(bench_network(p, batch, repeats, times));
+    print_times(times, repeats);
+    return DCAM_OK;
+}
+
+static dcam_status run_map(const char *line, double *times)
+{
+    int repeats;
+    if (sscanf(line, "%*s %d", &repeats) != 1 || !repeats_fit(repeats)) return bad_command(line);
+    DCAM_TRY(bench_map(repeats, times));
+    print_times(times, repeats);
+    return DCAM_OK;
+}
+
+static dcam_status run_train(const char *line, double *times)
+{
+    int batch, repeats;
+    if (sscanf(line, "%*s %d %d", &batch, &repeats) != 2 || !repeats_fit(repeats)) return bad_command(line);
+    DCAM_TRY(bench_train(batch, repeats, times));
+    print_times(times, repeats);
+    return DCAM_OK;
+}
+
+static dcam_status run_aupro(const char *line, double *times)
+{
+    int maps;
+    double bytes;
+    if (sscanf(line, "%*s %d", &maps) != 1 || maps < 2 || maps > 10000) return bad_command(line);
+    DCAM_TRY(bench_aupro(maps, times, &bytes));
+    printf("{\"milliseconds\": [%.1f], \"bytes_per_pixel\": %.3f}\n", times[0],
+           bytes / ((double)maps * BENCH_SIDE * BENCH_SIDE));
+    return DCAM_OK;
+}
+
+static dcam_status run_info(const char *line, double *times)
+{
+    char text[256];
+    (void)line;
+    (void)times;
+    printf("{\"compute\": \"%s\", \"threads\": %d, \"bf16\": %s}\n", dcam_nn_describe(text, sizeof text),
+           dcam_threads(), dcam_nn_fast_bf16() ? "true" : "false");
+    return DCAM_OK;
+}
+
+static dcam_status run_peak(const char *line, double *times)
+{
+    (void)line;
+    (void)times;
+    printf("{\"gflops\": %.1f}\n", bench_peak_gflops());
+    return DCAM_OK;
+}
+
+static const struct {
+    const char *name;
+    dcam_status (*run)(const char *line, double *times);
+} commands[] = {{"network", run_network}, {"layers", run_network}, {"map", run_map},  {"train", run_train},
+                {"aupro", run_aupro},     {"info", run_info},      {"peak", run_peak}};
+
+static dcam_status run_line(const char *line, double *times)
+{
+    char name[16] = "";
+    (void)sscanf(line, "%15s", name);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0) return commands[i].run(line, times);
+    fputs(help, stdout);
+    return DCAM_OK;
+}
+
+/* An error is an answer too: the driver goes on with the next command. */
+static int answer(const char *line, double *times)
+{
+    const dcam_status status = run_line(line, times);
+    if (status != DCAM_OK) printf("{\"error\": \"%s\"}\n", dcam_error_message());
+    fflush(stdout);
+    return status == DCAM_OK ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    char line[256] = "";
+    double *times;
+    int code = 0;
+    const char *threads = getenv("DCAM_BENCH_THREADS");
+    dcam_set_threads(threads ? atoi(threads) : 0);
+    if (dcam_alloc(BENCH_MAX_REPEATS, sizeof *times, &times) != DCAM_OK) return 1;
+    for (int i = 1; i < argc; i++)
+        snprintf(line + strlen(line), sizeof line - strlen(line), "%s%s", i > 1 ? " " : "", argv[i]);
+    if (argc > 1) {
+        code = answer(line, times);
+    } else {
+        while (fgets(line, sizeof line, stdin)) {
+            line[strcspn(line, "\n")] = '\0';
+            code |= answer(line, times);
+        }
+    }
+    bench_network_clear();
+    bench_train_clear();
+    dcam_free(times);
+    return code;
+}
