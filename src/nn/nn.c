@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "nn/dnnl_compat.h"
+#include "nn/pool.h"
 #include "nn/winograd.h"
 
 struct dcam_nn {
@@ -20,7 +21,10 @@ struct dcam_nn {
 
 struct dcam_nn_op {
     dcam_nn *nn;
-    dcam_winograd winograd;     /* where its part is not NONE all below is unused */
+    /* Our own operations; where one is set nothing of oneDNN below is. */
+    dcam_winograd winograd;
+    dcam_pool pool;
+    void *addresses[DCAM_NN_ARGUMENTS];
     dnnl_primitive_desc_t descriptor;
     dnnl_primitive_t primitive; /* NULL until prepared */
     int weights_shape[4];       /* OIHW; zeros if there are none */
@@ -139,13 +143,13 @@ static dcam_status describe_tensor(const dcam_nn_tensor *t, compat_md *md)
 
 /* ---- operations --------------------------------------------------------- */
 
-/* Moves the descriptor into a fresh operation; frees it on failure. */
+/* Moves the descriptor (NULL: an operation of our own) into a fresh operation; frees it on failure. */
 static dcam_status make_op(dcam_nn *nn, dnnl_primitive_desc_t descriptor, dcam_nn_op **out)
 {
     dcam_nn_op *op;
     dcam_status status = dcam_alloc_zero(1, sizeof *op, &op);
     if (status != DCAM_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        if (descriptor) dnnl_primitive_desc_destroy(descriptor);
         return status;
     }
     op->nn = nn;
@@ -172,16 +176,27 @@ void dcam_nn_op_destroy(dcam_nn_op *op)
     dcam_free(op);
 }
 
+static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
+{
+    const dcam_nn_tensor dst = dcam_pool_dst(pool);
+    size_t bytes = 0;
+    if (which != DCAM_NN_SRC && which != DCAM_NN_DST) return 0;
+    return dcam_nn_tensor_bytes(which == DCAM_NN_SRC ? &pool->src : &dst, &bytes) == DCAM_OK ? bytes : 0;
+}
+
+static bool is_own(const dcam_nn_op *op) { return op->winograd.part != DCAM_WINOGRAD_NONE || op->pool.src.c > 0; }
+
 size_t dcam_nn_op_bytes(const dcam_nn_op *op, dcam_nn_argument which)
 {
     if (op->winograd.part != DCAM_WINOGRAD_NONE) return dcam_winograd_bytes(&op->winograd, which);
+    if (op->pool.src.c > 0) return pool_bytes(&op->pool, which);
     return op->formats[which] ? dnnl_memory_desc_get_size(op->formats[which]) : 0;
 }
 
 const char *dcam_nn_op_implementation(const dcam_nn_op *op)
 {
     const char *name = NULL;
-    if (op->winograd.part != DCAM_WINOGRAD_NONE) return "winograd";
+    if (is_own(op)) return op->pool.src.c > 0 ? "pool" : "winograd";
     if (dnnl_primitive_desc_query(op->descriptor, dnnl_query_impl_info_str, 0, (void *)&name) != dnnl_success || !name)
         return "unknown";
     return name;
@@ -189,7 +204,7 @@ const char *dcam_nn_op_implementation(const dcam_nn_op *op)
 
 dcam_status dcam_nn_op_prepare(dcam_nn_op *op)
 {
-    if (op->primitive || op->winograd.part != DCAM_WINOGRAD_NONE) return DCAM_OK;
+    if (op->primitive || is_own(op)) return DCAM_OK;
     return check(dnnl_primitive_create(&op->primitive, op->descriptor), "primitive");
 }
 
@@ -198,7 +213,7 @@ dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *
     /* oneDNN's handles are not const; arguments that are read only are not written through them. */
     void *handle;
     memcpy(&handle, &memory, sizeof handle);
-    op->winograd.memory[which] = handle;
+    op->addresses[which] = handle;
     if (!op->formats[which]) return DCAM_OK;
     if (op->memories[which]) return check(dnnl_memory_set_data_handle(op->memories[which], handle), "memory");
     dnnl_memory_t made;
@@ -211,8 +226,9 @@ dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *
 
 dcam_status dcam_nn_op_run(dcam_nn_op *op)
 {
-    if (op->winograd.part != DCAM_WINOGRAD_NONE) {
-        dcam_winograd_run(&op->winograd);
+    if (is_own(op)) {
+        if (op->pool.src.c > 0) dcam_pool_run(&op->pool, op->addresses[DCAM_NN_SRC], op->addresses[DCAM_NN_DST]);
+        else dcam_winograd_run(&op->winograd, op->addresses);
         return DCAM_OK;
     }
     DCAM_TRY(check(dnnl_primitive_execute(op->primitive, op->nn->stream, op->argument_count, op->arguments), "run"));
@@ -343,11 +359,8 @@ static void add_convolution_arguments(dcam_nn_op *op, convolution_part part, boo
 
 static dcam_status make_winograd(dcam_nn *nn, const dcam_winograd *w, dcam_nn_op **out)
 {
-    dcam_nn_op *op;
-    DCAM_TRY(dcam_alloc_zero(1, sizeof *op, &op));
-    op->nn = nn;
-    op->winograd = *w;
-    *out = op;
+    DCAM_TRY(make_op(nn, NULL, out));
+    (*out)->winograd = *w;
     return DCAM_OK;
 }
 
@@ -421,6 +434,17 @@ static int padding_after(int size, int out, int kernel, int stride, int padding)
     return needed > 0 ? needed : 0;
 }
 
+static dcam_status make_pool(dcam_nn *nn, const dcam_pool *pool, dcam_nn_op **out)
+{
+    const dcam_nn_tensor dst = dcam_pool_dst(pool);
+    size_t bytes;
+    DCAM_TRY(dcam_nn_tensor_bytes(&pool->src, &bytes));
+    DCAM_TRY(dcam_nn_tensor_bytes(&dst, &bytes));
+    DCAM_TRY(make_op(nn, NULL, out));
+    (*out)->pool = *pool;
+    return DCAM_OK;
+}
+
 dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel, int stride, int padding,
                              dcam_nn_op **out)
 {
@@ -434,6 +458,7 @@ dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel,
     dcam_nn_tensor dst = *src;
     dst.h = dcam_nn_output_size(src->h, kernel, stride, padding);
     dst.w = dcam_nn_output_size(src->w, kernel, stride, padding);
+    if (dcam_pool_fits(src)) return make_pool(nn, &(dcam_pool){*src, kernel, stride, padding}, out);
     memset(&from, 0, sizeof from);
     memset(&to, 0, sizeof to);
     dcam_status status = describe_tensor(src, &from);

@@ -61,14 +61,14 @@ size_t dcam_winograd_bytes(const dcam_winograd *w, dcam_nn_argument which)
     }
 }
 
-void dcam_winograd_run(const dcam_winograd *w)
+void dcam_winograd_run(const dcam_winograd *w, void *const memory[DCAM_NN_ARGUMENTS])
 {
     switch (w->part) {
     case DCAM_WINOGRAD_FORWARD:
-    case DCAM_WINOGRAD_BACKWARD_DATA: dcam_winograd_forward(w); break;
-    case DCAM_WINOGRAD_BACKWARD_WEIGHTS: dcam_winograd_gradient(w); break;
-    case DCAM_WINOGRAD_WEIGHTS_IN: dcam_winograd_weights_in(w); break;
-    case DCAM_WINOGRAD_WEIGHTS_OUT: dcam_winograd_weights_out(w); break;
+    case DCAM_WINOGRAD_BACKWARD_DATA: dcam_winograd_forward(w, memory); break;
+    case DCAM_WINOGRAD_BACKWARD_WEIGHTS: dcam_winograd_gradient(w, memory); break;
+    case DCAM_WINOGRAD_WEIGHTS_IN: dcam_winograd_weights_in(w, memory); break;
+    case DCAM_WINOGRAD_WEIGHTS_OUT: dcam_winograd_weights_out(w, memory); break;
     case DCAM_WINOGRAD_NONE: break;
     }
 }
@@ -185,8 +185,8 @@ DCAM_INLINE void finish(const dcam_f32x8 *bias, bool sum, bool relu, float *to, 
     }
     if (relu) {
         const dcam_f32x8 zero = {0};
-        const dcam_i32x8 above = *y > zero;
-        dcam_choose8(y, &above, y, &zero);
+        const dcam_i32x8 below = *y <= zero; /* what is no number stays so, and is found in the map */
+        dcam_choose8(y, &below, &zero, y);
     }
     dcam_store8(to, y, DCAM_LANES);
 }
@@ -261,18 +261,18 @@ static void run_parts(void *context, size_t begin, size_t end)
     for (size_t part = begin; part < end; part++) run_part(context, part);
 }
 
-void dcam_winograd_forward(const dcam_winograd *w)
+void dcam_winograd_forward(const dcam_winograd *w, void *const *memory)
 {
     const bool backward = w->part == DCAM_WINOGRAD_BACKWARD_DATA;
     forward_job job;
-    float *zeros = w->memory[DCAM_NN_SCRATCHPAD];
+    float *zeros = memory[DCAM_NN_SCRATCHPAD];
     cut(w, &job);
     memset(zeros, 0, job.in * sizeof *zeros);
-    job.from.map = w->memory[backward ? DCAM_NN_DST : DCAM_NN_SRC];
+    job.from.map = memory[backward ? DCAM_NN_DST : DCAM_NN_SRC];
     job.from.zeros = zeros;
-    job.to = w->memory[backward ? DCAM_NN_SRC : DCAM_NN_DST];
-    job.u = w->memory[DCAM_NN_WEIGHTS];
-    job.bias = w->bias ? w->memory[DCAM_NN_BIAS] : NULL;
+    job.to = memory[backward ? DCAM_NN_SRC : DCAM_NN_DST];
+    job.u = memory[DCAM_NN_WEIGHTS];
+    job.bias = w->bias ? memory[DCAM_NN_BIAS] : NULL;
     job.scratch = zeros + job.in;
     dcam_parallel_for(job.tile_parts * job.channel_parts, run_parts, &job);
 }

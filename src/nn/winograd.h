@@ -23,22 +23,21 @@ typedef struct {
     int n, h, w, in, out;           /* in, out: channels of the forward convolution */
     bool bias, sum, relu;
     int threads;
-    void *memory[DCAM_NN_ARGUMENTS];
 } dcam_winograd;
 
 /* Whether this convolution can run here. */
 bool dcam_winograd_fits(const dcam_nn_convolution *c);
 /* Bytes of an argument; 0: there is none. */
 size_t dcam_winograd_bytes(const dcam_winograd *w, dcam_nn_argument which);
-/* All arguments bound. */
-void dcam_winograd_run(const dcam_winograd *w);
+/* memory: of every argument that has bytes. */
+void dcam_winograd_run(const dcam_winograd *w, void *const memory[DCAM_NN_ARGUMENTS]);
 
 /* ---- between the files ---- */
 size_t dcam_winograd_forward_scratch(const dcam_winograd *w);  /* floats */
 size_t dcam_winograd_gradient_scratch(const dcam_winograd *w);
-void dcam_winograd_forward(const dcam_winograd *w);            /* forward and backward data */
-void dcam_winograd_gradient(const dcam_winograd *w);
-void dcam_winograd_weights_in(const dcam_winograd *w);
-void dcam_winograd_weights_out(const dcam_winograd *w);
+void dcam_winograd_forward(const dcam_winograd *w, void *const *memory); /* and backward data */
+void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory);
+void dcam_winograd_weights_in(const dcam_winograd *w, void *const *memory);
+void dcam_winograd_weights_out(const dcam_winograd *w, void *const *memory);
 
 #endif

@@ -79,22 +79,22 @@ WINOGRAD_KERNEL static void weights_out(const weights_job *job, size_t begin, si
 static void weights_in_body(void *context, size_t begin, size_t end) { weights_in(context, begin, end); }
 static void weights_out_body(void *context, size_t begin, size_t end) { weights_out(context, begin, end); }
 
-static weights_job weights_job_of(const dcam_winograd *w, dcam_nn_argument plain, dcam_nn_argument u)
+static weights_job weights_job_of(const dcam_winograd *w, float *plain, float *u)
 {
     const bool turned = w->of == DCAM_WINOGRAD_BACKWARD_DATA;
-    return (weights_job){w->memory[plain], w->memory[u], (size_t)(turned ? w->out : w->in),
+    return (weights_job){plain, u, (size_t)(turned ? w->out : w->in),
                          (size_t)(turned ? w->in : w->out), turned};
 }
 
-void dcam_winograd_weights_in(const dcam_winograd *w)
+void dcam_winograd_weights_in(const dcam_winograd *w, void *const *memory)
 {
-    weights_job job = weights_job_of(w, DCAM_NN_SRC, DCAM_NN_DST);
+    weights_job job = weights_job_of(w, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
     dcam_parallel_for(job.out / PANEL * job.in, weights_in_body, &job);
 }
 
-void dcam_winograd_weights_out(const dcam_winograd *w)
+void dcam_winograd_weights_out(const dcam_winograd *w, void *const *memory)
 {
-    weights_job job = weights_job_of(w, DCAM_NN_DST, DCAM_NN_SRC);
+    weights_job job = weights_job_of(w, memory[DCAM_NN_DST], memory[DCAM_NN_SRC]);
     dcam_parallel_for(job.out / PANEL * job.in, weights_out_body, &job);
 }
 
@@ -239,18 +239,18 @@ static void multiply_body(void *context, size_t begin, size_t end)
         multiply_unit(job, k / units, job->in * (k % units) / units, job->in * (k % units + 1) / units);
 }
 
-void dcam_winograd_gradient(const dcam_winograd *w)
+void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory)
 {
     gradient_job job;
-    float *zeros = w->memory[DCAM_NN_SCRATCHPAD];
+    float *zeros = memory[DCAM_NN_SCRATCHPAD];
     cut(w, &job);
     memset(zeros, 0, zero_count(w) * sizeof *zeros);
-    job.src.map = w->memory[DCAM_NN_SRC];
-    job.d_dst.map = w->memory[DCAM_NN_DST];
+    job.src.map = memory[DCAM_NN_SRC];
+    job.d_dst.map = memory[DCAM_NN_DST];
     job.src.zeros = job.d_dst.zeros = zeros;
     job.v = zeros + zero_count(w);
     job.dm = job.v + PLACES * job.v_stride;
-    job.du = w->memory[DCAM_NN_WEIGHTS];
+    job.du = memory[DCAM_NN_WEIGHTS];
     for (job.first = 0; job.first < job.tiles; job.first += job.block) {
         job.now = job.tiles - job.first < job.block ? job.tiles - job.first : job.block;
         dcam_parallel_for(job.now, transform_body, &job);
