@@ -1,0 +1,48 @@
+# A thin front of CMake: `make help` lists what there is.
+# The rules of the build are in CMakeLists.txt.
+BUILD  ?= build
+PREFIX ?= /usr/local
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+# More for CMake's configuration, like -G Ninja or -DCMAKE_C_COMPILER=clang.
+CMAKE_FLAGS ?=
+
+configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
+            -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
+hint = { echo "make: the build cannot be configured; scripts/install-deps installs what is missing" >&2; exit 1; }
+
+.PHONY: all demo test bench install clean deps help
+
+all:
+	@$(configure) -DDCAM_TESTS=OFF || $(hint)
+	@cmake --build $(BUILD) -j $(JOBS)
+
+deps:
+	@scripts/install-deps
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@scripts/demo $(BUILD)
+
+test: deps
+	@$(configure) -DDCAM_TESTS=ON || $(hint)
+	@cmake --build $(BUILD) -j $(JOBS)
+	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
+
+bench: all
+	@scripts/bench $(BUILD)
+
+install: all
+	@cmake --install $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make            builds $(BUILD)/dcam, libdcam and the example'
+	@echo 'make demo       installs what is missing, builds, trains and looks for defects on synthetic images'
+	@echo 'make test       installs what is missing, builds, runs all tests'
+	@echo 'make bench      measures the speed of this machine'
+	@echo 'make install    installs below PREFIX ($(PREFIX)); DESTDIR is respected'
+	@echo 'make deps       installs what is missing, nothing else'
+	@echo 'make clean      removes $(BUILD)'
+	@echo 'Variables: BUILD, PREFIX, JOBS, CMAKE_FLAGS'
