@@ -1,0 +1,338 @@
+/* dcam.h - the only public header of libdcam: visual anomaly detection by
+ * knowledge distillation with attention (arXiv 2405.06467).
+ *
+ * The library never prints, exits, reads the environment or installs signal
+ * handlers. Every fallible function returns a dcam_status; outputs are left
+ * untouched on failure, and dcam_error_message() then holds one line for the
+ * calling thread: what is wrong, with which file, and what would mend it. */
+#ifndef DCAM_H
+#define DCAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DCAM_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define DCAM_API __attribute__((visibility("default")))
+#define DCAM_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define DCAM_API
+#define DCAM_MUST_CHECK
+#endif
+
+/* Every status once: name, exit code of the command-line tool, text. */
+#define DCAM_STATUS_LIST(X)                                                   \
+    X(DCAM_OK, 0, "done")                                                     \
+    X(DCAM_ERROR_USAGE, 2, "wrong usage")                                     \
+    X(DCAM_ERROR_DATA, 3, "bad or missing data")                              \
+    X(DCAM_ERROR_IMAGE, 3, "bad image")                                       \
+    X(DCAM_ERROR_IO, 3, "cannot read or write a file")                        \
+    X(DCAM_ERROR_NUMERIC, 3, "training gave values that are not finite")      \
+    X(DCAM_ERROR_WEIGHTS, 4, "bad weights file")                              \
+    X(DCAM_ERROR_MODEL, 4, "bad model file")                                  \
+    X(DCAM_ERROR_MODEL_VERSION, 4, "model file of a newer format")            \
+    X(DCAM_ERROR_MEMORY, 5, "out of memory")                                  \
+    X(DCAM_ERROR_DISK, 5, "out of disk space")                                \
+    X(DCAM_ERROR_DEVICE, 5, "not available on this processor")                \
+    X(DCAM_ERROR_INTERNAL, 70, "a fault of dcam itself")                      \
+    X(DCAM_ERROR_CANCELLED, 130, "interrupted")
+
+typedef enum dcam_status {
+#define DCAM_STATUS_ENUM(name, exit_code, text) name,
+    DCAM_STATUS_LIST(DCAM_STATUS_ENUM)
+#undef DCAM_STATUS_ENUM
+    DCAM_STATUS_COUNT
+} dcam_status;
+
+/* "DCAM_ERROR_DATA", "bad or missing data", 3. Never NULL; unknown values
+ * read as DCAM_ERROR_INTERNAL. */
+DCAM_API const char *dcam_status_name(dcam_status status);
+DCAM_API const char *dcam_status_text(dcam_status status);
+DCAM_API int dcam_status_exit_code(dcam_status status);
+
+/* The line that the last failing call of this thread left; "" before any. */
+DCAM_API const char *dcam_error_message(void);
+
+/* Library version at run time, "0.1.0". */
+DCAM_API const char *dcam_version(void);
+
+/* ---- log ------------------------------------------------------------- */
+
+typedef enum dcam_log_level {
+    DCAM_LOG_DEBUG,
+    DCAM_LOG_INFO,
+    DCAM_LOG_WARNING
+} dcam_log_level;
+
+/* Receives one line without a newline. May be called from any thread, one
+ * call at a time. */
+typedef void (*dcam_log_callback)(void *user, dcam_log_level level, const char *line);
+
+/* NULL (the start) means silence. Not safe while other calls run. */
+DCAM_API void dcam_set_log(dcam_log_callback callback, void *user);
+
+/* ---- choices ---------------------------------------------------------- */
+
+/* 0 is always the default. Option structs: zero them, set what you want. */
+
+typedef enum dcam_precision {
+    DCAM_PRECISION_AUTO, /* the fastest whose effect on the verdicts is within its stated bound */
+    DCAM_PRECISION_F32,  /* the reference */
+    DCAM_PRECISION_BF16
+} dcam_precision;
+
+typedef enum dcam_method {
+    DCAM_METHOD_DCAM,  /* attention, cd + kd */
+    DCAM_METHOD_STFPM  /* the baseline: l2, product of the stages */
+} dcam_method;
+
+/* ---- detection -------------------------------------------------------- */
+
+/* A model that is open for scoring. One detector serves one thread at a time;
+ * open one for each thread that scores. */
+typedef struct dcam_detector dcam_detector;
+
+typedef struct dcam_detector_options {
+    int threads;               /* 0: all cores that the process may use */
+    dcam_precision precision;
+    int batch;                 /* most images that dcam_detect_paths runs together; 0: 8 */
+    const char *class_name;    /* every image is of this class; NULL: inferred (or the only one) */
+} dcam_detector_options;
+
+/* One connected part of the anomaly map above the threshold, in pixels of the
+ * original image. peak: the largest raw map value in it. */
+typedef struct dcam_region {
+    int x, y, width, height;
+    double area;
+    double peak;
+} dcam_region;
+
+/* The verdict on one image. Strings and arrays live until the result is
+ * cleared (class_name: until the detector is closed). */
+typedef struct dcam_detection {
+    const char *class_name;    /* given or inferred */
+    const char *class_source;  /* "given", "inferred" or "single" */
+    double score;              /* 0..1; 0.5 is the threshold */
+    double raw;                /* before calibration */
+    double threshold;          /* raw */
+    bool anomalous;            /* score >= 0.5 */
+    dcam_region *regions;      /* highest peak first */
+    size_t region_count;
+    float *map;                /* map_height x map_width, raw */
+    int map_width, map_height; /* the model's input size */
+    int width, height;         /* of the original image */
+    double milliseconds;       /* resize, network and map of this image */
+} dcam_detection;
+
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_detector_open(const char *model_path,
+                                                        const dcam_detector_options *options /* or NULL */,
+                                                        dcam_detector **out);
+DCAM_API void dcam_detector_close(dcam_detector *detector); /* NULL-safe */
+
+DCAM_API size_t dcam_detector_class_count(const dcam_detector *detector);
+/* NULL for an index that is too large. */
+DCAM_API const char *dcam_detector_class_name(const dcam_detector *detector, size_t index);
+DCAM_API int dcam_detector_width(const dcam_detector *detector);
+DCAM_API int dcam_detector_height(const dcam_detector *detector);
+
+/* One image from a file (JPEG, PNG, WebP, TIFF, BMP, PNM), from the bytes of
+ * such a file, or from RGB pixels (rows of stride bytes; stride 0: 3 * width).
+ * *out is overwritten; free what it holds with dcam_detection_clear. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_file(dcam_detector *detector, const char *path, dcam_detection *out);
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_bytes(dcam_detector *detector, const void *bytes, size_t count,
+                                                       dcam_detection *out);
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_rgb(dcam_detector *detector, const uint8_t *rgb, int width,
+                                                     int height, size_t stride, dcam_detection *out);
+DCAM_API void dcam_detection_clear(dcam_detection *detection); /* NULL-safe, twice is fine */
+
+/* The photograph with the anomaly map over it and the regions outlined, as
+ * PNG. The colour scale is fixed by the calibration, never by this image. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_overlay_file(const dcam_detector *detector, const char *image_path,
+                                                       const dcam_detection *detection, const char *png_path);
+/* The raw map as float32 .npy, map_height x map_width. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_map_write_npy(const dcam_detection *detection, const char *npy_path);
+
+/* Many files: a path may be a file or a folder (searched recursively for
+ * images). on_result is called in order, once an image: with a detection, or
+ * with NULL and the error line of a bad image. It returns true to stop (then
+ * the call gives DCAM_ERROR_CANCELLED). One bad image does not end the run;
+ * *failed counts them. A path that is not there ends it before any image. */
+typedef bool (*dcam_detect_callback)(void *user, const char *path, const dcam_detection *detection,
+                                     const char *error);
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_paths(dcam_detector *detector, const char *const *paths, size_t count,
+                                                       dcam_detect_callback on_result, void *user,
+                                                       size_t *failed /* or NULL */);
+
+/* ---- training --------------------------------------------------------- */
+
+typedef struct dcam_train_progress {
+    const char *class_name;   /* in one-class mode, else NULL */
+    int epoch, epochs;        /* 1-based */
+    int step, steps;          /* in this epoch */
+    double loss;              /* mean over this epoch so far */
+    double validation;        /* mean of the validation map after the last epoch; NAN before */
+    bool epoch_done, best;    /* best: this epoch's validation is the lowest so far */
+    double images_per_second;
+    double seconds_left;
+} dcam_train_progress;
+
+/* Returns true to stop: the checkpoint, if one is kept, is written first. */
+typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progress);
+
+typedef struct dcam_train_options {
+    const char *dataset;
+    const char *output;          /* model file; in one-class mode a folder */
+    const char *teacher;         /* weights file or "random:SEED" */
+    dcam_method method;          /* sets every default below that is left 0 or NULL */
+    const char *attention;       /* "none", "channel", "spatial", "cbam" */
+    const char *attention_at_detection; /* "drop", "keep" */
+    const char *loss_reads;      /* what the losses read: "attended", "raw", "both" */
+    const char *loss;            /* "cd=1,kd=1" */
+    double kd_temperature;
+    const char *kd_scale;        /* "mean", "sum" */
+    const char *map;             /* "sum", "product", "standard" */
+    double map_kd_weight;        /* KD term of the map; 0: none */
+    double smoothing;            /* Gaussian sigma of the map in pixels; negative: none; 0: the method's */
+    double top_percent;          /* image score: mean of the top p per cent; 0: maximum */
+    const char *classes;         /* "a,b"; NULL: all */
+    bool one_class;              /* one model a class */
+    int width, height;           /* 0: 256; multiples of 32 */
+    int epochs, batch;
+    double learning_rate;
+    const char *schedule;        /* "constant", "cosine" */
+    double momentum;             /* 0: 0.9 */
+    double weight_decay;         /* 0: 1e-4; negative: none */
+    double validation_fraction;  /* 0: 0.2 */
+    double false_alarm_rate;     /* of the calibration; 0: 0.01 */
+    uint64_t seed;
+    dcam_precision precision;
+    int threads;
+    size_t cache_bytes;          /* cap of cached images and teacher maps; 0: 1 GiB; SIZE_MAX: no cache */
+    const char *checkpoint;      /* file, or NULL */
+    bool resume;
+    dcam_train_callback progress;
+    void *user;
+} dcam_train_options;
+
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_train(const dcam_train_options *options);
+
+/* ---- calibration ------------------------------------------------------ */
+
+typedef struct dcam_calibrate_options {
+    const char *dataset;
+    const char *model;           /* read */
+    const char *output;          /* written; NULL: model is replaced, atomically */
+    double false_alarm_rate;     /* 0: 0.01 */
+    bool f1;                     /* thresholds of the best F1 on labelled test images instead */
+    const char *classes;
+    int threads;
+    dcam_precision precision;
+} dcam_calibrate_options;
+
+typedef struct dcam_class_threshold {
+    const char *class_name;
+    double old_threshold, threshold; /* raw */
+    size_t images;
+    const char *rule;            /* how the threshold came about, one phrase */
+} dcam_class_threshold;
+
+/* on_class (may be NULL) is called once for each class that was calibrated. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_calibrate(const dcam_calibrate_options *options,
+                                                    void (*on_class)(void *user, const dcam_class_threshold *result),
+                                                    void *user);
+
+/* ---- evaluation ------------------------------------------------------- */
+
+/* Fractions 0..1, NAN where not defined (no masks, one kind of image only). */
+typedef struct dcam_metrics {
+    double image_auroc, image_ap, image_f1max;
+    double pixel_auroc, pixel_ap, pixel_f1max;
+    double aupro, pro_rescaled;
+    double false_alarm_rate, miss_rate; /* of the verdicts at the model's thresholds */
+} dcam_metrics;
+
+typedef struct dcam_class_result {
+    char *name;
+    size_t images, defective, failed; /* failed: images that could not be read */
+    dcam_metrics metrics;
+} dcam_class_result;
+
+typedef struct dcam_evaluation {
+    dcam_class_result *classes;
+    size_t class_count;
+    dcam_metrics mean;           /* over the classes that have the metric */
+    size_t failed;
+    double class_inferred_right; /* fraction of images whose inferred class is the true one; NAN with one class */
+    double seconds;
+} dcam_evaluation;
+
+typedef struct dcam_evaluate_options {
+    const char *dataset;
+    const char *model;           /* file; or the folder of a one-class training */
+    const char *classes;
+    bool infer_class;            /* thresholds and maps of the inferred class instead of the given one */
+    int threads;
+    dcam_precision precision;
+    /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. */
+    bool (*progress)(void *user, size_t done, size_t total, const char *error);
+    void *user;
+} dcam_evaluate_options;
+
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out);
+DCAM_API void dcam_evaluation_clear(dcam_evaluation *evaluation); /* NULL-safe */
+
+/* ---- teachers, synthetic data, facts ---------------------------------- */
+
+/* Reads a torchvision ResNet-18 state dict (.pth or .safetensors, batch norm
+ * separate or folded), checks it and writes a teacher file. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_teacher_import(const char *from, const char *to);
+
+typedef struct dcam_synth_options {
+    const char *folder;          /* must be empty or not be there */
+    uint64_t seed;
+    int size;                    /* pixels; 0: 256 */
+    int classes;                 /* 0: all */
+    int train, test_good, test_defective; /* images a class; 0: 40, 10, 15 */
+} dcam_synth_options;
+
+/* Writes a synthetic data set in MVTec layout. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_synth(const dcam_synth_options *options);
+
+/* What a model or teacher file holds, as JSON text (free with dcam_free_text). */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_file_info(const char *path, char **json);
+DCAM_API void dcam_free_text(char *text);
+
+/* ---- benchmark -------------------------------------------------------- */
+
+typedef struct dcam_bench_options {
+    const char *model;
+    int batch;                   /* 0: 1 and 8 */
+    int threads;                 /* 0: all */
+    dcam_precision precision;
+    double seconds;              /* per stage; 0: 3 */
+} dcam_bench_options;
+
+typedef struct dcam_bench_result {
+    const char *stage;           /* network, decode, resize, map, end_to_end */
+    const char *precision;       /* f32, bf16, int8 */
+    int batch, threads;
+    size_t images;
+    double p50, p95, p99;        /* milliseconds an image */
+    double images_per_second;
+} dcam_bench_result;
+
+/* machine: JSON text about processor, instruction set and libraries. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_bench(const dcam_bench_options *options,
+                                                void (*on_result)(void *user, const dcam_bench_result *result),
+                                                void *user, char **machine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

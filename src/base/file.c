@@ -1,0 +1,313 @@
+/* file.c - whole-file reads with a cap and atomic writes. Errors carry the
+ * path and the system's reason; a full disk is told apart from other faults. */
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+/* Small writes (headers, CSV rows) are gathered to this size. */
+#define WRITER_BUFFER 65536
+
+struct dcam_writer {
+    char *path;
+    char *temporary;
+    int descriptor;
+    size_t used;
+    unsigned char buffer[WRITER_BUFFER];
+};
+
+static dcam_status system_failure(const char *doing, const char *path)
+{
+    int e = errno;
+    if (e == ENOSPC || e == EDQUOT)
+        return dcam_fail(DCAM_ERROR_DISK, "%s: cannot %s: no space left; free some and try again", path, doing);
+    if (e == ENOMEM || e == EMFILE || e == ENFILE)
+        return dcam_fail(DCAM_ERROR_MEMORY, "%s: cannot %s: %s", path, doing, strerror(e));
+    return dcam_fail(DCAM_ERROR_IO, "%s: cannot %s: %s", path, doing, strerror(e));
+}
+
+static dcam_status read_all(int fd, const char *path, uint8_t *bytes, size_t count)
+{
+    size_t done = 0;
+    while (done < count) {
+        ssize_t n = read(fd, bytes + done, count - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_failure("read", path);
+        if (n == 0) return dcam_fail(DCAM_ERROR_IO, "%s: became shorter while it was read", path);
+        done += (size_t)n;
+    }
+    return DCAM_OK;
+}
+
+dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes)
+{
+    uint8_t *bytes = NULL;
+    struct stat info;
+    dcam_status status = DCAM_OK;
+    /* O_NONBLOCK: opening a FIFO must not hang; it is refused below. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return system_failure("open", path);
+    if (fstat(fd, &info) != 0) {
+        status = system_failure("read", path);
+        goto cleanup;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        status = dcam_fail(DCAM_ERROR_IO, "%s: is not a regular file", path);
+        goto cleanup;
+    }
+    if ((uint64_t)info.st_size > max_bytes) {
+        status = dcam_fail(DCAM_ERROR_IO, "%s: %lld bytes, more than the limit of %zu for such a file", path,
+                           (long long)info.st_size, max_bytes);
+        goto cleanup;
+    }
+    size_t count = (size_t)info.st_size;
+    if ((status = dcam_alloc(count + 1, 1, &bytes)) != DCAM_OK) goto cleanup;
+    if ((status = read_all(fd, path, bytes, count)) != DCAM_OK) goto cleanup;
+    bytes[count] = 0;
+    *out = bytes;
+    *out_bytes = count;
+    bytes = NULL;
+cleanup:
+    dcam_free(bytes);
+    close(fd);
+    return status;
+}
+
+dcam_status dcam_writer_open(const char *path, dcam_writer **out)
+{
+    dcam_writer *w = NULL;
+    DCAM_TRY(dcam_alloc(1, sizeof *w, &w));
+    w->descriptor = -1;
+    w->used = 0;
+    w->path = w->temporary = NULL;
+    dcam_status status = dcam_copy_string(path, &w->path);
+    if (status == DCAM_OK) status = dcam_format_string(&w->temporary, "%s.XXXXXX", path);
+    if (status == DCAM_OK) {
+        w->descriptor = mkostemp(w->temporary, O_CLOEXEC);
+        if (w->descriptor < 0) {
+            status = system_failure("create", path);
+        } else {
+            /* mkostemp makes the file private; give it what creat would. */
+            mode_t mask = umask(0);
+            umask(mask);
+            (void)fchmod(w->descriptor, 0666 & ~mask);
+        }
+    }
+    if (status != DCAM_OK) {
+        dcam_free(w->path);
+        dcam_free(w->temporary);
+        dcam_free(w);
+        return status;
+    }
+    *out = w;
+    return DCAM_OK;
+}
+
+static dcam_status flush_bytes(dcam_writer *w, const unsigned char *bytes, size_t count)
+{
+    size_t done = 0;
+    while (done < count) {
+        ssize_t n = write(w->descriptor, bytes + done, count - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_failure("write", w->path);
+        done += (size_t)n;
+    }
+    return DCAM_OK;
+}
+
+static dcam_status flush_buffer(dcam_writer *w)
+{
+    DCAM_TRY(flush_bytes(w, w->buffer, w->used));
+    w->used = 0;
+    return DCAM_OK;
+}
+
+dcam_status dcam_writer_write(dcam_writer *w, const void *bytes, size_t count)
+{
+    if (count > sizeof w->buffer - w->used) DCAM_TRY(flush_buffer(w));
+    if (count > sizeof w->buffer) return flush_bytes(w, bytes, count);
+    if (count > 0) memcpy(w->buffer + w->used, bytes, count);
+    w->used += count;
+    return DCAM_OK;
+}
+
+dcam_status dcam_writer_printf(dcam_writer *w, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0) return dcam_fail(DCAM_ERROR_INTERNAL, "%s: cannot format text", w->path);
+    char *text;
+    DCAM_TRY(dcam_alloc((size_t)length + 1, 1, &text));
+    va_start(args, format);
+    vsnprintf(text, (size_t)length + 1, format, args);
+    va_end(args);
+    dcam_status status = dcam_writer_write(w, text, (size_t)length);
+    dcam_free(text);
+    return status;
+}
+
+void dcam_writer_abort(dcam_writer *w)
+{
+    if (!w) return;
+    if (w->descriptor >= 0) {
+        close(w->descriptor);
+        unlink(w->temporary);
+    }
+    dcam_free(w->path);
+    dcam_free(w->temporary);
+    dcam_free(w);
+}
+
+static dcam_status sync_folder_of(const char *path)
+{
+    char *folder;
+    DCAM_TRY(dcam_copy_string(path, &folder));
+    char *slash = strrchr(folder, '/');
+    const char *name = folder;
+    if (!slash) name = ".";
+    else if (slash == folder) name = "/";
+    else *slash = '\0';
+    dcam_status status = DCAM_OK;
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Some file systems cannot sync a folder (EINVAL); the rename stands. */
+    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
+        status = system_failure("sync the folder of", path);
+    if (fd >= 0) close(fd);
+    dcam_free(folder);
+    return status;
+}
+
+dcam_status dcam_writer_commit(dcam_writer *w)
+{
+    dcam_status status = flush_buffer(w);
+    if (status == DCAM_OK && fsync(w->descriptor) != 0 && errno != EINVAL) status = system_failure("sync", w->path);
+    if (status == DCAM_OK) {
+        int fd = w->descriptor;
+        w->descriptor = -1;
+        if (close(fd) != 0) {
+            status = system_failure("close", w->path);
+            unlink(w->temporary);
+        } else if (rename(w->temporary, w->path) != 0) {
+            status = system_failure("rename to", w->path);
+            unlink(w->temporary);
+        } else {
+            status = sync_folder_of(w->path);
+        }
+    }
+    dcam_writer_abort(w);
+    return status;
+}
+
+dcam_status dcam_file_write(const char *path, const void *bytes, size_t count)
+{
+    dcam_writer *w;
+    DCAM_TRY(dcam_writer_open(path, &w));
+    dcam_status status = dcam_writer_write(w, bytes, count);
+    if (status != DCAM_OK) {
+        dcam_writer_abort(w);
+        return status;
+    }
+    return dcam_writer_commit(w);
+}
+
+bool dcam_path_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+bool dcam_path_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+dcam_status dcam_make_folders(const char *path)
+{
+    char *copy;
+    DCAM_TRY(dcam_copy_string(path, &copy));
+    dcam_status status = DCAM_OK;
+    for (char *p = copy + (copy[0] == '/'); status == DCAM_OK; p++) {
+        if (*p != '/' && *p != '\0') continue;
+        char saved = *p;
+        *p = '\0';
+        if (copy[0] && mkdir(copy, 0777) != 0 && !dcam_path_is_folder(copy))
+            status = system_failure("create the folder", copy);
+        *p = saved;
+        if (saved == '\0') break;
+    }
+    dcam_free(copy);
+    return status;
+}
+
+dcam_status dcam_path_join(const char *folder, const char *name, char **out)
+{
+    size_t n = strlen(folder);
+    const char *slash = n > 0 && folder[n - 1] == '/' ? "" : "/";
+    return dcam_format_string(out, "%s%s%s", folder, slash, name);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+dcam_status dcam_folder_list(const char *path, dcam_names *out)
+{
+    dcam_names list = {NULL, 0};
+    size_t room = 0;
+    dcam_status status = DCAM_OK;
+    DIR *folder = opendir(path);
+    if (!folder) return system_failure("open the folder", path);
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(folder);
+        if (!entry) {
+            if (errno != 0) status = system_failure("list the folder", path);
+            break;
+        }
+        if (entry->d_name[0] == '.') continue;
+        if (list.count == room) {
+            room = room ? 2 * room : 64;
+            if ((status = dcam_realloc(room, sizeof *list.names, &list.names)) != DCAM_OK) break;
+        }
+        if ((status = dcam_copy_string(entry->d_name, &list.names[list.count])) != DCAM_OK) break;
+        list.count++;
+    }
+    closedir(folder);
+    if (status != DCAM_OK) {
+        dcam_names_clear(&list);
+        return status;
+    }
+    if (list.count > 0) qsort(list.names, list.count, sizeof *list.names, compare_names);
+    *out = list;
+    return DCAM_OK;
+}
+
+void dcam_names_clear(dcam_names *names)
+{
+    for (size_t i = 0; i < names->count; i++) dcam_free(names->names[i]);
+    dcam_free(names->names);
+    names->names = NULL;
+    names->count = 0;
+}
+
+double dcam_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

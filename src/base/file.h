@@ -1,0 +1,53 @@
+/* file.h - files: reading whole with a stated cap, and writing so that a
+ * partial file never appears under its final name (temporary file beside it,
+ * fsync, rename, fsync of the folder). */
+#ifndef DCAM_BASE_FILE_H
+#define DCAM_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Reads all of a regular file of at most max_bytes. *out from dcam_alloc, the
+ * caller frees it; one zero byte follows the content (not counted). */
+DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes);
+
+/* A file being written under a temporary name in the same folder. */
+typedef struct dcam_writer dcam_writer;
+
+DCAM_MUST_CHECK dcam_status dcam_writer_open(const char *path, dcam_writer **out);
+DCAM_MUST_CHECK dcam_status dcam_writer_write(dcam_writer *writer, const void *bytes, size_t count);
+DCAM_MUST_CHECK dcam_status dcam_writer_printf(dcam_writer *writer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* fsync, rename to the final name, fsync of the folder. Frees the writer in
+ * every case; on failure nothing is left behind and an older file of that
+ * name is intact. */
+DCAM_MUST_CHECK dcam_status dcam_writer_commit(dcam_writer *writer);
+/* Removes the temporary file. NULL-safe. */
+void dcam_writer_abort(dcam_writer *writer);
+
+/* The whole of it in one call. */
+DCAM_MUST_CHECK dcam_status dcam_file_write(const char *path, const void *bytes, size_t count);
+
+bool dcam_path_exists(const char *path);
+bool dcam_path_is_folder(const char *path);
+/* Creates the folder and its parents; fine if it is there already. */
+DCAM_MUST_CHECK dcam_status dcam_make_folders(const char *path);
+/* FOLDER/NAME in a fresh string (dcam_free). */
+DCAM_MUST_CHECK dcam_status dcam_path_join(const char *folder, const char *name, char **out);
+
+/* Names in a folder, sorted by bytes, without "." and ".." and without hidden
+ * ones (a leading dot). */
+typedef struct {
+    char **names;
+    size_t count;
+} dcam_names;
+DCAM_MUST_CHECK dcam_status dcam_folder_list(const char *path, dcam_names *out);
+void dcam_names_clear(dcam_names *names);
+
+/* Seconds on a clock that never goes back. */
+double dcam_seconds(void);
+
+#endif

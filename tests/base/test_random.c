@@ -1,0 +1,64 @@
+/* Philox against the known-answer vectors of Random123, and the draws. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include "base/random.h"
+
+static void known_answers(void **state)
+{
+    (void)state;
+    /* Random123 kat_vectors, philox4x32-10: all-zero counter and key. */
+    dcam_random zero = dcam_random_make(0, 0);
+    assert_int_equal(dcam_random_u32(&zero), 0x6627e8d5u);
+    /* all ones */
+    dcam_random ones = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    assert_int_equal(dcam_random_u32(&ones), 0x408f276du);
+    /* counter 243f6a88 85a308d3 13198a2e 03707344, key a4093822 299f31d0 */
+    dcam_random pi = {0x299f31d0a4093822u, 0x0370734413198a2eu, 0x85a308d3243f6a88u};
+    assert_int_equal(dcam_random_u32(&pi), 0xd16cfe09u);
+}
+
+static void normal_has_unit_moments(void **state)
+{
+    (void)state;
+    dcam_random r = dcam_random_make(7, 1);
+    double sum = 0, square = 0;
+    enum { N = 200000 };
+    for (int i = 0; i < N; i++) {
+        double x = dcam_random_normal(&r);
+        sum += x;
+        square += x * x;
+    }
+    assert_true(fabs(sum / N) < 0.01);
+    assert_true(fabs(square / N - 1) < 0.02);
+}
+
+static void shuffle_is_a_permutation(void **state)
+{
+    (void)state;
+    uint32_t items[100];
+    int seen[100] = {0}, moved = 0;
+    for (uint32_t i = 0; i < 100; i++) items[i] = i;
+    dcam_random r = dcam_random_make(3, 2);
+    dcam_random_shuffle(&r, items, 100);
+    for (uint32_t i = 0; i < 100; i++) {
+        seen[items[i]]++;
+        moved += items[i] != i;
+    }
+    for (int i = 0; i < 100; i++) assert_int_equal(seen[i], 1);
+    assert_true(moved > 80);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_answers),
+        cmocka_unit_test(normal_has_unit_moments),
+        cmocka_unit_test(shuffle_is_a_permutation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
