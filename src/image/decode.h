@@ -1,0 +1,57 @@
+/* decode.h - inside the image layer only: what the decoders of the single
+ * formats share. */
+#ifndef DCAM_IMAGE_DECODE_H
+#define DCAM_IMAGE_DECODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/image.h"
+
+/* An encoded file in memory, borrowed. */
+typedef struct {
+    const uint8_t *bytes;
+    size_t count;
+    const char *name; /* for messages */
+    bool mask;        /* a value that is not 0 must not become 0 */
+} dcam_encoded;
+
+/* Each gives 3 channels and leaves *out untouched on failure. */
+DCAM_MUST_CHECK dcam_status dcam_decode_jpeg(const dcam_encoded *file, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_decode_png(const dcam_encoded *file, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_decode_bmp(const dcam_encoded *file, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_decode_pnm(const dcam_encoded *file, dcam_image *out);
+
+/* "NAME: damaged or truncated KIND (reason); ..." for what a decoder library says. */
+dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char *reason);
+
+/* Fails where a side is 0 or a limit of image.h is passed. */
+DCAM_MUST_CHECK dcam_status dcam_check_sides(const dcam_encoded *file, const char *kind, uint64_t width,
+                                             uint64_t height);
+
+/* Room for width x height x channels; the sides have been checked. */
+DCAM_MUST_CHECK dcam_status dcam_image_make(int width, int height, int channels, dcam_image *out);
+
+/* Of a 16-bit value its high byte; for a mask, 1 where that would lose a defect. */
+static inline uint8_t dcam_narrow(uint16_t value, bool mask)
+{
+    uint8_t high = (uint8_t)(value >> 8);
+    return mask && high == 0 && value != 0 ? 1 : high;
+}
+
+/* value * alpha / 255, rounded. */
+static inline uint8_t dcam_over_black(uint8_t value, uint8_t alpha, bool mask)
+{
+    uint8_t mixed = (uint8_t)((value * alpha + 127) / 255);
+    return mask && mixed == 0 && value != 0 && alpha != 0 ? 1 : mixed;
+}
+
+/* pixels: width x height RGBA from dcam_alloc, taken in every case. Over black,
+ * into a block that is no larger than RGB needs. */
+DCAM_MUST_CHECK dcam_status dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int height,
+                                           dcam_image *out);
+
+#endif

@@ -1,0 +1,191 @@
+/* decode_tiff.c - the first picture of a TIFF through libtiff's RGBA reader,
+ * from memory. The orientation tag is not applied. The reader lays alpha over
+ * black itself; for 16 bits it is made to keep the high byte, and its messages
+ * go into a buffer, never to the terminal (libtiff 4.5 can do so per file). */
+#include "image/decode.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <tiffio.h>
+
+#include "base/memory.h"
+
+/* No single block inside libtiff need be larger than the largest picture. */
+#define MAX_LIBRARY_BLOCK ((tmsize_t)DCAM_MAX_IMAGE_PIXELS * 8)
+
+/* What the callbacks of libtiff see. */
+typedef struct {
+    const dcam_encoded *file;
+    uint64_t position;
+    char error[200]; /* the first one; "" before */
+} source;
+
+static tmsize_t read_bytes(thandle_t handle, void *to, tmsize_t count)
+{
+    source *s = handle;
+    if (s->position >= s->file->count || count <= 0) return 0;
+    uint64_t left = s->file->count - s->position;
+    uint64_t n = (uint64_t)count < left ? (uint64_t)count : left;
+    memcpy(to, s->file->bytes + s->position, (size_t)n);
+    s->position += n;
+    return (tmsize_t)n;
+}
+
+static tmsize_t write_nothing(thandle_t handle, void *from, tmsize_t count)
+{
+    (void)handle, (void)from, (void)count;
+    return 0;
+}
+
+static toff_t seek_to(thandle_t handle, toff_t offset, int whence)
+{
+    source *s = handle;
+    uint64_t base = whence == SEEK_CUR ? s->position : whence == SEEK_END ? s->file->count : 0;
+    s->position = base + offset;
+    return s->position;
+}
+
+static int close_nothing(thandle_t handle)
+{
+    (void)handle;
+    return 0;
+}
+
+/* Mapped, nothing is copied; and libtiff 4.5.0 refuses small uncompressed tiles
+ * that are not mapped. It does not write to a map. */
+static int map_all(thandle_t handle, void **base, toff_t *size)
+{
+    const source *s = handle;
+    *base = (void *)(uintptr_t)s->file->bytes;
+    *size = s->file->count;
+    return 1;
+}
+
+static void unmap_nothing(thandle_t handle, void *base, toff_t size) { (void)handle, (void)base, (void)size; }
+
+static toff_t size_of(thandle_t handle) { return ((source *)handle)->file->count; }
+
+__attribute__((format(printf, 4, 0))) static int keep_error(TIFF *tiff, void *user, const char *module,
+                                                            const char *format, va_list arguments)
+{
+    (void)tiff, (void)module;
+    source *s = user;
+    if (!s->error[0]) vsnprintf(s->error, sizeof s->error, format, arguments);
+    return 1;
+}
+
+__attribute__((format(printf, 4, 0))) static int drop_warning(TIFF *tiff, void *user, const char *module,
+                                                              const char *format, va_list arguments)
+{
+    (void)tiff, (void)user, (void)module, (void)format, (void)arguments;
+    return 1;
+}
+
+static dcam_status library_failure(const source *s)
+{
+    return dcam_damaged(s->file, "TIFF", s->error[0] ? s->error : "unknown fault");
+}
+
+static dcam_status open_tiff(source *s, TIFF **out)
+{
+    TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
+    if (!options) return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", s->file->name);
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, MAX_LIBRARY_BLOCK);
+    TIFFOpenOptionsSetErrorHandlerExtR(options, keep_error, s);
+    TIFFOpenOptionsSetWarningHandlerExtR(options, drop_warning, s);
+    TIFF *tiff = TIFFClientOpenExt("it", "r", s, read_bytes, write_nothing, seek_to, close_nothing, size_of, map_all,
+                                   unmap_nothing, options);
+    TIFFOpenOptionsFree(options);
+    if (!tiff) return library_failure(s);
+    *out = tiff;
+    return DCAM_OK;
+}
+
+static uint8_t scale_grey(const TIFFRGBAImage *image, uint16_t value, bool mask)
+{
+    if (image->photometric == PHOTOMETRIC_MINISWHITE) value = (uint16_t)(65535 - value);
+    return dcam_narrow(value, mask);
+}
+
+/* Replaces libtiff's routine for 16-bit grey, which knows no alpha. Called for a
+ * block of w x h pixels; skips are in pixels. */
+static void put_grey_16(TIFFRGBAImage *image, uint32_t *to, uint32_t x, uint32_t y, uint32_t w, uint32_t h,
+                        int32_t from_skip, int32_t to_skip, unsigned char *from)
+{
+    (void)x, (void)y;
+    size_t samples = image->samplesperpixel;
+    bool mask = ((const source *)TIFFClientdata(image->tif))->file->mask;
+    for (; h > 0; h--) {
+        for (uint32_t i = 0; i < w; i++, from += 2 * samples) {
+            uint16_t value, alpha = 65535;
+            memcpy(&value, from, 2);
+            if (samples == 2 && image->alpha) memcpy(&alpha, from + 2, 2);
+            uint8_t grey = scale_grey(image, value, mask);
+            if (image->alpha == EXTRASAMPLE_UNASSALPHA) grey = dcam_over_black(grey, dcam_narrow(alpha, mask), mask);
+            *to++ = grey * 0x010101u;
+        }
+        to += to_skip;
+        from += (ptrdiff_t)from_skip * (ptrdiff_t)(2 * samples);
+    }
+}
+
+static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
+{
+    TIFFRGBAImage reader;
+    char reason[1024] = "";
+    if (!TIFFRGBAImageBegin(&reader, tiff, 1, reason))
+        return s->error[0] ? library_failure(s)
+                           : dcam_fail(DCAM_ERROR_IMAGE, "%s: a kind of TIFF that is not read (%s); save it as PNG",
+                                       s->file->name, reason);
+    /* Asking for the orientation that the file has turns nothing. */
+    reader.req_orientation = reader.orientation;
+    if (reader.Bitdepth16To8)
+        for (uint32_t v = 0; v < 65536; v++) reader.Bitdepth16To8[v] = dcam_narrow((uint16_t)v, s->file->mask);
+    bool grey = reader.photometric == PHOTOMETRIC_MINISBLACK || reader.photometric == PHOTOMETRIC_MINISWHITE;
+    if (grey && reader.bitspersample == 16 && reader.isContig) reader.put.contig = put_grey_16;
+    int good = TIFFRGBAImageGet(&reader, raster, reader.width, reader.height);
+    TIFFRGBAImageEnd(&reader);
+    return good ? DCAM_OK : library_failure(s);
+}
+
+static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t *height)
+{
+    uint16_t photometric = 0;
+    if (!TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, width) || !TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, height))
+        return dcam_damaged(s->file, "TIFF", "its header says it has no pixels");
+    DCAM_TRY(dcam_check_sides(s->file, "TIFF", *width, *height));
+    if (TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &photometric) && photometric == PHOTOMETRIC_SEPARATED)
+        return dcam_fail(DCAM_ERROR_IMAGE,
+                         "%s: is a CMYK TIFF, whose colours need a printer's profile to become RGB; save it as RGB",
+                         s->file->name);
+    return DCAM_OK;
+}
+
+dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
+{
+    source s = {file, 0, ""};
+    TIFF *tiff = NULL;
+    uint32_t *raster = NULL;
+    uint32_t width, height;
+    dcam_status status = open_tiff(&s, &tiff);
+    if (status != DCAM_OK) goto cleanup;
+    if ((status = check_header(&s, tiff, &width, &height)) != DCAM_OK) goto cleanup;
+    size_t n = (size_t)width * height;
+    if ((status = dcam_alloc(n, sizeof *raster, &raster)) != DCAM_OK) goto cleanup;
+    if ((status = read_raster(&s, tiff, raster)) != DCAM_OK) goto cleanup;
+    /* In place: red is the lowest byte of each word, alpha is done with. */
+    uint8_t *bytes = (uint8_t *)raster;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t v = raster[i];
+        bytes[3 * i] = (uint8_t)v;
+        bytes[3 * i + 1] = (uint8_t)(v >> 8);
+        bytes[3 * i + 2] = (uint8_t)(v >> 16);
+    }
+    if ((status = dcam_realloc(n, 3, &raster)) != DCAM_OK) goto cleanup;
+    *out = (dcam_image){(int)width, (int)height, 3, (uint8_t *)raster};
+    raster = NULL;
+cleanup:
+    dcam_free(raster);
+    if (tiff) TIFFClose(tiff);
+    return status;
+}

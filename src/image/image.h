@@ -1,0 +1,73 @@
+/* image.h - photographs in memory: decoding, Pillow-equal resizing, the one
+ * preprocessing of the whole project, and PNG encoding. */
+#ifndef DCAM_IMAGE_IMAGE_H
+#define DCAM_IMAGE_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Refused above these, before any pixel memory is allocated. */
+#define DCAM_MAX_IMAGE_SIDE 32768
+#define DCAM_MAX_IMAGE_PIXELS (256u * 1024u * 1024u)
+#define DCAM_MAX_IMAGE_FILE_BYTES (1024u * 1024u * 1024u)
+
+/* channels 3: RGB; 1: grey (masks). pixels: height x width x channels, no
+ * padding, from dcam_alloc. */
+typedef struct {
+    int width, height, channels;
+    uint8_t *pixels;
+} dcam_image;
+
+void dcam_image_clear(dcam_image *image);
+
+/* Decodes by content, not by file name: JPEG (grey, colour; CMYK refused with a reason),
+ * PNG (1 to 16 bit, palette, alpha over black), WebP, TIFF, BMP, PNM. Always 3 channels
+ * (grey repeated); 16 bit keeps the high byte; EXIF orientation is not applied. Of a TIFF the first
+ * page; animated WebP, CMYK and ASCII PNM are refused. A file that ends early is refused in every format.
+ * name is for messages only. */
+DCAM_MUST_CHECK dcam_status dcam_image_decode(const uint8_t *bytes, size_t count, const char *name, dcam_image *out);
+DCAM_MUST_CHECK dcam_status dcam_image_load(const char *path, dcam_image *out);
+/* A ground-truth mask: one channel, 0 or 255 (any value > 0 in any channel is defect). */
+DCAM_MUST_CHECK dcam_status dcam_mask_load(const char *path, dcam_image *out);
+
+/* Pillow's Image.resize((width, height), BILINEAR) (antialiased) for 8-bit images, bit-equal
+ * where possible (within one grey level in any case). */
+DCAM_MUST_CHECK dcam_status dcam_image_resize(const dcam_image *image, int width, int height, dcam_image *out);
+/* Pillow's NEAREST. */
+DCAM_MUST_CHECK dcam_status dcam_image_resize_nearest(const dcam_image *image, int width, int height, dcam_image *out);
+
+/* How pixels become the network's input; kept in the model file. */
+typedef struct {
+    int width, height;  /* multiples of 32 */
+    float mean[3];      /* of RGB / 255 */
+    float deviation[3];
+} dcam_preprocessing;
+
+/* ImageNet's mean and deviation at the given size. */
+dcam_preprocessing dcam_preprocessing_default(int width, int height);
+
+/* rgb: n x height x width x 3 uint8 (already resized) -> out: n x 3 x height x width f32:
+ * (v / 255 - mean) / deviation. */
+void dcam_normalise(const dcam_preprocessing *p, const uint8_t *rgb, int n, float *out);
+
+/* PNG (8-bit grey or RGB), written atomically. */
+DCAM_MUST_CHECK dcam_status dcam_png_write(const char *path, const dcam_image *image);
+/* The same into memory (dcam_free). */
+DCAM_MUST_CHECK dcam_status dcam_png_encode(const dcam_image *image, uint8_t **out, size_t *out_bytes);
+
+/* Heat-map overlay: photo (RGB, w x h) mixed with the coloured map. map: map_height x map_width f32,
+ * bilinearly resized to the photo (half-pixel centres); value <= low is transparent (the photo stays
+ * as it is), >= high is the top of the colour map. low and high come from the calibration, never from
+ * this image. */
+DCAM_MUST_CHECK dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_width, int map_height,
+                                         float low, float high, dcam_image *out);
+/* Draws a rectangle outline inside the given bounds (clipped), in place. Its line is 1 pixel wide, and
+ * one more for every 400 pixels of the photo's shorter side. */
+void dcam_draw_box(dcam_image *image, int x, int y, int width, int height, const uint8_t rgb[3]);
+
+/* Float32 .npy (height x width, C order, little endian), written atomically. */
+DCAM_MUST_CHECK dcam_status dcam_npy_write(const char *path, const float *values, int height, int width);
+
+#endif

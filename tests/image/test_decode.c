@@ -1,0 +1,378 @@
+/* Decoding: every kind of picture against the RGB that Pillow makes of it, and
+ * everything that can be wrong with a file. */
+#define _DEFAULT_SOURCE /* mkstemps */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "image/image.h"
+
+#define GOLDEN DCAM_TEST_GOLDEN "/image/"
+/* Larger than any golden picture. */
+#define LARGE_FILE (64u << 20)
+
+/* ---- golden files ------------------------------------------------------- */
+
+typedef struct {
+    char name[64];
+    int width, height, tolerance;
+    uint8_t *bytes; /* encoded */
+    size_t count;
+    const uint8_t *expected;
+} golden;
+
+static golden goldens[200];
+static size_t golden_count;
+static uint8_t *expected_bytes;
+
+static void read_file(const char *name, uint8_t **bytes, size_t *count)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s%s", GOLDEN, name);
+    if (dcam_file_read(path, LARGE_FILE, bytes, count) != DCAM_OK) fail_msg("%s", dcam_error_message());
+}
+
+static int read_goldens(void **state)
+{
+    (void)state;
+    uint8_t *list;
+    size_t length, left, at = 0;
+    read_file("decode.txt", &list, &length);
+    read_file("decode.bin", &expected_bytes, &left);
+    for (char *line = strtok((char *)list, "\n"); line; line = strtok(NULL, "\n")) {
+        golden *g = &goldens[golden_count];
+        assert_true(golden_count < sizeof goldens / sizeof *goldens);
+        assert_int_equal(sscanf(line, "%63s %d %d %d", g->name, &g->width, &g->height, &g->tolerance), 4);
+        g->expected = expected_bytes + at;
+        at += 3 * (size_t)g->width * (size_t)g->height;
+        assert_true(at <= left);
+        golden_count++;
+    }
+    assert_int_equal(at, left);
+    dcam_free(list);
+    for (size_t i = 0; i < golden_count; i++) read_file(goldens[i].name, &goldens[i].bytes, &goldens[i].count);
+    return 0;
+}
+
+static int free_goldens(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < golden_count; i++) dcam_free(goldens[i].bytes);
+    dcam_free(expected_bytes);
+    return 0;
+}
+
+/* A block of exactly the given length, so that a sanitizer sees a read past it. */
+static uint8_t *exact_copy(const uint8_t *bytes, size_t count)
+{
+    uint8_t *copy = malloc(count ? count : 1);
+    assert_non_null(copy);
+    if (count) memcpy(copy, bytes, count);
+    return copy;
+}
+
+static void assert_one_clear_line(const char *name)
+{
+    const char *line = dcam_error_message();
+    if (strncmp(line, name, strlen(name)) != 0 || line[strlen(name)] != ':') fail_msg("no file name: '%s'", line);
+    for (const char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ') fail_msg("not one line: '%s'", line);
+    if (strlen(line) < strlen(name) + 10 || line[strlen(line) - 1] == '.') fail_msg("'%s'", line);
+}
+
+/* ---- good pictures -------------------------------------------------------- */
+
+static int largest_difference(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    int most = 0;
+    for (size_t i = 0; i < n; i++)
+        if (abs(a[i] - b[i]) > most) most = abs(a[i] - b[i]);
+    return most;
+}
+
+static void pictures_equal_pillow(void **state)
+{
+    (void)state;
+    size_t held = dcam_memory_held();
+    int worst = 0;
+    assert_true(golden_count > 70);
+    for (size_t i = 0; i < golden_count; i++) {
+        const golden *g = &goldens[i];
+        dcam_image image;
+        if (dcam_image_decode(g->bytes, g->count, g->name, &image) != DCAM_OK) fail_msg("%s", dcam_error_message());
+        assert_int_equal(image.width, g->width);
+        assert_int_equal(image.height, g->height);
+        assert_int_equal(image.channels, 3);
+        int most = largest_difference(image.pixels, g->expected, 3 * (size_t)g->width * (size_t)g->height);
+        if (most > g->tolerance) fail_msg("%s: differs by %d levels, allowed %d", g->name, most, g->tolerance);
+        if (most > 0) print_message("%s: differs by %d level(s)\n", g->name, most);
+        if (most > worst) worst = most;
+        dcam_image_clear(&image);
+    }
+    print_message("%zu pictures, largest difference %d level(s)\n", golden_count, worst);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+static void content_decides_not_the_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < golden_count; i += 7) {
+        char path[] = "/tmp/dcam-misnamed-XXXXXX.jpg";
+        int fd = mkstemps(path, 4);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, goldens[i].bytes, goldens[i].count), (ssize_t)goldens[i].count);
+        close(fd);
+        dcam_image image;
+        assert_int_equal(dcam_image_load(path, &image), DCAM_OK);
+        assert_int_equal(image.width, goldens[i].width);
+        dcam_image_clear(&image);
+        unlink(path);
+    }
+}
+
+/* ---- bad pictures --------------------------------------------------------- */
+
+static void refused_with_a_reason(void **state)
+{
+    (void)state;
+    uint8_t *list;
+    size_t length, seen = 0;
+    read_file("refuse.txt", &list, &length);
+    char *rest = NULL;
+    for (char *line = strtok_r((char *)list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), seen++) {
+        char *reason = strchr(line, ' ');
+        assert_non_null(reason);
+        *reason++ = '\0';
+        char path[1024];
+        snprintf(path, sizeof path, "%s%s", GOLDEN, line);
+        size_t held = dcam_memory_held();
+        dcam_memory_reset_peak();
+        dcam_image image = {-1, -1, -1, NULL};
+        assert_int_equal(dcam_image_load(path, &image), DCAM_ERROR_IMAGE);
+        if (!strstr(dcam_error_message(), reason))
+            fail_msg("expected '%s', got '%s'", reason, dcam_error_message());
+        assert_one_clear_line(path);
+        assert_int_equal(image.width, -1);
+        assert_int_equal(dcam_memory_held(), held);
+        /* Refused before the memory of its pixels was asked for. */
+        assert_true(dcam_memory_peak() < held + (1u << 20));
+    }
+    assert_true(seen > 20);
+    dcam_free(list);
+}
+
+static void unreadable_files(void **state)
+{
+    (void)state;
+    dcam_image image = {-1, -1, -1, NULL};
+    assert_int_equal(dcam_image_load("/nonexistent/picture.png", &image), DCAM_ERROR_IO);
+    assert_one_clear_line("/nonexistent/picture.png");
+    assert_int_equal(dcam_image_load("/tmp", &image), DCAM_ERROR_IO);
+    assert_one_clear_line("/tmp");
+    assert_int_equal(dcam_mask_load("/nonexistent/mask.png", &image), DCAM_ERROR_IO);
+    assert_int_equal(image.width, -1);
+}
+
+/* Bytes at the end that hold nothing of the picture: a PNG's last checksum, a
+ * TIFF's offset of the next page or that page, what was appended to a JPEG. */
+static size_t spare_bytes(const golden *g)
+{
+    if (strcmp(g->name, "trailing.jpg") == 0) return strlen("appended by something else");
+    if (strcmp(g->name, "two-pages.tif") == 0) return g->count / 2;
+    return strstr(g->name, ".png") || strstr(g->name, ".tif") ? 4 : 0;
+}
+
+static void truncated_at_every_length(void **state)
+{
+    (void)state;
+    size_t cuts = 0;
+    for (size_t i = 0; i < golden_count; i++) {
+        const golden *g = &goldens[i];
+        size_t step = 1 + g->count / 400;
+        for (size_t count = 0; count < g->count; count += g->count - count <= 64 ? 1 : step, cuts++) {
+            uint8_t *copy = exact_copy(g->bytes, count);
+            dcam_image image = {-1, -1, -1, NULL};
+            dcam_status status = dcam_image_decode(copy, count, g->name, &image);
+            free(copy);
+            if (status == DCAM_OK) {
+                if (count + spare_bytes(g) < g->count) fail_msg("%s cut to %zu of %zu bytes was read", g->name, count, g->count);
+                size_t n = 3 * (size_t)g->width * (size_t)g->height;
+                assert_true(largest_difference(image.pixels, g->expected, n) <= g->tolerance);
+                dcam_image_clear(&image);
+            } else {
+                assert_int_equal(status, DCAM_ERROR_IMAGE);
+                assert_one_clear_line(g->name);
+                assert_int_equal(image.width, -1);
+            }
+        }
+    }
+    assert_true(cuts > 10000);
+}
+
+/* One to eight bytes changed: anything but a crash, a leak or a half-made result. */
+static void changed_bytes(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 60 };
+    dcam_random r = dcam_random_make(3, 1);
+    size_t held = dcam_memory_held(), refused = 0;
+    for (size_t i = 0; i < golden_count; i++)
+        for (int round = 0; round < ROUNDS; round++) {
+            const golden *g = &goldens[i];
+            uint8_t *copy = exact_copy(g->bytes, g->count);
+            /* Every second time near the start, where the headers are. */
+            uint64_t reach = round % 2 && g->count > 160 ? 160 : g->count;
+            for (uint64_t k = dcam_random_below(&r, 8) + 1; k > 0; k--) {
+                uint64_t at = dcam_random_below(&r, reach);
+                if (round % 4 < 2) copy[at] ^= (uint8_t)(1u << dcam_random_below(&r, 8));
+                else copy[at] = (uint8_t)dcam_random_u32(&r);
+            }
+            dcam_image image = {-1, -1, -1, NULL};
+            dcam_status status = dcam_image_decode(copy, g->count, g->name, &image);
+            free(copy);
+            if (status == DCAM_OK) {
+                assert_int_equal(image.channels, 3);
+                assert_true(image.width > 0 && image.height > 0);
+                /* Every pixel is there. */
+                volatile uint8_t last = image.pixels[3 * (size_t)image.width * (size_t)image.height - 1];
+                (void)last;
+                dcam_image_clear(&image);
+            } else {
+                assert_true(status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_MEMORY);
+                assert_one_clear_line(g->name);
+                assert_int_equal(image.width, -1);
+                refused++;
+            }
+        }
+    print_message("%zu of %zu changed files refused\n", refused, golden_count * ROUNDS);
+    assert_true(refused > golden_count * ROUNDS / 4);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+static void garbage_after_a_magic(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t length;
+        const char *bytes;
+    } magics[] = {{0, ""}, {3, "\xff\xd8\xff"}, {8, "\x89PNG\r\n\x1a\n"}, {12, "RIFF\xff\xff\0\0WEBP"},
+                  {4, "II*\0"}, {4, "MM\0*"}, {2, "BM"}, {2, "P4"}, {2, "P5"}, {2, "P6"}};
+    dcam_random r = dcam_random_make(4, 1);
+    for (size_t m = 0; m < sizeof magics / sizeof *magics; m++)
+        for (int round = 0; round < 200; round++) {
+            size_t count = magics[m].length + dcam_random_below(&r, 300);
+            uint8_t *bytes = malloc(count ? count : 1);
+            assert_non_null(bytes);
+            for (size_t i = 0; i < count; i++) bytes[i] = (uint8_t)dcam_random_u32(&r);
+            memcpy(bytes, magics[m].bytes, magics[m].length);
+            dcam_image image;
+            assert_int_equal(dcam_image_decode(bytes, count, "noise", &image), DCAM_ERROR_IMAGE);
+            assert_one_clear_line("noise");
+            free(bytes);
+        }
+}
+
+/* Every allocation of every decoder fails once. */
+static void memory_runs_out(void **state)
+{
+    (void)state;
+    size_t held = dcam_memory_held();
+    for (size_t i = 0; i < golden_count; i++) {
+        const golden *g = &goldens[i];
+        dcam_status status = DCAM_ERROR_MEMORY;
+        uint64_t n = 1;
+        for (; status != DCAM_OK; n++) {
+            assert_true(n < 200);
+            dcam_image image = {-1, -1, -1, NULL};
+            dcam_memory_fail_at(n, true);
+            status = dcam_image_decode(g->bytes, g->count, g->name, &image);
+            dcam_memory_fail_at(0, false);
+            if (status == DCAM_OK) {
+                dcam_image_clear(&image);
+            } else {
+                if (status != DCAM_ERROR_MEMORY) fail_msg("%s", dcam_error_message());
+                assert_int_equal(image.width, -1);
+            }
+            assert_int_equal(dcam_memory_held(), held);
+        }
+        assert_true(n > 2);
+    }
+}
+
+/* ---- masks ------------------------------------------------------------------ */
+
+static void load_mask_of(const char *bytes, size_t count, dcam_image *mask)
+{
+    char path[] = "/tmp/dcam-mask-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, count), (ssize_t)count);
+    close(fd);
+    if (dcam_mask_load(path, mask) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    unlink(path);
+    assert_int_equal(mask->channels, 1);
+}
+
+static void any_value_above_zero_is_defect(void **state)
+{
+    (void)state;
+    static const uint8_t zero_one_255[3] = {0, 255, 255};
+    dcam_image mask;
+    load_mask_of("P5 3 1 255\n\0\1\377", 14, &mask);
+    assert_int_equal(mask.width, 3);
+    assert_memory_equal(mask.pixels, zero_one_255, 3);
+    dcam_image_clear(&mask);
+    /* blue alone */
+    load_mask_of("P6 3 1 255\n\0\0\0\0\0\1\3\0\0", 20, &mask);
+    assert_memory_equal(mask.pixels, zero_one_255, 3);
+    dcam_image_clear(&mask);
+    /* 16 bits, label 1: its high byte alone would be 0 */
+    load_mask_of("P5 3 1 65535\n\0\0\0\1\1\0", 19, &mask);
+    assert_memory_equal(mask.pixels, zero_one_255, 3);
+    dcam_image_clear(&mask);
+}
+
+/* Wherever a picture is not black its mask is 255, in every format. */
+static void masks_of_every_format(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < golden_count; i++) {
+        const golden *g = &goldens[i];
+        char path[1024];
+        snprintf(path, sizeof path, "%s%.63s", GOLDEN, g->name);
+        dcam_image mask;
+        if (dcam_mask_load(path, &mask) != DCAM_OK) fail_msg("%s", dcam_error_message());
+        assert_int_equal(mask.width, g->width);
+        assert_int_equal(mask.height, g->height);
+        assert_int_equal(mask.channels, 1);
+        for (size_t k = 0; k < (size_t)g->width * (size_t)g->height; k++) {
+            const uint8_t *p = g->expected + 3 * k;
+            assert_true(mask.pixels[k] == 0 || mask.pixels[k] == 255);
+            if (p[0] > g->tolerance || p[1] > g->tolerance || p[2] > g->tolerance)
+                assert_int_equal(mask.pixels[k], 255);
+        }
+        dcam_image_clear(&mask);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pictures_equal_pillow),     cmocka_unit_test(content_decides_not_the_name),
+        cmocka_unit_test(refused_with_a_reason),     cmocka_unit_test(unreadable_files),
+        cmocka_unit_test(truncated_at_every_length), cmocka_unit_test(changed_bytes),
+        cmocka_unit_test(garbage_after_a_magic),     cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(any_value_above_zero_is_defect), cmocka_unit_test(masks_of_every_format),
+    };
+    return cmocka_run_group_tests(tests, read_goldens, free_goldens);
+}

@@ -1,0 +1,254 @@
+/* What goes from pictures to the network and from maps to files: preprocessing,
+ * overlays, boxes, PNG and npy. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "image/image.h"
+
+#define GOLDEN DCAM_TEST_GOLDEN "/image/"
+
+static dcam_image random_image(int width, int height, int channels)
+{
+    dcam_random r = dcam_random_make(9, (uint64_t)width);
+    dcam_image image = {width, height, channels, NULL};
+    size_t n = (size_t)width * (size_t)height * (size_t)channels;
+    assert_int_equal(dcam_alloc(n, 1, &image.pixels), DCAM_OK);
+    for (size_t i = 0; i < n; i++) image.pixels[i] = (uint8_t)dcam_random_u32(&r);
+    return image;
+}
+
+static void normalised_bits_are_torchvisions(void **state)
+{
+    (void)state;
+    enum { SIDE = 32, N = SIDE * SIDE * 3 };
+    uint8_t *golden, rgb[2 * N];
+    size_t count;
+    static float out[2 * N];
+    assert_int_equal(dcam_file_read(GOLDEN "normalise.bin", 1 << 20, &golden, &count), DCAM_OK);
+    assert_int_equal(count, N * sizeof(float));
+    for (uint32_t i = 0; i < N; i++) { /* noise(), seed 4, of make_images.py */
+        uint32_t v = i * 2654435761u + 4 * 40503u;
+        v ^= v >> 15;
+        v *= 2246822519u;
+        v ^= v >> 13;
+        rgb[i] = rgb[N + i] = (uint8_t)v;
+    }
+    dcam_preprocessing p = dcam_preprocessing_default(SIDE, SIDE);
+    dcam_normalise(&p, rgb, 2, out);
+    assert_memory_equal(out, golden, count);
+    assert_memory_equal(out + N, golden, count);
+    dcam_free(golden);
+}
+
+static void png_round_trip(void **state)
+{
+    (void)state;
+    static const int sizes[][3] = {{1, 1, 3}, {1, 1, 1}, {37, 5, 3}, {5, 37, 1}, {300, 200, 3}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        dcam_image image = random_image(sizes[i][0], sizes[i][1], sizes[i][2]), back;
+        char path[] = "/tmp/dcam-png-XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_int_equal(dcam_png_write(path, &image), DCAM_OK);
+        assert_int_equal(dcam_image_load(path, &back), DCAM_OK);
+        unlink(path);
+        assert_int_equal(back.width, image.width);
+        assert_int_equal(back.height, image.height);
+        for (size_t k = 0; k < 3 * (size_t)image.width * (size_t)image.height; k++)
+            assert_int_equal(back.pixels[k], image.pixels[image.channels == 3 ? k : k / 3]);
+        dcam_image_clear(&image);
+        dcam_image_clear(&back);
+    }
+}
+
+static void png_refusals_and_memory(void **state)
+{
+    (void)state;
+    dcam_image image = random_image(40, 30, 3);
+    uint8_t *bytes = NULL;
+    size_t count = 0, held = dcam_memory_held();
+    dcam_image two_channels = image;
+    two_channels.channels = 2;
+    assert_int_equal(dcam_png_encode(&two_channels, &bytes, &count), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_png_write("/nonexistent/x.png", &image), DCAM_ERROR_IO);
+    assert_non_null(strstr(dcam_error_message(), "/nonexistent/x.png"));
+    dcam_status status = DCAM_ERROR_MEMORY;
+    for (uint64_t n = 1; status != DCAM_OK; n++) {
+        assert_true(n < 500);
+        dcam_memory_fail_at(n, true);
+        status = dcam_png_encode(&image, &bytes, &count);
+        dcam_memory_fail_at(0, false);
+        if (status != DCAM_OK) {
+            if (status != DCAM_ERROR_MEMORY) fail_msg("allocation %d: %s", (int)n, dcam_error_message());
+            assert_null(bytes);
+            assert_int_equal(dcam_memory_held(), held);
+        }
+    }
+    dcam_free(bytes);
+    assert_int_equal(dcam_memory_held(), held);
+    dcam_image_clear(&image);
+}
+
+static void npy_bytes_are_numpys(void **state)
+{
+    (void)state;
+    float values[6];
+    uint8_t *ours, *golden;
+    size_t count, golden_count;
+    char path[] = "/tmp/dcam-npy-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    for (int i = 0; i < 6; i++) values[i] = (float)i / 4 - 1;
+    assert_int_equal(dcam_npy_write(path, values, 2, 3), DCAM_OK);
+    assert_int_equal(dcam_file_read(path, 4096, &ours, &count), DCAM_OK);
+    unlink(path);
+    assert_int_equal(dcam_file_read(GOLDEN "map.npy", 4096, &golden, &golden_count), DCAM_OK);
+    assert_int_equal(count, golden_count);
+    assert_memory_equal(ours, golden, count);
+    assert_int_equal(dcam_npy_write("/nonexistent/x.npy", values, 2, 3), DCAM_ERROR_IO);
+    dcam_free(ours);
+    dcam_free(golden);
+}
+
+/* ---- overlay ------------------------------------------------------------------ */
+
+static double lightness(const uint8_t *p) { return 0.2126 * p[0] + 0.7152 * p[1] + 0.0722 * p[2]; }
+
+static void calm_where_the_map_is_low(void **state)
+{
+    (void)state;
+    dcam_image photo = random_image(33, 17, 3), out;
+    float map[12];
+    for (int i = 0; i < 12; i++) map[i] = i % 2 ? 0.5f : -3.0f;
+    assert_int_equal(dcam_overlay(&photo, map, 4, 3, 0.5f, 1.0f, &out), DCAM_OK);
+    assert_memory_equal(out.pixels, photo.pixels, 3 * 33 * 17);
+    dcam_image_clear(&out);
+    for (int i = 0; i < 12; i++) map[i] = NAN;
+    assert_int_equal(dcam_overlay(&photo, map, 4, 3, 0.5f, 1.0f, &out), DCAM_OK);
+    assert_memory_equal(out.pixels, photo.pixels, 3 * 33 * 17);
+    dcam_image_clear(&out);
+    dcam_image_clear(&photo);
+}
+
+/* The same value looks the same whatever else is in the map. */
+static void scale_is_fixed(void **state)
+{
+    (void)state;
+    dcam_image photo = random_image(8, 8, 3), alone, beside_peak;
+    float quiet[4] = {0.6f, 0.6f, 0.6f, 0.6f}, loud[4] = {0.6f, 900.0f, 0.6f, 900.0f};
+    assert_int_equal(dcam_overlay(&photo, quiet, 2, 2, 0.2f, 1.0f, &alone), DCAM_OK);
+    assert_int_equal(dcam_overlay(&photo, loud, 2, 2, 0.2f, 1.0f, &beside_peak), DCAM_OK);
+    for (int y = 0; y < 8; y++) assert_memory_equal(alone.pixels + 24 * y, beside_peak.pixels + 24 * y, 6);
+    assert_memory_not_equal(alone.pixels, photo.pixels, 6);
+    dcam_image_clear(&alone);
+    dcam_image_clear(&beside_peak);
+    dcam_image_clear(&photo);
+}
+
+/* A ramp over black: each step is lighter; at and above the top nothing changes. */
+static void lighter_with_the_value(void **state)
+{
+    (void)state;
+    enum { N = 64 };
+    float map[N];
+    dcam_image photo = {N, 1, 3, NULL}, out;
+    assert_int_equal(dcam_alloc_zero(N, 3, &photo.pixels), DCAM_OK);
+    for (int i = 0; i < N; i++) map[i] = (float)i / (N - 4);
+    assert_int_equal(dcam_overlay(&photo, map, N, 1, 0.0f, 1.0f, &out), DCAM_OK);
+    for (int i = 1; i < N; i++) {
+        double before = lightness(out.pixels + 3 * (i - 1)), now = lightness(out.pixels + 3 * i);
+        if (i <= N - 4) assert_true(now > before);
+        else assert_memory_equal(out.pixels + 3 * i, out.pixels + 3 * (i - 1), 3);
+    }
+    /* 3/4 of the colour map's last entry (252, 255, 164) */
+    static const uint8_t top[3] = {189, 191, 123};
+    assert_memory_equal(out.pixels + 3 * (N - 1), top, 3);
+    dcam_image_clear(&out);
+    dcam_image_clear(&photo);
+}
+
+/* Half-pixel centres: two map samples over four columns weigh 0, 1/4, 3/4, 1. */
+static void map_is_enlarged_bilinearly(void **state)
+{
+    (void)state;
+    const float map[2] = {0.2f, 1.0f}, enlarged[4] = {0.2f, 0.4f, 0.8f, 1.0f};
+    dcam_image photo = random_image(4, 3, 3), small, large;
+    assert_int_equal(dcam_overlay(&photo, map, 2, 1, 0.0f, 1.0f, &small), DCAM_OK);
+    assert_int_equal(dcam_overlay(&photo, enlarged, 4, 1, 0.0f, 1.0f, &large), DCAM_OK);
+    for (int i = 0; i < 36; i++) assert_true(abs(small.pixels[i] - large.pixels[i]) <= 1);
+    dcam_image_clear(&small);
+    dcam_image_clear(&large);
+    dcam_image_clear(&photo);
+}
+
+static void overlay_refusals_and_memory(void **state)
+{
+    (void)state;
+    dcam_image photo = random_image(6, 6, 3), out = {-1, -1, -1, NULL};
+    const float map[1] = {1};
+    assert_int_equal(dcam_overlay(&photo, map, 1, 1, 1.0f, 0.0f, &out), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_overlay(&photo, map, 1, 1, NAN, 1.0f, &out), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_overlay(&photo, map, 0, 1, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
+    size_t held = dcam_memory_held();
+    for (uint64_t n = 1; n <= 2; n++) {
+        dcam_memory_fail_at(n, false);
+        assert_int_equal(dcam_overlay(&photo, map, 1, 1, 0.0f, 1.0f, &out), DCAM_ERROR_MEMORY);
+        dcam_memory_fail_at(0, false);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_int_equal(out.width, -1);
+    /* low == high: a step */
+    assert_int_equal(dcam_overlay(&photo, map, 1, 1, 0.5f, 0.5f, &out), DCAM_OK);
+    assert_memory_not_equal(out.pixels, photo.pixels, 108);
+    dcam_image_clear(&out);
+    dcam_image_clear(&photo);
+}
+
+static void boxes_are_clipped_outlines(void **state)
+{
+    (void)state;
+    static const uint8_t red[3] = {255, 0, 0};
+    enum { W = 12, H = 10 };
+    static const int boxes[][4] = {{2, 3, 5, 4}, {-3, -3, 6, 6}, {9, 8, 50, 50}, {4, 4, 1, 1},
+                                   {INT32_MAX, 1, INT32_MAX, 3}, {INT32_MIN, 0, 5, 5}, {0, 0, 0, 4}, {-5, 4, 100, 2}};
+    for (size_t b = 0; b < sizeof boxes / sizeof *boxes; b++) {
+        dcam_image image = {W, H, 3, NULL};
+        assert_int_equal(dcam_alloc_zero(W * H, 3, &image.pixels), DCAM_OK);
+        int64_t x = boxes[b][0], y = boxes[b][1], w = boxes[b][2], h = boxes[b][3];
+        dcam_draw_box(&image, boxes[b][0], boxes[b][1], boxes[b][2], boxes[b][3], red);
+        for (int j = 0; j < H; j++)
+            for (int i = 0; i < W; i++) {
+                bool inside = i >= x && i < x + w && j >= y && j < y + h;
+                bool edge = inside && (i == x || i == x + w - 1 || j == y || j == y + h - 1);
+                assert_int_equal(image.pixels[3 * (j * W + i)], edge ? 255 : 0);
+                assert_int_equal(image.pixels[3 * (j * W + i) + 1], 0);
+            }
+        dcam_image_clear(&image);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(normalised_bits_are_torchvisions), cmocka_unit_test(png_round_trip),
+        cmocka_unit_test(png_refusals_and_memory),          cmocka_unit_test(npy_bytes_are_numpys),
+        cmocka_unit_test(calm_where_the_map_is_low),        cmocka_unit_test(scale_is_fixed),
+        cmocka_unit_test(lighter_with_the_value),           cmocka_unit_test(map_is_enlarged_bilinearly),
+        cmocka_unit_test(overlay_refusals_and_memory),      cmocka_unit_test(boxes_are_clipped_outlines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
