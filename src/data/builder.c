@@ -1,0 +1,340 @@
+/* builder.c - gathers what a layout finds, then sorts it by class, split,
+ * label and path, so that a data set is the same whatever order the file
+ * system or a table gives. Decodes nothing, opens nothing. */
+#include "data/builder.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/memory.h"
+
+/* Every class keeps a calibration of its own in the model file; more than
+ * this is a table whose class column holds something else. */
+#define MAX_CLASSES 4096
+/* Indices of samples are 32 bits wide. */
+#define MAX_SAMPLES 0x7fffffffu
+/* Of the classes named in an error. */
+#define MAX_LISTED 32
+
+typedef struct {
+    char *name;
+    bool wanted;
+} class_entry;
+
+struct dcam_builder {
+    char *root;
+    char *only;            /* the list split at commas by NULs, or NULL */
+    size_t only_count;
+    class_entry *classes;
+    size_t class_count, class_room;
+    size_t last_class;     /* tables come sorted by class: look there first */
+    dcam_sample *samples;
+    size_t sample_count, sample_room;
+};
+
+bool dcam_is_image_name(const char *name)
+{
+    static const char *const endings[] = {"png",  "jpg", "jpeg", "jpe", "jfif", "webp", "tif",
+                                          "tiff", "bmp", "dib",  "pnm", "ppm",  "pgm",  "pbm"};
+    const char *dot = strrchr(name, '.');
+    if (!dot || dot == name) return false;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (strcasecmp(dot + 1, endings[i]) == 0) return true;
+    return false;
+}
+
+/* Copies "a,b" as "a\0b\0" without empty names. */
+static dcam_status parse_only(dcam_builder *b, const char *only)
+{
+    size_t length = strlen(only), used = 0;
+    DCAM_TRY(dcam_alloc(length + 2, 1, &b->only));
+    while (*only) {
+        size_t n = strcspn(only, ",");
+        if (n > 0) {
+            memcpy(b->only + used, only, n);
+            b->only[used + n] = '\0';
+            used += n + 1;
+            b->only_count++;
+        }
+        only += n + (only[n] == ',');
+    }
+    if (b->only_count == 0)
+        return dcam_fail(DCAM_ERROR_USAGE, "the list of classes is empty; give names separated by commas, or leave it out");
+    return DCAM_OK;
+}
+
+dcam_status dcam_builder_create(const char *root, const char *only_classes, dcam_builder **out)
+{
+    dcam_builder *b;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *b, &b));
+    dcam_status status = dcam_copy_string(root, &b->root);
+    if (status == DCAM_OK && only_classes) status = parse_only(b, only_classes);
+    if (status != DCAM_OK) {
+        dcam_builder_destroy(b);
+        return status;
+    }
+    *out = b;
+    return DCAM_OK;
+}
+
+static void clear_sample(dcam_sample *s)
+{
+    dcam_free(s->path);
+    dcam_free(s->mask_path);
+    dcam_free(s->label);
+}
+
+void dcam_builder_destroy(dcam_builder *b)
+{
+    if (!b) return;
+    for (size_t i = 0; i < b->class_count; i++) dcam_free(b->classes[i].name);
+    for (size_t i = 0; i < b->sample_count; i++) clear_sample(&b->samples[i]);
+    dcam_free(b->classes);
+    dcam_free(b->samples);
+    dcam_free(b->root);
+    dcam_free(b->only);
+    dcam_free(b);
+}
+
+/* The i-th wanted name: they lie one after the other. */
+static const char *next_only(const char *name) { return name + strlen(name) + 1; }
+
+static bool is_wanted(const dcam_builder *b, const char *name)
+{
+    if (!b->only) return true;
+    const char *p = b->only;
+    for (size_t i = 0; i < b->only_count; i++, p = next_only(p))
+        if (strcmp(p, name) == 0) return true;
+    return false;
+}
+
+static bool find_class(const dcam_builder *b, const char *name, size_t *index)
+{
+    if (b->last_class < b->class_count && strcmp(b->classes[b->last_class].name, name) == 0) {
+        *index = b->last_class;
+        return true;
+    }
+    for (size_t i = 0; i < b->class_count; i++) {
+        if (strcmp(b->classes[i].name, name) != 0) continue;
+        *index = i;
+        return true;
+    }
+    return false;
+}
+
+dcam_status dcam_builder_class(dcam_builder *b, const char *name, int *class_index, bool *wanted)
+{
+    size_t index;
+    if (!find_class(b, name, &index)) {
+        if (b->class_count == MAX_CLASSES)
+            return dcam_fail(DCAM_ERROR_DATA, "%s: more than %d classes; is the class column the right one?", b->root,
+                             MAX_CLASSES);
+        if (b->class_count == b->class_room) {
+            size_t room = b->class_room ? 2 * b->class_room : 16;
+            DCAM_TRY(dcam_realloc(room, sizeof *b->classes, &b->classes));
+            b->class_room = room;
+        }
+        index = b->class_count;
+        DCAM_TRY(dcam_copy_string(name, &b->classes[index].name));
+        b->classes[index].wanted = is_wanted(b, name);
+        b->class_count++;
+    }
+    b->last_class = index;
+    *class_index = (int)index;
+    *wanted = b->classes[index].wanted;
+    return DCAM_OK;
+}
+
+dcam_status dcam_builder_add(dcam_builder *b, int class_index, dcam_split split, const char *label, const char *path,
+                             const char *mask)
+{
+    if (b->sample_count == MAX_SAMPLES)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: more than %u images", b->root, MAX_SAMPLES);
+    if (b->sample_count == b->sample_room) {
+        size_t room = b->sample_room ? 2 * b->sample_room : 256;
+        DCAM_TRY(dcam_realloc(room, sizeof *b->samples, &b->samples));
+        b->sample_room = room;
+    }
+    dcam_sample s = {.class_index = class_index, .split = split, .defective = strcmp(label, DCAM_LABEL_GOOD) != 0};
+    dcam_status status = dcam_copy_string(path, &s.path);
+    if (status == DCAM_OK) status = dcam_copy_string(label, &s.label);
+    if (status == DCAM_OK && mask) status = dcam_copy_string(mask, &s.mask_path);
+    if (status != DCAM_OK) {
+        clear_sample(&s);
+        return status;
+    }
+    b->samples[b->sample_count++] = s;
+    return DCAM_OK;
+}
+
+size_t dcam_builder_sample_count(const dcam_builder *b) { return b->sample_count; }
+
+static int compare_classes(const void *x, const void *y)
+{
+    return strcmp(((const class_entry *)x)->name, ((const class_entry *)y)->name);
+}
+
+static int compare_samples(const void *x, const void *y)
+{
+    const dcam_sample *a = x, *b = y;
+    if (a->class_index != b->class_index) return a->class_index < b->class_index ? -1 : 1;
+    if (a->split != b->split) return a->split < b->split ? -1 : 1;
+    int labels = strcmp(a->label, b->label);
+    return labels != 0 ? labels : strcmp(a->path, b->path);
+}
+
+static int compare_paths(const void *x, const void *y)
+{
+    return strcmp((*(dcam_sample *const *)x)->path, (*(dcam_sample *const *)y)->path);
+}
+
+/* "a, b, c and 4 more" of the classes there; b->classes is sorted. */
+static dcam_status list_classes(const dcam_builder *b, char **out)
+{
+    char *text = NULL;
+    DCAM_TRY(dcam_copy_string("", &text));
+    for (size_t i = 0; i < b->class_count && i < MAX_LISTED; i++) {
+        char *longer;
+        dcam_status status = dcam_format_string(&longer, "%s%s%s", text, i ? ", " : "", b->classes[i].name);
+        dcam_free(text);
+        if (status != DCAM_OK) return status;
+        text = longer;
+    }
+    if (b->class_count > MAX_LISTED) {
+        char *longer;
+        dcam_status status = dcam_format_string(&longer, "%s and %zu more", text, b->class_count - MAX_LISTED);
+        dcam_free(text);
+        if (status != DCAM_OK) return status;
+        text = longer;
+    }
+    *out = text;
+    return DCAM_OK;
+}
+
+static dcam_status check_only(const dcam_builder *b)
+{
+    const char *p = b->only;
+    for (size_t i = 0; i < b->only_count; i++, p = next_only(p)) {
+        bool found = false;
+        for (size_t c = 0; c < b->class_count && !found; c++) found = strcmp(b->classes[c].name, p) == 0;
+        if (found) continue;
+        char *there;
+        DCAM_TRY(list_classes(b, &there));
+        dcam_status status = dcam_fail(DCAM_ERROR_DATA, "%s: no class \"%s\"; there are: %s", b->root, p, there);
+        dcam_free(there);
+        return status;
+    }
+    return DCAM_OK;
+}
+
+/* One photograph in two places would be learnt and then tested on. */
+static dcam_status check_twice(const dcam_builder *b)
+{
+    if (b->sample_count < 2) return DCAM_OK;
+    const dcam_sample **sorted;
+    DCAM_TRY(dcam_alloc(b->sample_count, sizeof *sorted, &sorted));
+    for (size_t i = 0; i < b->sample_count; i++) sorted[i] = &b->samples[i];
+    qsort(sorted, b->sample_count, sizeof *sorted, compare_paths);
+    dcam_status status = DCAM_OK;
+    for (size_t i = 1; i < b->sample_count && status == DCAM_OK; i++)
+        if (strcmp(sorted[i - 1]->path, sorted[i]->path) == 0)
+            status = dcam_fail(DCAM_ERROR_DATA, "%s: the image is listed twice; remove one of the rows", sorted[i]->path);
+    dcam_free(sorted);
+    return status;
+}
+
+/* Sorts the classes, keeps the wanted ones, and gives the samples (all of
+ * wanted classes) the new indices. */
+static dcam_status sort_classes(dcam_builder *b)
+{
+    class_entry *sorted;
+    int *new_index;
+    DCAM_TRY(dcam_alloc(b->class_count + 1, sizeof *sorted, &sorted));
+    dcam_status status = dcam_alloc(b->class_count + 1, sizeof *new_index, &new_index);
+    if (status != DCAM_OK) {
+        dcam_free(sorted);
+        return status;
+    }
+    if (b->class_count) memcpy(sorted, b->classes, b->class_count * sizeof *sorted);
+    qsort(sorted, b->class_count, sizeof *sorted, compare_classes);
+    size_t kept = 0;
+    for (size_t i = 0; i < b->class_count; i++) {
+        if (!sorted[i].wanted) continue;
+        for (size_t old = 0; old < b->class_count; old++)
+            if (b->classes[old].name == sorted[i].name) new_index[old] = (int)kept;
+        kept++;
+    }
+    for (size_t i = 0; i < b->sample_count; i++) b->samples[i].class_index = new_index[b->samples[i].class_index];
+    dcam_free(new_index);
+    dcam_free(b->classes);
+    b->classes = sorted;
+    return DCAM_OK;
+}
+
+/* Classes are sorted and there may be unwanted ones between. */
+static dcam_status make_dataset(dcam_builder *b, dcam_dataset **out)
+{
+    dcam_dataset *d;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *d, &d));
+    dcam_status status = dcam_alloc_zero(b->class_count, sizeof *d->class_names, &d->class_names);
+    if (status == DCAM_OK) status = dcam_alloc_zero(b->class_count, sizeof *d->class_has_masks, &d->class_has_masks);
+    if (status != DCAM_OK) {
+        dcam_dataset_destroy(d);
+        return status;
+    }
+    for (size_t i = 0; i < b->class_count; i++) {
+        if (b->classes[i].wanted) d->class_names[d->class_count++] = b->classes[i].name;
+        else dcam_free(b->classes[i].name);
+    }
+    b->class_count = 0;
+    d->samples = b->samples;
+    d->sample_count = b->sample_count;
+    d->root = b->root;
+    b->samples = NULL;
+    b->root = NULL;
+    b->sample_count = b->sample_room = 0;
+    *out = d;
+    return DCAM_OK;
+}
+
+/* Says which classes have pixel metrics, and which only in part. */
+static void note_masks(dcam_dataset *d)
+{
+    for (size_t c = 0, i = 0; c < d->class_count; c++) {
+        size_t with = 0, without = 0;
+        for (; i < d->sample_count && d->samples[i].class_index == (int)c; i++) {
+            const dcam_sample *s = &d->samples[i];
+            if (s->split != DCAM_SPLIT_TEST || !s->defective) continue;
+            if (s->mask_path) with++;
+            else without++;
+        }
+        d->class_has_masks[c] = with > 0;
+        if (with > 0 && without > 0)
+            dcam_log(DCAM_LOG_WARNING, "class \"%s\": %zu of %zu defective photographs have no mask",
+                     d->class_names[c], without, with + without);
+    }
+}
+
+dcam_status dcam_builder_finish(dcam_builder *b, dcam_dataset **out)
+{
+    dcam_dataset *d;
+    DCAM_TRY(sort_classes(b));
+    DCAM_TRY(check_only(b));
+    DCAM_TRY(check_twice(b));
+    if (b->sample_count > 0) qsort(b->samples, b->sample_count, sizeof *b->samples, compare_samples);
+    DCAM_TRY(make_dataset(b, &d));
+    for (size_t c = 0, i = 0; c < d->class_count; c++) {
+        size_t begin = i;
+        while (i < d->sample_count && d->samples[i].class_index == (int)c) i++;
+        if (i > begin) continue;
+        dcam_status status = dcam_fail(DCAM_ERROR_DATA,
+                                       "%s: class \"%s\" holds no images; looked for %s/train/good, %s/test/*",
+                                       d->root, d->class_names[c], d->class_names[c], d->class_names[c]);
+        dcam_dataset_destroy(d);
+        return status;
+    }
+    note_masks(d);
+    *out = d;
+    return DCAM_OK;
+}

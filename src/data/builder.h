@@ -1,0 +1,35 @@
+/* builder.h - gathers classes and samples while a layout is read, and makes
+ * the sorted dcam_dataset of them. Internal to src/data. */
+#ifndef DCAM_DATA_BUILDER_H
+#define DCAM_DATA_BUILDER_H
+
+#include "data/dataset.h"
+
+/* The name of the normal label in every layout. */
+#define DCAM_LABEL_GOOD "good"
+
+typedef struct dcam_builder dcam_builder;
+
+/* only_classes: NULL or "a,b". */
+DCAM_MUST_CHECK dcam_status dcam_builder_create(const char *root, const char *only_classes, dcam_builder **out);
+void dcam_builder_destroy(dcam_builder *builder);
+
+/* The index of the class of that name, added if new; *wanted: false when only_classes leaves it out, in
+ * which case its files need not be looked at. */
+DCAM_MUST_CHECK dcam_status dcam_builder_class(dcam_builder *builder, const char *name, int *class_index,
+                                               bool *wanted);
+
+/* Takes a sample; mask may be NULL. defective is label != "good". All strings are copied. */
+DCAM_MUST_CHECK dcam_status dcam_builder_add(dcam_builder *builder, int class_index, dcam_split split,
+                                             const char *label, const char *path, const char *mask);
+
+size_t dcam_builder_sample_count(const dcam_builder *builder);
+
+/* Checks what only the whole can tell (unknown class, class without images, image listed twice) and makes
+ * the data set. The builder is empty afterwards and must still be destroyed. */
+DCAM_MUST_CHECK dcam_status dcam_builder_finish(dcam_builder *builder, dcam_dataset **out);
+
+/* Whether the name ends as one of the formats that dcam_image_load reads (any case). */
+bool dcam_is_image_name(const char *name);
+
+#endif

@@ -1,0 +1,26 @@
+/* layouts.h - the readers of the data-set layouts; each fills a builder.
+ * Internal to src/data. */
+#ifndef DCAM_DATA_LAYOUTS_H
+#define DCAM_DATA_LAYOUTS_H
+
+#include "data/builder.h"
+
+/* MVTec AD: is this folder a class, that is, has it a folder train or test? */
+DCAM_MUST_CHECK dcam_status dcam_layout_mvtec_is_class(const char *folder, bool *out);
+/* Does any folder in it look like a class? */
+DCAM_MUST_CHECK dcam_status dcam_layout_mvtec_has_classes(const char *root, bool *out);
+/* One class from its folder. */
+DCAM_MUST_CHECK dcam_status dcam_layout_mvtec_class(dcam_builder *builder, const char *folder, const char *name);
+/* All classes below root. */
+DCAM_MUST_CHECK dcam_status dcam_layout_mvtec_root(dcam_builder *builder, const char *root);
+
+/* VisA: root/split_csv/1cls.csv. */
+#define DCAM_VISA_TABLE "split_csv/1cls.csv"
+DCAM_MUST_CHECK dcam_status dcam_layout_visa(dcam_builder *builder, const char *root);
+/* A manifest of the user's own. */
+DCAM_MUST_CHECK dcam_status dcam_layout_manifest(dcam_builder *builder, const char *path);
+
+/* Every image below the folder as a normal training image of one class. */
+DCAM_MUST_CHECK dcam_status dcam_layout_plain(dcam_builder *builder, const char *folder, const char *class_name);
+
+#endif
