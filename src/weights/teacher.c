@@ -1,0 +1,238 @@
+/* teacher.c - trunk weights in files: reading them under torchvision's names (batch norm separate or folded), adding
+ * them to a file being written, and opening and importing teachers. A file is believed only after every tensor of
+ * the trunk was found with its shape and finite values, and nothing unknown beside them. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/sha256.h"
+#include "weights/store.h"
+#include "weights/trunk.h"
+
+/* Prefix + module path + ".running_mean" fits with room. */
+#define NAME_BYTES 256
+
+/* One tensor of a convolution and its batch norm. */
+typedef struct {
+    char name[NAME_BYTES]; /* without the prefix */
+    int rank;
+    size_t shape[4];
+    float *values;
+} part;
+
+static void set_part(part *p, const char *module, const char *leaf, int out_channels, float *values)
+{
+    snprintf(p->name, sizeof p->name, "%s.%s", module, leaf);
+    p->rank = 1;
+    p->shape[0] = (size_t)out_channels;
+    p->values = values;
+}
+
+/* The tensors of convolution i as torchvision names them. Returns the count: 2 folded, else 5. */
+static int list_parts(const dcam_trunk_weights *w, int i, part out[5])
+{
+    const dcam_convolution_shape *s = &w->shapes[i];
+    const dcam_convolution_weights *c = &w->convolutions[i];
+    set_part(&out[0], s->name, "weight", s->out_channels, c->weight);
+    out[0].rank = 4;
+    out[0].shape[1] = (size_t)s->in_channels;
+    out[0].shape[2] = out[0].shape[3] = (size_t)s->kernel;
+    if (w->folded) {
+        set_part(&out[1], s->name, "bias", s->out_channels, c->bias);
+        return 2;
+    }
+    set_part(&out[1], s->norm_name, "weight", s->out_channels, c->gamma);
+    set_part(&out[2], s->norm_name, "bias", s->out_channels, c->beta);
+    set_part(&out[3], s->norm_name, "running_mean", s->out_channels, c->running_mean);
+    set_part(&out[4], s->norm_name, "running_var", s->out_channels, c->running_variance);
+    return 5;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* What a whole ResNet has and the trunk does not need. */
+static bool is_ignored(const char *name)
+{
+    return strncmp(name, "layer4.", 7) == 0 || strncmp(name, "fc.", 3) == 0 || ends_with(name, ".num_batches_tracked");
+}
+
+static bool is_expected(const dcam_trunk_weights *w, const char *name)
+{
+    part parts[5];
+    for (int i = 0; i < w->convolution_count; i++) {
+        int n = list_parts(w, i, parts);
+        for (int k = 0; k < n; k++)
+            if (strcmp(parts[k].name, name) == 0) return true;
+    }
+    return false;
+}
+
+static dcam_status refuse_extra(const dcam_tensors *tensors, const char *prefix, const dcam_trunk_weights *w)
+{
+    for (size_t i = 0; i < dcam_tensors_count(tensors); i++) {
+        const char *name = dcam_tensors_at(tensors, i)->name;
+        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+        name += strlen(prefix);
+        if (is_ignored(name) || is_expected(w, name)) continue;
+        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: tensor %s does not belong to a %s%s; a torchvision state dict of it "
+                                             "is wanted",
+                         dcam_tensors_path(tensors), dcam_tensors_at(tensors, i)->name, w->architecture->name,
+                         w->folded ? " with folded batch norm (conv1.bias is there)" : "");
+    }
+    return DCAM_OK;
+}
+
+/* Says what is wrong with the file as a whole before a single tensor is blamed. */
+static dcam_status check_first_layer(const dcam_tensors *tensors, const char *prefix)
+{
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%sconv1.weight", prefix);
+    if (dcam_tensors_find(tensors, name)) return DCAM_OK;
+    const char *hint = "a torchvision ResNet state dict is wanted";
+    if (dcam_tensors_find(tensors, "student.conv1.weight"))
+        hint = "this is a model file of dcam, where weights of a plain network are wanted";
+    else if (dcam_tensors_find(tensors, "module.conv1.weight"))
+        hint = "its names begin with module. (DataParallel); save model.module.state_dict()";
+    return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: tensor %s is missing; %s", dcam_tensors_path(tensors), name, hint);
+}
+
+static dcam_status read_convolution(const dcam_tensors *tensors, const char *prefix, dcam_trunk_weights *w, int i)
+{
+    part parts[5];
+    char name[2 * NAME_BYTES];
+    int n = list_parts(w, i, parts);
+    for (int k = 0; k < n; k++) {
+        snprintf(name, sizeof name, "%.224s%.255s", prefix, parts[k].name);
+        DCAM_TRY(dcam_tensors_read_f32(tensors, name, parts[k].rank, parts[k].shape, parts[k].values));
+    }
+    if (w->folded) return DCAM_OK;
+    for (int c = 0; c < w->shapes[i].out_channels; c++)
+        if (w->convolutions[i].running_variance[c] < 0)
+            return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: tensor %s holds a variance below 0 (element %d)",
+                             dcam_tensors_path(tensors), name, c);
+    return DCAM_OK;
+}
+
+dcam_status dcam_trunk_weights_read(const dcam_tensors *tensors, const char *prefix, const dcam_architecture *a,
+                                    dcam_trunk_weights **out)
+{
+    dcam_trunk_weights *w = NULL;
+    char name[NAME_BYTES];
+    if (strlen(prefix) > NAME_BYTES - 32) return dcam_fail(DCAM_ERROR_USAGE, "the prefix %.40s... is too long", prefix);
+    DCAM_TRY(check_first_layer(tensors, prefix));
+    snprintf(name, sizeof name, "%sconv1.bias", prefix);
+    DCAM_TRY(dcam_trunk_weights_create(a, dcam_tensors_find(tensors, name) != NULL, &w));
+    dcam_status status = DCAM_OK;
+    for (int i = 0; i < w->convolution_count && status == DCAM_OK; i++)
+        status = read_convolution(tensors, prefix, w, i);
+    if (status == DCAM_OK) status = refuse_extra(tensors, prefix, w);
+    if (status != DCAM_OK) {
+        dcam_trunk_weights_destroy(w);
+        return status;
+    }
+    *out = w;
+    return DCAM_OK;
+}
+
+dcam_status dcam_trunk_weights_add(const dcam_trunk_weights *w, const char *prefix, dcam_tensor_writer *writer)
+{
+    part parts[5];
+    char name[2 * NAME_BYTES];
+    for (int i = 0; i < w->convolution_count; i++) {
+        int n = list_parts(w, i, parts);
+        for (int k = 0; k < n; k++) {
+            snprintf(name, sizeof name, "%.224s%.255s", prefix, parts[k].name);
+            DCAM_TRY(dcam_tensor_writer_add(writer, name, DCAM_F32, parts[k].rank, parts[k].shape, parts[k].values));
+        }
+    }
+    return DCAM_OK;
+}
+
+/* "NAME sha256:DIGITS", the name shortened so that the digits always fit. */
+static void describe(const char *path, const uint8_t *bytes, size_t count, char description[256])
+{
+    char digits[DCAM_SHA256_HEX];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    dcam_sha256_of(bytes, count, digits);
+    snprintf(description, 256, "%.180s sha256:%s", name, digits);
+}
+
+/* Reads, checks and folds; the sum is over the file as it is. */
+static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256])
+{
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    char said[256];
+    dcam_tensors *tensors = NULL;
+    dcam_trunk_weights *read = NULL, *folded = NULL;
+    DCAM_TRY(dcam_file_read(path, DCAM_MAX_WEIGHTS_BYTES, &bytes, &count));
+    describe(path, bytes, count, said);
+    dcam_status status = dcam_tensors_take(path, bytes, count, &tensors);
+    if (status == DCAM_OK) status = dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &read);
+    if (status == DCAM_OK) {
+        status = dcam_trunk_weights_fold(read, &folded);
+        if (status == DCAM_ERROR_WEIGHTS) status = dcam_fail_prefix(status, "%s", path);
+    }
+    if (status == DCAM_OK) {
+        *out = folded;
+        memcpy(description, said, sizeof said);
+    }
+    dcam_trunk_weights_destroy(read);
+    dcam_tensors_destroy(tensors);
+    return status;
+}
+
+/* Decimal digits only, up to 2^64 - 1. */
+static bool read_seed(const char *text, uint64_t *out)
+{
+    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text)) return false;
+    errno = 0;
+    unsigned long long n = strtoull(text, NULL, 10);
+    if (errno != 0) return false;
+    *out = n;
+    return true;
+}
+
+dcam_status dcam_teacher_open(const char *path_or_random, dcam_trunk_weights **out, char description[256])
+{
+    uint64_t seed;
+    if (strcmp(path_or_random, "random") != 0 && strncmp(path_or_random, "random:", 7) != 0)
+        return open_file(path_or_random, out, description);
+    if (path_or_random[6] != ':' || !read_seed(path_or_random + 7, &seed))
+        return dcam_fail(DCAM_ERROR_USAGE, "teacher %.60s: a random teacher is given as random:SEED, SEED a whole "
+                                           "number, as in random:1",
+                         path_or_random);
+    DCAM_TRY(dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), seed, out));
+    snprintf(description, 256, "random:%llu", (unsigned long long)seed);
+    return DCAM_OK;
+}
+
+dcam_status dcam_teacher_import_file(const char *from, const char *to)
+{
+    char source[256];
+    dcam_trunk_weights *w = NULL;
+    dcam_tensor_writer *writer = NULL;
+    dcam_status status = open_file(from, &w, source);
+    if (status == DCAM_OK) status = dcam_tensor_writer_create(&writer);
+    const char *const metadata[][2] = {{"format", "pt"},
+                                       {"dcam", "teacher"},
+                                       {"arch", w ? w->architecture->name : ""},
+                                       {"layers", "conv1..layer3"},
+                                       {"batchnorm", "folded into conv weight and bias (eval mode, eps 1e-5)"},
+                                       {"source", source}};
+    for (size_t i = 0; i < sizeof metadata / sizeof metadata[0] && status == DCAM_OK; i++)
+        status = dcam_tensor_writer_metadata(writer, metadata[i][0], metadata[i][1]);
+    if (status == DCAM_OK) status = dcam_trunk_weights_add(w, "", writer);
+    if (status == DCAM_OK) status = dcam_tensor_writer_save(writer, to);
+    dcam_tensor_writer_destroy(writer);
+    dcam_trunk_weights_destroy(w);
+    return status;
+}
