@@ -1,0 +1,107 @@
+/* nn.h - the narrow layer over oneDNN's C API: convolution (forward, both backward parts), max-pooling and
+ * reordering as operations that are planned first and run many times. Nothing of oneDNN shows through.
+ *
+ * An operation is made from a description of its tensors (create), says how many bytes each of its arguments
+ * takes (bytes), is given addresses (bind) and then runs; running allocates nothing of ours. Buffers belong to the
+ * caller, so that a network can lay all of them out in one arena; the scratchpad too is an argument, and may be
+ * shared by operations that run one after another. Weights have a format of the operation's own choosing, reached
+ * from plain OIHW by a reorder operation. Not safe from two threads at once on one dcam_nn. */
+#ifndef DCAM_NN_NN_H
+#define DCAM_NN_NN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+typedef enum { DCAM_NN_F32, DCAM_NN_BF16 } dcam_nn_type;
+
+/* NCHW and NHWC (channels last) are plain; BLOCKED16 is N, C/16, H, W, 16 with the last block padded by zeros. */
+typedef enum { DCAM_NN_NCHW, DCAM_NN_NHWC, DCAM_NN_BLOCKED16 } dcam_nn_layout;
+
+typedef struct {
+    int n, c, h, w;
+    dcam_nn_type type;
+    dcam_nn_layout layout;
+} dcam_nn_tensor;
+
+size_t dcam_nn_type_bytes(dcam_nn_type type);
+/* Sizes outside 1 .. 2^31-1 bytes an image, or whose total overflows, are DCAM_ERROR_DATA. */
+DCAM_MUST_CHECK dcam_status dcam_nn_tensor_bytes(const dcam_nn_tensor *tensor, size_t *out);
+/* The layout of activations in which this processor's convolutions of that type are fast. */
+dcam_nn_layout dcam_nn_best_layout(dcam_nn_type type);
+/* (size + 2 padding - kernel) / stride + 1, as PyTorch rounds. */
+int dcam_nn_output_size(int size, int kernel, int stride, int padding);
+
+typedef struct dcam_nn dcam_nn;
+/* Remembers the threads of the calling thread (base/parallel.h): operations are cut for that many and must run
+ * with as many. */
+DCAM_MUST_CHECK dcam_status dcam_nn_create(dcam_nn **out);
+/* After all of its operations. NULL-safe. */
+void dcam_nn_destroy(dcam_nn *nn);
+int dcam_nn_threads(const dcam_nn *nn);
+/* "oneDNN 2.6.3, OpenMP, AVX-512 BF16, 2 threads"; returns text. */
+const char *dcam_nn_describe(char *text, size_t capacity);
+/* Whether this processor computes bf16 products faster than f32 ones. */
+bool dcam_nn_fast_bf16(void);
+
+/* ---- operations -------------------------------------------------------- */
+
+typedef struct dcam_nn_op dcam_nn_op;
+
+/* Backward operations: SRC and DST keep their forward meaning and hold gradients where the operation is about
+ * gradients: backward data reads DST and WEIGHTS and writes SRC (the gradient); backward weights reads the forward
+ * SRC and the gradient DST and writes WEIGHTS (the gradient). */
+typedef enum {
+    DCAM_NN_SRC,
+    DCAM_NN_WEIGHTS,
+    DCAM_NN_BIAS,
+    DCAM_NN_DST,
+    DCAM_NN_SCRATCHPAD,
+    DCAM_NN_ARGUMENTS
+} dcam_nn_argument;
+
+typedef struct {
+    dcam_nn_tensor src;
+    int out_channels, kernel, stride, padding;
+    dcam_nn_type dst_type;
+    dcam_nn_layout dst_layout;
+    /* Forward only, in this order: dst = relu(conv + bias + dst before). */
+    bool bias, sum, relu;
+    bool training; /* weights change from call to call: no format that is costly to reorder into */
+    bool exact;    /* direct convolution only; else Winograd for 3x3, stride 1, where the processor has it */
+} dcam_nn_convolution;
+
+dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c);
+
+DCAM_MUST_CHECK dcam_status dcam_nn_convolution_forward(dcam_nn *nn, const dcam_nn_convolution *c, dcam_nn_op **out);
+DCAM_MUST_CHECK dcam_status dcam_nn_convolution_backward_data(dcam_nn *nn, const dcam_nn_convolution *c,
+                                                              dcam_nn_op **out);
+DCAM_MUST_CHECK dcam_status dcam_nn_convolution_backward_weights(dcam_nn *nn, const dcam_nn_convolution *c,
+                                                                 dcam_nn_op **out);
+DCAM_MUST_CHECK dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel, int stride,
+                                             int padding, dcam_nn_op **out);
+/* Same shape, other layout or type. */
+DCAM_MUST_CHECK dcam_status dcam_nn_reorder(dcam_nn *nn, const dcam_nn_tensor *src, const dcam_nn_tensor *dst,
+                                            dcam_nn_op **out);
+/* Plain f32 OIHW weights (SRC) into the format in which `op` reads them (DST), and the other way for the gradient
+ * that a backward-weights operation writes. */
+DCAM_MUST_CHECK dcam_status dcam_nn_weights_in(dcam_nn *nn, const dcam_nn_op *op, dcam_nn_op **out);
+DCAM_MUST_CHECK dcam_status dcam_nn_weights_out(dcam_nn *nn, const dcam_nn_op *op, dcam_nn_op **out);
+/* Whether two operations read their weights in the same format, so that one copy serves both. */
+bool dcam_nn_same_weights(const dcam_nn_op *a, const dcam_nn_op *b);
+
+/* 0 if the operation has no such argument. */
+size_t dcam_nn_op_bytes(const dcam_nn_op *op, dcam_nn_argument which);
+/* Name of the implementation chosen, "jit:avx512_core". */
+const char *dcam_nn_op_implementation(const dcam_nn_op *op);
+/* Generates the code; before this an operation is a plan only (cheap). Twice is fine. */
+DCAM_MUST_CHECK dcam_status dcam_nn_op_prepare(dcam_nn_op *op);
+/* After prepare. Memory must be aligned to 64 for arguments in an own format (weights, scratchpad). Binding an
+ * argument that the operation does not have does nothing. */
+DCAM_MUST_CHECK dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *memory);
+/* All arguments bound. Returns when the work is done. */
+DCAM_MUST_CHECK dcam_status dcam_nn_op_run(dcam_nn_op *op);
+void dcam_nn_op_destroy(dcam_nn_op *op);
+
+#endif

@@ -1,0 +1,181 @@
+/* test_winograd.c - the Winograd passes where test_nn.c does not reach: many blocks of tiles, several images, any
+ * number of threads. The oracle is the direct convolution, which test_nn.c compares with plain C. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "formula.h"
+#include "nn/nn.h"
+#include "nn/reference.h"
+
+#define OK(call) assert_int_equal((call), DCAM_OK)
+#define BOUND 5e-6 /* of the largest value */
+
+static float *zeros(size_t bytes)
+{
+    void *p;
+    OK(dcam_alloc_zero(bytes ? bytes : 1, 1, &p));
+    return p;
+}
+
+static void run(dcam_nn_op *op, void *const memory[DCAM_NN_SCRATCHPAD])
+{
+    float *scratchpad = zeros(dcam_nn_op_bytes(op, DCAM_NN_SCRATCHPAD));
+    /* The scratchpad's content must not matter. */
+    memset(scratchpad, 0xff, dcam_nn_op_bytes(op, DCAM_NN_SCRATCHPAD));
+    OK(dcam_nn_op_prepare(op));
+    for (int i = 0; i < DCAM_NN_SCRATCHPAD; i++)
+        if (memory[i]) OK(dcam_nn_op_bind(op, (dcam_nn_argument)i, memory[i]));
+    OK(dcam_nn_op_bind(op, DCAM_NN_SCRATCHPAD, scratchpad));
+    OK(dcam_nn_op_run(op));
+    dcam_free(scratchpad);
+}
+
+static void reorder(dcam_nn_op *op, float *from, float *to)
+{
+    void *memory[DCAM_NN_SCRATCHPAD] = {[DCAM_NN_SRC] = from, [DCAM_NN_DST] = to};
+    run(op, memory);
+    dcam_nn_op_destroy(op);
+}
+
+typedef struct {
+    size_t src_bytes, dst_bytes, weight_bytes;
+    float *src, *dst, *weights, *bias;                   /* what is given */
+    float *forward, *data, *gradient;                    /* what comes out */
+} result;
+
+static result compute(dcam_nn_convolution c, int threads)
+{
+    result r;
+    dcam_nn *nn;
+    dcam_nn_op *op, *in;
+    const dcam_nn_tensor dst = dcam_nn_convolution_dst(&c);
+    dcam_set_threads(threads);
+    OK(dcam_nn_create(&nn));
+    OK(dcam_nn_tensor_bytes(&c.src, &r.src_bytes));
+    OK(dcam_nn_tensor_bytes(&dst, &r.dst_bytes));
+    r.weight_bytes = sizeof(float) * 9 * (size_t)(c.src.c * c.out_channels);
+    r.src = zeros(r.src_bytes);
+    r.dst = zeros(r.dst_bytes);
+    r.weights = zeros(r.weight_bytes);
+    r.bias = zeros(sizeof(float) * (size_t)c.out_channels);
+    formula_fill(1, 1, 0, r.src, r.src_bytes / sizeof(float));
+    formula_fill(2, 1, 0, r.dst, r.dst_bytes / sizeof(float));
+    formula_fill(3, 1, 0, r.weights, r.weight_bytes / sizeof(float));
+    formula_fill(4, 1, 0, r.bias, (size_t)c.out_channels);
+    r.forward = zeros(r.dst_bytes);
+    memcpy(r.forward, r.dst, r.dst_bytes);
+    r.data = zeros(r.src_bytes);
+    r.gradient = zeros(r.weight_bytes);
+
+    OK(dcam_nn_convolution_forward(nn, &c, &op));
+    assert_true(c.exact == (strcmp(dcam_nn_op_implementation(op), "winograd") != 0));
+    float *u = zeros(dcam_nn_op_bytes(op, DCAM_NN_WEIGHTS));
+    OK(dcam_nn_weights_in(nn, op, &in));
+    reorder(in, r.weights, u);
+    run(op, (void *[DCAM_NN_SCRATCHPAD]){r.src, u, r.bias, r.forward});
+    dcam_nn_op_destroy(op);
+    dcam_free(u);
+
+    OK(dcam_nn_convolution_backward_data(nn, &c, &op));
+    u = zeros(dcam_nn_op_bytes(op, DCAM_NN_WEIGHTS));
+    OK(dcam_nn_weights_in(nn, op, &in));
+    reorder(in, r.weights, u);
+    run(op, (void *[DCAM_NN_SCRATCHPAD]){r.data, u, NULL, r.dst});
+    dcam_nn_op_destroy(op);
+    dcam_free(u);
+
+    OK(dcam_nn_convolution_backward_weights(nn, &c, &op));
+    u = zeros(dcam_nn_op_bytes(op, DCAM_NN_WEIGHTS));
+    run(op, (void *[DCAM_NN_SCRATCHPAD]){r.src, u, NULL, r.dst});
+    OK(dcam_nn_weights_out(nn, op, &in));
+    reorder(in, u, r.gradient);
+    dcam_nn_op_destroy(op);
+    dcam_free(u);
+    dcam_nn_destroy(nn);
+    dcam_set_threads(0);
+    return r;
+}
+
+static void clear(result *r)
+{
+    float *all[] = {r->src, r->dst, r->weights, r->bias, r->forward, r->data, r->gradient};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) dcam_free(all[i]);
+}
+
+static void check_close(const char *what, const float *a, const float *b, size_t bytes)
+{
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < bytes / sizeof *a; i++) {
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+        largest = fmax(largest, fabs((double)b[i]));
+    }
+    print_message("%s: %.1e of the largest\n", what, worst / largest);
+    assert_true(worst < BOUND * largest);
+}
+
+static void check_shape(int n, int in, int out, int h, int w)
+{
+    dcam_nn_convolution c = {.src = {n, in, h, w, DCAM_NN_F32, DCAM_NN_NHWC}, .out_channels = out, .kernel = 3,
+                             .stride = 1, .padding = 1, .dst_type = DCAM_NN_F32, .dst_layout = DCAM_NN_NHWC,
+                             .bias = true, .sum = true, .relu = true, .exact = true};
+    result direct = compute(c, 1);
+    c.exact = false;
+    result one = compute(c, 1);
+    check_close("forward", one.forward, direct.forward, one.dst_bytes);
+    check_close("backward data", one.data, direct.data, one.src_bytes);
+    check_close("backward weights", one.gradient, direct.gradient, one.weight_bytes);
+    for (int threads = 2; threads <= 5; threads += threads == 3 ? 2 : 1) {
+        result more = compute(c, threads);
+        assert_memory_equal(more.forward, one.forward, one.dst_bytes);
+        assert_memory_equal(more.data, one.data, one.src_bytes);
+        assert_memory_equal(more.gradient, one.gradient, one.weight_bytes);
+        clear(&more);
+    }
+    clear(&one);
+    clear(&direct);
+}
+
+static bool winograd_is_here(void)
+{
+    dcam_nn *nn;
+    dcam_nn_op *op;
+    const dcam_nn_convolution c = {.src = {1, 16, 8, 8, DCAM_NN_F32, DCAM_NN_NHWC}, .out_channels = 16, .kernel = 3,
+                                   .stride = 1, .padding = 1, .dst_type = DCAM_NN_F32, .dst_layout = DCAM_NN_NHWC};
+    OK(dcam_nn_create(&nn));
+    OK(dcam_nn_convolution_forward(nn, &c, &op));
+    const bool here = strcmp(dcam_nn_op_implementation(op), "winograd") == 0;
+    dcam_nn_op_destroy(op);
+    dcam_nn_destroy(nn);
+    return here;
+}
+
+/* More tiles than a block of the forward pass (96) and of the gradient's (some 1800 of 16 channels) hold. */
+static void test_many_tiles(void **state)
+{
+    (void)state;
+    if (!winograd_is_here()) skip();
+    check_shape(3, 16, 16, 110, 106);
+    check_shape(2, 64, 32, 33, 64);
+}
+
+/* Fewer tiles than threads would share, so that the threads share the channels. */
+static void test_few_tiles(void **state)
+{
+    (void)state;
+    if (!winograd_is_here()) skip();
+    check_shape(1, 64, 128, 9, 7);
+    check_shape(1, 128, 48, 4, 4);
+    check_shape(1, 16, 16, 1, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_many_tiles), cmocka_unit_test(test_few_tiles)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
