@@ -1,0 +1,338 @@
+/* infer.c - the trunk for scoring: batch norm folded into the weights, bias, residual sum and ReLU fused into the
+ * convolutions. The second convolution of a block adds into a buffer that already holds the shortcut (the block's
+ * input itself, or what the downsampling convolution wrote), so that a block needs two buffers.
+ *
+ * A call of n images runs in parts of 2^k images, at most MAX_PART; a part's operations and memory are made when its
+ * size is first seen and kept. So memory does not grow with the batch, and activations stay in the caches.
+ * Allocates nothing otherwise and never writes to the caller's weights. */
+#include "net/resnet.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "net/plan.h"
+#include "net/trunk_shapes.h"
+
+/* Larger parts were no faster an image (bench/net_bench.c) and cost memory in proportion. */
+#define MAX_PART 8
+#define MAX_OPS (DCAM_MAX_CONVOLUTIONS + DCAM_STAGES + 2)
+
+/* The operations for parts of n images. */
+typedef struct part {
+    int n;
+    dcam_nn_op *ops[MAX_OPS];
+    int op_count;
+    dcam_nn_op *first;              /* reads the caller's input */
+    dcam_nn_op *taps[DCAM_STAGES];  /* write the caller's features */
+    dcam_nn_op *convolutions[DCAM_MAX_CONVOLUTIONS];
+    void *arena;
+    size_t arena_bytes;
+    struct part *next;
+} part;
+
+/* The weights of one convolution in the format of `reader` and of all that agree with it. */
+typedef struct formatted {
+    int convolution;
+    const dcam_nn_op *reader;
+    void *weights;
+    size_t bytes;
+    struct formatted *next;
+} formatted;
+
+struct dcam_net {
+    dcam_net_options options;
+    dcam_trunk_weights *weights; /* folded */
+    dcam_nn *nn;
+    dcam_nn_layout layout;
+    formatted *formatted;
+    part *parts;
+};
+
+/* ---- weights ------------------------------------------------------------ */
+
+static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_op *reader, void **out)
+{
+    for (formatted *f = net->formatted; f; f = f->next)
+        if (f->convolution == convolution && dcam_nn_same_weights(f->reader, reader)) {
+            *out = f->weights;
+            return DCAM_OK;
+        }
+    formatted *fresh = NULL;
+    dcam_nn_op *reorder = NULL;
+    void *scratchpad = NULL;
+    dcam_status status = dcam_alloc_zero(1, sizeof *fresh, &fresh);
+    if (status != DCAM_OK) return status;
+    fresh->convolution = convolution;
+    fresh->reader = reader;
+    fresh->bytes = dcam_nn_op_bytes(reader, DCAM_NN_WEIGHTS);
+    status = dcam_alloc(fresh->bytes, 1, &fresh->weights);
+    if (status == DCAM_OK) status = dcam_nn_weights_in(net->nn, reader, &reorder);
+    if (status == DCAM_OK) status = dcam_alloc(dcam_nn_op_bytes(reorder, DCAM_NN_SCRATCHPAD), 1, &scratchpad);
+    if (status == DCAM_OK) status = dcam_nn_op_prepare(reorder);
+    if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_SCRATCHPAD, scratchpad);
+    if (status == DCAM_OK)
+        status = dcam_nn_op_bind(reorder, DCAM_NN_SRC, net->weights->convolutions[convolution].weight);
+    if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_DST, fresh->weights);
+    if (status == DCAM_OK) status = dcam_nn_op_run(reorder);
+    dcam_nn_op_destroy(reorder);
+    dcam_free(scratchpad);
+    if (status != DCAM_OK) {
+        dcam_free(fresh->weights);
+        dcam_free(fresh);
+        return status;
+    }
+    fresh->next = net->formatted;
+    net->formatted = fresh;
+    *out = fresh->weights;
+    return DCAM_OK;
+}
+
+/* ---- planning a part ---------------------------------------------------- */
+
+typedef struct {
+    dcam_net *net;
+    part *part;
+    net_plan *plan;
+    int convolution;     /* the next one */
+    dcam_nn_tensor map;  /* shape of the present map */
+    int value;           /* and where it is */
+} builder;
+
+static dcam_status add_value(builder *b, const dcam_nn_tensor *t, int *out)
+{
+    size_t bytes;
+    DCAM_TRY(dcam_nn_tensor_bytes(t, &bytes));
+    *out = net_plan_value(b->plan, bytes);
+    return DCAM_OK;
+}
+
+static void add_op(builder *b, dcam_nn_op *op, int src, int dst)
+{
+    b->part->ops[b->part->op_count++] = op;
+    net_plan_bind(b->plan, op, DCAM_NN_SRC, src);
+    net_plan_bind(b->plan, op, DCAM_NN_DST, dst);
+    net_plan_step(b->plan, op);
+}
+
+/* The next convolution of the table from src; *dst NET_PLAN_OUTSIDE: a fresh value, else it is added to. */
+static dcam_status add_convolution(builder *b, const dcam_nn_tensor *src, int src_value, bool relu, int *dst,
+                                   dcam_nn_tensor *dst_shape)
+{
+    const dcam_convolution_shape *s = &b->net->weights->shapes[b->convolution];
+    const dcam_nn_convolution c = {
+        .src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
+        .dst_type = net_type(b->net->options.precision), .dst_layout = b->net->layout, .bias = true,
+        .sum = *dst != NET_PLAN_OUTSIDE, .relu = relu, .exact = b->net->options.exact};
+    dcam_nn_op *op;
+    *dst_shape = dcam_nn_convolution_dst(&c);
+    if (*dst == NET_PLAN_OUTSIDE) DCAM_TRY(add_value(b, dst_shape, dst));
+    DCAM_TRY(dcam_nn_convolution_forward(b->net->nn, &c, &op));
+    b->part->convolutions[b->convolution++] = op;
+    add_op(b, op, src_value, *dst);
+    return DCAM_OK;
+}
+
+static dcam_status add_stem(builder *b)
+{
+    const dcam_net *net = b->net;
+    int n = b->part->n, height = net->options.height, width = net->options.width, stem = NET_PLAN_OUTSIDE, source;
+    dcam_nn_tensor input = net_input(n, height, width), stem_shape;
+    dcam_nn_tensor wanted = net_stem_source(n, height, width, net_type(net->options.precision), net->layout);
+    dcam_nn_op *op;
+    source = NET_PLAN_OUTSIDE;
+    if (wanted.layout != input.layout || wanted.type != input.type) {
+        DCAM_TRY(add_value(b, &wanted, &source));
+        DCAM_TRY(dcam_nn_reorder(net->nn, &input, &wanted, &op));
+        add_op(b, op, NET_PLAN_OUTSIDE, source);
+    }
+    DCAM_TRY(add_convolution(b, &wanted, source, true, &stem, &stem_shape));
+    b->part->first = b->part->ops[0];
+    b->map = net_pooled(&stem_shape);
+    DCAM_TRY(add_value(b, &b->map, &b->value));
+    DCAM_TRY(dcam_nn_max_pool(net->nn, &stem_shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
+    add_op(b, op, stem, b->value);
+    return DCAM_OK;
+}
+
+/* relu(conv2(relu(conv1(x))) + shortcut(x)); torchvision's table puts the downsampling last. */
+static dcam_status add_block(builder *b, bool downsample)
+{
+    int middle = NET_PLAN_OUTSIDE, out = b->value, first = b->convolution;
+    dcam_nn_tensor middle_shape, out_shape = b->map;
+    DCAM_TRY(add_convolution(b, &b->map, b->value, true, &middle, &middle_shape));
+    if (downsample) {
+        out = NET_PLAN_OUTSIDE;
+        b->convolution = first + 2;
+        DCAM_TRY(add_convolution(b, &b->map, b->value, false, &out, &out_shape));
+        b->convolution = first + 1;
+    }
+    DCAM_TRY(add_convolution(b, &middle_shape, middle, true, &out, &out_shape));
+    b->convolution = first + (downsample ? 3 : 2);
+    b->map = out_shape;
+    b->value = out;
+    return DCAM_OK;
+}
+
+static dcam_status add_trunk(builder *b)
+{
+    const dcam_architecture *a = b->net->weights->architecture;
+    DCAM_TRY(add_stem(b));
+    for (int stage = 0; stage < DCAM_STAGES; stage++) {
+        for (int k = 0; k < a->stage_blocks[stage]; k++)
+            DCAM_TRY(add_block(b, k == 0 && (stage > 0 || b->map.c != a->stage_channels[stage])));
+        dcam_nn_tensor features = net_features(&b->map);
+        dcam_nn_op *op;
+        DCAM_TRY(dcam_nn_reorder(b->net->nn, &b->map, &features, &op));
+        b->part->taps[stage] = op;
+        add_op(b, op, b->value, NET_PLAN_OUTSIDE);
+    }
+    return DCAM_OK;
+}
+
+static void destroy_part(part *p)
+{
+    if (!p) return;
+    for (int i = 0; i < p->op_count; i++) dcam_nn_op_destroy(p->ops[i]);
+    dcam_free(p->arena);
+    dcam_free(p);
+}
+
+static dcam_status attach_part(dcam_net *net, part *p, const net_plan *plan)
+{
+    DCAM_TRY(dcam_alloc(plan->arena_bytes, 1, &p->arena));
+    p->arena_bytes = plan->arena_bytes;
+    DCAM_TRY(net_plan_attach(plan, p->arena));
+    for (int i = 0; i < net->weights->convolution_count; i++) {
+        void *weights;
+        DCAM_TRY(format_weights(net, i, p->convolutions[i], &weights));
+        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_WEIGHTS, weights));
+        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_BIAS, net->weights->convolutions[i].bias));
+    }
+    return DCAM_OK;
+}
+
+/* Formats made for a part that failed name its operations: they go with it. */
+static void forget_formats(dcam_net *net, const formatted *until)
+{
+    while (net->formatted != until) {
+        formatted *f = net->formatted;
+        net->formatted = f->next;
+        dcam_free(f->weights);
+        dcam_free(f);
+    }
+}
+
+static dcam_status create_part(dcam_net *net, int n, part **out)
+{
+    part *p = NULL;
+    net_plan *plan = NULL;
+    const formatted *before = net->formatted;
+    dcam_status status = dcam_alloc_zero(1, sizeof *p, &p);
+    if (status == DCAM_OK) status = dcam_alloc_zero(1, sizeof *plan, &plan);
+    if (status != DCAM_OK) goto cleanup;
+    p->n = n;
+    builder b = {.net = net, .part = p, .plan = plan};
+    status = add_trunk(&b);
+    if (status == DCAM_OK) status = net_plan_layout(plan);
+    if (status == DCAM_OK) status = attach_part(net, p, plan);
+    if (status != DCAM_OK) goto cleanup;
+    p->next = net->parts;
+    net->parts = p;
+    *out = p;
+    p = NULL;
+cleanup:
+    if (status != DCAM_OK) forget_formats(net, before);
+    destroy_part(p);
+    dcam_free(plan);
+    return status;
+}
+
+/* The part for as many of the remaining images as one part takes. */
+static dcam_status find_part(dcam_net *net, int remaining, part **out)
+{
+    int n = MAX_PART;
+    while (n > remaining) n /= 2;
+    for (part *p = net->parts; p; p = p->next)
+        if (p->n == n) {
+            *out = p;
+            return DCAM_OK;
+        }
+    return create_part(net, n, out);
+}
+
+/* ---- the calls ---------------------------------------------------------- */
+
+dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out)
+{
+    DCAM_TRY(net_check_options(options->height, options->width, options->batch, options->precision));
+    dcam_net *net;
+    part *first;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
+    net->options = *options;
+    net->layout = dcam_nn_best_layout(net_type(options->precision));
+    dcam_status status = dcam_trunk_weights_fold(weights, &net->weights);
+    if (status == DCAM_OK) status = dcam_nn_create(&net->nn);
+    if (status == DCAM_OK) status = find_part(net, options->batch, &first);
+    if (status != DCAM_OK) {
+        dcam_net_destroy(net);
+        return status;
+    }
+    *out = net;
+    return DCAM_OK;
+}
+
+void dcam_net_destroy(dcam_net *net)
+{
+    if (!net) return;
+    forget_formats(net, NULL);
+    while (net->parts) {
+        part *p = net->parts;
+        net->parts = p->next;
+        destroy_part(p);
+    }
+    dcam_nn_destroy(net->nn);
+    dcam_trunk_weights_destroy(net->weights);
+    dcam_free(net);
+}
+
+static dcam_status run_part(const part *p, const float *input, float *const features[DCAM_STAGES])
+{
+    DCAM_TRY(dcam_nn_op_bind(p->first, DCAM_NN_SRC, input));
+    for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(dcam_nn_op_bind(p->taps[k], DCAM_NN_DST, features[k]));
+    for (int i = 0; i < p->op_count; i++) DCAM_TRY(dcam_nn_op_run(p->ops[i]));
+    return DCAM_OK;
+}
+
+dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES])
+{
+    if (n < 1 || n > net->options.batch)
+        return dcam_fail(DCAM_ERROR_INTERNAL, "%d images for a network of at most %d", n, net->options.batch);
+    const dcam_net_options *o = &net->options;
+    dcam_feature_shapes shapes = dcam_feature_shapes_at(net->weights->architecture, o->height, o->width);
+    float *to[DCAM_STAGES];
+    memcpy(to, features, sizeof to);
+    dcam_status status = DCAM_OK;
+    int threads = dcam_threads();
+    if (threads != dcam_nn_threads(net->nn)) dcam_set_threads(dcam_nn_threads(net->nn));
+    for (int done = 0; done < n && status == DCAM_OK;) {
+        part *p;
+        status = find_part(net, n - done, &p);
+        if (status == DCAM_OK) status = run_part(p, input, to);
+        if (status != DCAM_OK) break;
+        done += p->n;
+        input += (size_t)p->n * 3 * (size_t)o->height * (size_t)o->width;
+        for (int k = 0; k < DCAM_STAGES; k++)
+            to[k] += (size_t)p->n * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
+    }
+    if (threads != dcam_nn_threads(net->nn)) dcam_set_threads(threads);
+    return status;
+}
+
+size_t dcam_net_bytes(const dcam_net *net)
+{
+    size_t bytes = net->weights->value_count * sizeof(float);
+    for (const formatted *f = net->formatted; f; f = f->next) bytes += f->bytes;
+    for (const part *p = net->parts; p; p = p->next) bytes += p->arena_bytes;
+    return bytes;
+}

@@ -1,0 +1,60 @@
+/* resnet.h - the trunk on the nn layer: inference (batch norm folded, convolution + ReLU + residual sum fused)
+ * and training (forward with batch statistics, backward). Feature maps cross this boundary as f32,
+ * N x H x W x C (channels last), whatever layout and precision the inside uses. */
+#ifndef DCAM_NET_RESNET_H
+#define DCAM_NET_RESNET_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "weights/trunk.h"
+
+typedef enum { DCAM_NET_F32, DCAM_NET_BF16, DCAM_NET_INT8 } dcam_net_precision;
+
+/* Shapes of the three taps at an input of height x width: stride 4, 8, 16. */
+typedef struct {
+    int channels[DCAM_STAGES], height[DCAM_STAGES], width[DCAM_STAGES];
+} dcam_feature_shapes;
+dcam_feature_shapes dcam_feature_shapes_at(const dcam_architecture *a, int height, int width);
+
+/* ---- inference ---- */
+typedef struct dcam_net dcam_net;
+typedef struct {
+    int height, width, batch; /* batch: most images a call; smaller calls are fine (primitives per size are kept) */
+    dcam_net_precision precision;
+    int exact;                /* 1: direct convolutions only (no Winograd), the reference of the f32 tests */
+} dcam_net_options;
+/* weights: folded or not (folded inside); copied, may be destroyed afterwards. */
+DCAM_MUST_CHECK dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out);
+/* input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
+ * Allocates nothing once that n has been seen. Not safe from two threads at once on one net. */
+DCAM_MUST_CHECK dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES]);
+void dcam_net_destroy(dcam_net *net);
+/* Bytes held (weights, arena, scratchpad). */
+size_t dcam_net_bytes(const dcam_net *net);
+
+/* ---- training ---- */
+typedef struct dcam_train_net dcam_train_net;
+typedef struct {
+    int height, width, batch;
+    dcam_net_precision precision;
+    int exact;
+} dcam_train_net_options;
+/* weights: not folded; BORROWED and updated in place (running statistics by forward; trainable values by the
+ * optimiser). One arena holds all activations, planned here; its size is dcam_train_net_bytes. */
+DCAM_MUST_CHECK dcam_status dcam_train_net_create(dcam_trunk_weights *weights, const dcam_train_net_options *options,
+                                                  dcam_train_net **out);
+/* Forward with batch statistics (momentum 0.1 into the running ones, unbiased variance as PyTorch). n <= batch
+ * (n * H * W of the smallest map must exceed 1). */
+DCAM_MUST_CHECK dcam_status dcam_train_net_forward(dcam_train_net *net, const float *input, int n,
+                                                   float *const features[DCAM_STAGES]);
+/* d_features[k]: dLoss/dfeatures[k], same shape. Writes dLoss/dvalue for weights->values[0..trainable_count) into
+ * gradients (overwritten). Must follow the forward of the same batch. */
+DCAM_MUST_CHECK dcam_status dcam_train_net_backward(dcam_train_net *net, const float *const d_features[DCAM_STAGES],
+                                                    float *gradients);
+void dcam_train_net_destroy(dcam_train_net *net);
+size_t dcam_train_net_bytes(const dcam_train_net *net);
+/* The plan's bytes without creating it (for the memory statement before a run). */
+DCAM_MUST_CHECK dcam_status dcam_train_net_plan(const dcam_architecture *a, const dcam_train_net_options *options, size_t *out_bytes);
+
+#endif

@@ -1,0 +1,58 @@
+/* trunk_shapes.c - shapes of the trunk's inputs, maps and taps, and the check of the options. */
+#include "net/trunk_shapes.h"
+
+dcam_feature_shapes dcam_feature_shapes_at(const dcam_architecture *a, int height, int width)
+{
+    dcam_feature_shapes shapes;
+    for (int k = 0; k < DCAM_STAGES; k++) {
+        shapes.channels[k] = a->stage_channels[k];
+        shapes.height[k] = height >> (k + 2);
+        shapes.width[k] = width >> (k + 2);
+    }
+    return shapes;
+}
+
+dcam_status net_check_options(int height, int width, int batch, dcam_net_precision precision)
+{
+    if (height < 32 || width < 32 || height % 32 != 0 || width % 32 != 0)
+        return dcam_fail(DCAM_ERROR_USAGE, "an input of %d x %d: height and width must be multiples of 32", width,
+                         height);
+    if (batch < 1) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d: it must be at least 1", batch);
+    if (precision != DCAM_NET_F32 && precision != DCAM_NET_BF16)
+        return dcam_fail(DCAM_ERROR_DEVICE, "this build has no int8 network; use f32 or bf16");
+    return DCAM_OK;
+}
+
+dcam_nn_type net_type(dcam_net_precision precision)
+{
+    return precision == DCAM_NET_BF16 ? DCAM_NN_BF16 : DCAM_NN_F32;
+}
+
+dcam_nn_tensor net_pooled(const dcam_nn_tensor *stem)
+{
+    dcam_nn_tensor pooled = *stem;
+    pooled.h = dcam_nn_output_size(stem->h, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING);
+    pooled.w = dcam_nn_output_size(stem->w, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING);
+    return pooled;
+}
+
+dcam_nn_tensor net_input(int n, int height, int width)
+{
+    return (dcam_nn_tensor){n, 3, height, width, DCAM_NN_F32, DCAM_NN_NCHW};
+}
+
+dcam_nn_tensor net_features(const dcam_nn_tensor *map)
+{
+    dcam_nn_tensor features = *map;
+    features.type = DCAM_NN_F32;
+    features.layout = DCAM_NN_NHWC;
+    return features;
+}
+
+dcam_nn_tensor net_stem_source(int n, int height, int width, dcam_nn_type type, dcam_nn_layout layout)
+{
+    dcam_nn_tensor source = net_input(n, height, width);
+    source.type = type;
+    if (layout == DCAM_NN_NHWC) source.layout = DCAM_NN_NHWC;
+    return source;
+}

@@ -1,0 +1,20 @@
+/* trunk_shapes.h - internal to src/net: what inference and training share about the trunk's tensors. */
+#ifndef DCAM_NET_TRUNK_SHAPES_H
+#define DCAM_NET_TRUNK_SHAPES_H
+
+#include "net/resnet.h"
+#include "nn/nn.h"
+
+/* Wrong sizes and precisions are refused with a line. */
+DCAM_MUST_CHECK dcam_status net_check_options(int height, int width, int batch, dcam_net_precision precision);
+dcam_nn_type net_type(dcam_net_precision precision);
+/* The stem's max-pooling: 3x3, stride 2, padding 1. */
+enum { NET_POOL_KERNEL = 3, NET_POOL_STRIDE = 2, NET_POOL_PADDING = 1 };
+dcam_nn_tensor net_pooled(const dcam_nn_tensor *stem);
+/* The caller's tensors: n x 3 x height x width f32; features n x H x W x C f32 of a map. */
+dcam_nn_tensor net_input(int n, int height, int width);
+dcam_nn_tensor net_features(const dcam_nn_tensor *map);
+/* In what layout and type the stem reads: the one that keeps it off oneDNN's slow reference code. */
+dcam_nn_tensor net_stem_source(int n, int height, int width, dcam_nn_type type, dcam_nn_layout layout);
+
+#endif
