@@ -1,0 +1,166 @@
+/* model.c - a model in memory: its life, its classes, and the check that stands before writing and after reading, so
+ * that whatever dcam_model_save accepts dcam_model_load reads back. */
+#include "detect/model.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "detect/model_format.h"
+#include "net/attention.h"
+
+dcam_status dcam_model_create(dcam_model **out) { return dcam_alloc_zero(1, sizeof **out, out); }
+
+void dcam_class_calibration_clear(dcam_class_calibration *c)
+{
+    dcam_free(c->name);
+    dcam_free(c->scores);
+    dcam_free(c->centre);
+    *c = (dcam_class_calibration){0};
+}
+
+void dcam_model_destroy(dcam_model *m)
+{
+    if (!m) return;
+    for (size_t i = 0; i < m->class_count; i++) dcam_class_calibration_clear(&m->classes[i]);
+    dcam_free(m->classes);
+    for (int k = 0; k < DCAM_STAGES; k++) dcam_free(m->attention_values[k]);
+    dcam_trunk_weights_destroy(m->student);
+    dcam_trunk_weights_destroy(m->teacher);
+    dcam_free(m->training_record);
+    dcam_free(m->teacher_description);
+    dcam_free(m->method);
+    dcam_free(m);
+}
+
+int dcam_model_class_index(const dcam_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->class_count; i++)
+        if (strcmp(m->classes[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+/* ---- checks ---- */
+
+/* Length of the UTF-8 sequence at s, 0 if it is none (overlong forms, surrogates and what is past U+10FFFF too). */
+static size_t utf8_length(const unsigned char *s)
+{
+    if (s[0] < 0x80) return 1;
+    const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
+    if (s[0] == 0xed && s[1] > 0x9f) return 0;
+    if (s[0] == 0xf0 && s[1] < 0x90) return 0;
+    if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
+    return length;
+}
+
+bool dcam_model_text_is_plain(const char *text, size_t max_bytes)
+{
+    size_t bytes = 0;
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        const size_t length = utf8_length(s);
+        if (length == 0 || *s < 0x20 || *s == 0x7f) return false;
+        bytes += length;
+        if (bytes > max_bytes) return false;
+        s += length;
+    }
+    return true;
+}
+
+dcam_status dcam_class_name_check(const char *name)
+{
+    const char *why = NULL;
+    if (name[0] == '\0') why = "is empty";
+    else if (strlen(name) > DCAM_MAX_CLASS_NAME) why = "is longer than 255 bytes";
+    else if (!dcam_model_text_is_plain(name, DCAM_MAX_CLASS_NAME)) why = "is not plain UTF-8 text";
+    else if (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) why = "cannot name a folder";
+    if (!why) return DCAM_OK;
+    if (!dcam_model_text_is_plain(name, DCAM_MAX_CLASS_NAME)) name = "?";
+    return dcam_fail(DCAM_ERROR_DATA, "class \"%s\": the name %s; give the class another one", name, why);
+}
+
+static dcam_status bad(const char *path, const char *what) { return dcam_fail(DCAM_ERROR_MODEL, "%s: %s", path, what); }
+
+/* Others put the record into their own JSON as it is. */
+static bool is_json_object(const char *text)
+{
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    const bool is = json_is_object(json);
+    json_decref(json);
+    return is;
+}
+
+static dcam_status check_preprocessing(const dcam_preprocessing *p, const char *path)
+{
+    const int sides[2] = {p->width, p->height};
+    for (int i = 0; i < 2; i++)
+        if (sides[i] < 32 || sides[i] > DCAM_MAX_INPUT_SIDE || sides[i] % 32)
+            return dcam_fail(DCAM_ERROR_MODEL, "%s: an input of %d x %d pixels; both sides must be multiples of 32 up to %d",
+                             path, p->width, p->height, DCAM_MAX_INPUT_SIDE);
+    for (int c = 0; c < 3; c++)
+        if (!(fabsf(p->mean[c]) <= 100) || !(p->deviation[c] >= 1e-6f && p->deviation[c] <= 1e6f))
+            return bad(path, "the mean or deviation of the preprocessing is out of range");
+    return DCAM_OK;
+}
+
+static dcam_status check_class(const dcam_class_calibration *c, size_t channels, const char *path)
+{
+    const char *why = NULL;
+    for (size_t i = 0; i < c->score_count && !why; i++)
+        if (!isfinite(c->scores[i])) why = "a score that is not finite";
+        else if (i > 0 && c->scores[i] < c->scores[i - 1]) why = "scores that are not in ascending order";
+    for (size_t i = 0; i < channels && !why; i++)
+        if (!isfinite(c->centre[i])) why = "a centre that is not finite";
+    for (int k = 0; k < DCAM_STAGES && !why; k++)
+        if (!isfinite(c->stages.mean[k]) || !isfinite(c->stages.deviation[k]) || !(c->stages.deviation[k] > 0))
+            why = "stage statistics out of range";
+    if (why) {
+    } else if (c->score_count < 1 || c->score_count > DCAM_MAX_CLASS_SCORES) why = "no scores, or too many";
+    else if (!isfinite(c->threshold)) why = "a threshold that is not finite";
+    else if (!(c->false_alarm_rate >= 0 && c->false_alarm_rate <= 1)) why = "a false-alarm rate that is not 0 to 1";
+    else if ((unsigned)c->rule >= DCAM_RULES) why = "an unknown threshold rule";
+    else if (!isfinite(c->pixel_median) || !isfinite(c->pixel_high)) why = "pixel quantiles that are not finite";
+    else if (!isfinite(c->map_low) || !isfinite(c->map_high) || !(c->map_low < c->map_high))
+        why = "a colour scale that does not rise";
+    if (!why) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_MODEL, "%s: class \"%s\" has %s; calibrate or train again", path, c->name, why);
+}
+
+dcam_status dcam_model_check(const dcam_model *m, const char *path)
+{
+    if (!m->architecture || !m->teacher || !m->student) return bad(path, "the teacher or the student is missing");
+    if (m->teacher->architecture != m->architecture || m->student->architecture != m->architecture)
+        return bad(path, "teacher and student are of different architectures");
+    if (!m->teacher->folded || m->student->folded)
+        return bad(path, "the teacher must have its batch norm folded and the student must not");
+    if (!m->method || !m->method[0] || !dcam_model_text_is_plain(m->method, MODEL_MAX_TEXT))
+        return bad(path, "the name of the method is missing or no plain text");
+    if (m->teacher_description && !dcam_model_text_is_plain(m->teacher_description, MODEL_MAX_TEXT))
+        return bad(path, "the description of the teacher is no plain text");
+    if (m->training_record && !is_json_object(m->training_record)) return bad(path, "the training record is not a JSON object");
+    DCAM_TRY(check_preprocessing(&m->preprocessing, path));
+    if (dcam_map_options_check(&m->map) != DCAM_OK) return dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", path);
+    if (m->attention < DCAM_ATTENTION_NONE || m->attention > DCAM_ATTENTION_CBAM)
+        return bad(path, "an unknown kind of attention");
+    if (m->attention_at_detection && m->attention == DCAM_ATTENTION_NONE)
+        return bad(path, "attention is kept at detection, but there is none");
+    for (int k = 0; k < DCAM_STAGES; k++) {
+        const size_t wanted = dcam_attention_value_count((dcam_attention_kind)m->attention, m->architecture->stage_channels[k]);
+        if (m->attention_count[k] != wanted || (wanted && !m->attention_values[k]))
+            return bad(path, "the attention weights do not fit the kind of attention");
+    }
+    if (m->class_count > DCAM_MAX_CLASSES)
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: %zu classes, more than the limit of %d", path, m->class_count, DCAM_MAX_CLASSES);
+    for (size_t i = 0; i < m->class_count; i++) {
+        const dcam_class_calibration *c = &m->classes[i];
+        if (dcam_class_name_check(c->name) != DCAM_OK) return dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", path);
+        if (dcam_model_class_index(m, c->name) != (int)i)
+            return dcam_fail(DCAM_ERROR_MODEL, "%s: class \"%s\" is there twice", path, c->name);
+        DCAM_TRY(check_class(c, (size_t)m->architecture->stage_channels[DCAM_STAGES - 1], path));
+    }
+    return DCAM_OK;
+}

@@ -1,0 +1,272 @@
+/* scorer.c - pixels to verdicts: normalise, teacher and student, attention if it is kept, class, map, image score.
+ * All buffers are made once; a call on n images works through them in batches. */
+#include "detect/scorer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "detect/calibration.h"
+#include "net/attention.h"
+
+#define DEFAULT_BATCH 8
+#define MAX_BATCH 1024
+
+struct dcam_scorer {
+    const dcam_model *model;
+    int batch;
+    size_t pixels;                          /* of one map */
+    dcam_feature_shapes shapes;
+    size_t feature_count[DCAM_STAGES];      /* floats of one image */
+    dcam_net *teacher, *student;
+    dcam_attention_state *attention[DCAM_STAGES]; /* NULL unless kept */
+    dcam_mapper *mapper;
+    dcam_region_finder *regions;
+    float *input;                           /* batch x 3 x height x width */
+    float *teacher_features[DCAM_STAGES], *student_features[DCAM_STAGES];
+    float *map, *scratch;                   /* height x width each */
+    float *centre;                          /* C_3 */
+};
+
+const char *dcam_class_source_name(dcam_class_source source)
+{
+    switch (source) {
+    case DCAM_CLASS_GIVEN: return "given";
+    case DCAM_CLASS_INFERRED: return "inferred";
+    case DCAM_CLASS_SINGLE: return "single";
+    }
+    return "unknown";
+}
+
+/* ---- creation ---- */
+
+static dcam_status create_stage(dcam_scorer *s, int k)
+{
+    const dcam_model *m = s->model;
+    const int h = s->shapes.height[k], w = s->shapes.width[k], c = s->shapes.channels[k];
+    s->feature_count[k] = (size_t)h * (size_t)w * (size_t)c;
+    const size_t count = s->feature_count[k] * (size_t)s->batch;
+    DCAM_TRY(dcam_alloc(count, sizeof(float), &s->teacher_features[k]));
+    DCAM_TRY(dcam_alloc(count, sizeof(float), &s->student_features[k]));
+    if (!m->attention_at_detection || m->attention == DCAM_ATTENTION_NONE) return DCAM_OK;
+    return dcam_attention_state_create((dcam_attention_kind)m->attention, s->batch, h, w, c, &s->attention[k]);
+}
+
+static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
+{
+    const dcam_model *m = s->model;
+    const int height = m->preprocessing.height, width = m->preprocessing.width;
+    const dcam_net_options net = {height, width, s->batch, o->precision, o->exact};
+    s->pixels = (size_t)height * (size_t)width;
+    s->shapes = dcam_feature_shapes_at(m->architecture, height, width);
+    DCAM_TRY(dcam_net_create(m->teacher, &net, &s->teacher));
+    DCAM_TRY(dcam_net_create(m->student, &net, &s->student));
+    DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
+    DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
+    for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(create_stage(s, k));
+    DCAM_TRY(dcam_alloc((size_t)s->batch * 3 * s->pixels, sizeof(float), &s->input));
+    DCAM_TRY(dcam_alloc(s->pixels, sizeof(float), &s->map));
+    DCAM_TRY(dcam_alloc(s->pixels, sizeof(float), &s->scratch));
+    return dcam_alloc((size_t)s->shapes.channels[DCAM_STAGES - 1], sizeof(float), &s->centre);
+}
+
+dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_options *options, dcam_scorer **out)
+{
+    const dcam_scorer_options none = {0};
+    const dcam_scorer_options *o = options ? options : &none;
+    if (o->batch < 0 || o->batch > MAX_BATCH)
+        return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images: it must be 1 to %d", o->batch, MAX_BATCH);
+    DCAM_TRY(dcam_map_options_check(&model->map));
+    dcam_scorer *s;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *s, &s));
+    s->model = model;
+    s->batch = o->batch ? o->batch : DEFAULT_BATCH;
+    const dcam_status status = fill_scorer(s, o);
+    if (status != DCAM_OK) dcam_scorer_destroy(s);
+    else *out = s;
+    return status;
+}
+
+void dcam_scorer_destroy(dcam_scorer *s)
+{
+    if (!s) return;
+    dcam_free(s->centre);
+    dcam_free(s->scratch);
+    dcam_free(s->map);
+    dcam_free(s->input);
+    for (int k = 0; k < DCAM_STAGES; k++) {
+        dcam_attention_state_destroy(s->attention[k]);
+        dcam_free(s->student_features[k]);
+        dcam_free(s->teacher_features[k]);
+    }
+    dcam_region_finder_destroy(s->regions);
+    dcam_mapper_destroy(s->mapper);
+    dcam_net_destroy(s->student);
+    dcam_net_destroy(s->teacher);
+    dcam_free(s);
+}
+
+int dcam_scorer_batch(const dcam_scorer *s) { return s->batch; }
+
+/* ---- the steps ---- */
+
+static dcam_status extract(dcam_scorer *s, const float *input, int n)
+{
+    DCAM_TRY(dcam_net_run(s->teacher, input, n, s->teacher_features));
+    DCAM_TRY(dcam_net_run(s->student, input, n, s->student_features));
+    for (int k = 0; k < DCAM_STAGES; k++)
+        if (s->attention[k])
+            dcam_attention_forward(s->attention[k], s->model->attention_values[k], s->student_features[k], n,
+                                   s->student_features[k]);
+    return DCAM_OK;
+}
+
+dcam_status dcam_scorer_extract(dcam_scorer *s, const uint8_t *rgb, int n)
+{
+    if (n < 1 || n > s->batch) return dcam_fail(DCAM_ERROR_INTERNAL, "%d images in a batch of %d", n, s->batch);
+    dcam_normalise(&s->model->preprocessing, rgb, n, s->input);
+    return extract(s, s->input, n);
+}
+
+/* Features of image i of the batch. */
+static void select_image(const dcam_scorer *s, int i, const float *teacher[DCAM_STAGES], const float *student[DCAM_STAGES])
+{
+    for (int k = 0; k < DCAM_STAGES; k++) {
+        teacher[k] = s->teacher_features[k] + (size_t)i * s->feature_count[k];
+        student[k] = s->student_features[k] + (size_t)i * s->feature_count[k];
+    }
+}
+
+void dcam_scorer_centre(const dcam_scorer *s, int i, float *centre)
+{
+    const int last = DCAM_STAGES - 1;
+    const size_t channels = (size_t)s->shapes.channels[last], positions = s->feature_count[last] / channels;
+    const float *features = s->teacher_features[last] + (size_t)i * s->feature_count[last];
+    memset(centre, 0, channels * sizeof *centre);
+    for (size_t p = 0; p < positions; p++)
+        for (size_t c = 0; c < channels; c++) centre[c] += features[p * channels + c];
+    for (size_t c = 0; c < channels; c++) centre[c] /= (float)positions;
+}
+
+void dcam_scorer_stage_maps(dcam_scorer *s, int i, float *const stage_maps[DCAM_STAGES])
+{
+    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
+    select_image(s, i, teacher, student);
+    dcam_mapper_stages(s->mapper, &s->model->map, teacher, student, stage_maps);
+}
+
+float dcam_scorer_map(dcam_scorer *s, int i, const dcam_stage_statistics *statistics, float *map)
+{
+    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
+    select_image(s, i, teacher, student);
+    dcam_mapper_run(s->mapper, &s->model->map, statistics, teacher, student, map);
+    return dcam_image_score(&s->model->map, map, s->pixels, s->scratch);
+}
+
+/* ---- verdicts ---- */
+
+int dcam_scorer_nearest_class(dcam_scorer *s, int i)
+{
+    const size_t channels = (size_t)s->shapes.channels[DCAM_STAGES - 1];
+    double best = INFINITY;
+    int nearest = 0;
+    dcam_scorer_centre(s, i, s->centre);
+    for (size_t k = 0; k < s->model->class_count; k++) {
+        const float *centre = s->model->classes[k].centre;
+        double distance = 0;
+        for (size_t c = 0; c < channels; c++) {
+            const double d = (double)s->centre[c] - (double)centre[c];
+            distance += d * d;
+        }
+        if (distance < best) {
+            best = distance;
+            nearest = (int)k;
+        }
+    }
+    return nearest;
+}
+
+/* 0 * x is 0 for finite x only. */
+static bool all_finite(const float *v, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += 0 * v[i];
+    return sum == 0;
+}
+
+static dcam_status judge(dcam_scorer *s, int i, int class_index, float *map, dcam_verdict *out)
+{
+    const dcam_model *m = s->model;
+    dcam_verdict v = {.class_index = class_index, .source = DCAM_CLASS_GIVEN};
+    if (class_index < 0) {
+        v.source = m->class_count == 1 ? DCAM_CLASS_SINGLE : DCAM_CLASS_INFERRED;
+        v.class_index = m->class_count == 1 ? 0 : dcam_scorer_nearest_class(s, i);
+    }
+    const dcam_class_calibration *c = &m->classes[v.class_index];
+    v.raw = dcam_scorer_map(s, i, &c->stages, map);
+    if (!all_finite(map, s->pixels))
+        return dcam_fail(DCAM_ERROR_MODEL, "the model gives an anomaly map that is not finite; train it again");
+    v.threshold = c->threshold;
+    v.score = dcam_calibrated_score(c, (double)v.raw);
+    v.anomalous = v.score >= 0.5;
+    *out = v;
+    return DCAM_OK;
+}
+
+static dcam_status check_request(const dcam_scorer *s, int n, const int *classes)
+{
+    const size_t count = s->model->class_count;
+    if (n < 0) return dcam_fail(DCAM_ERROR_INTERNAL, "%d images to score", n);
+    if (count == 0) return dcam_fail(DCAM_ERROR_MODEL, "the model has no calibrated class; run `dcam calibrate` on it");
+    for (int i = 0; classes && i < n; i++)
+        if (classes[i] < -1 || (classes[i] >= 0 && (size_t)classes[i] >= count))
+            return dcam_fail(DCAM_ERROR_USAGE, "class number %d: the model has %zu", classes[i], count);
+    return DCAM_OK;
+}
+
+/* Exactly one of rgb and input is given. */
+static dcam_status run(dcam_scorer *s, const uint8_t *rgb, const float *input, int n, const int *classes, float *maps,
+                       dcam_verdict *verdicts)
+{
+    DCAM_TRY(check_request(s, n, classes));
+    for (int done = 0; done < n;) {
+        const int now = n - done < s->batch ? n - done : s->batch;
+        const size_t offset = (size_t)done * 3 * s->pixels;
+        if (rgb) DCAM_TRY(dcam_scorer_extract(s, rgb + offset, now));
+        else DCAM_TRY(extract(s, input + offset, now));
+        for (int i = 0; i < now; i++, done++)
+            DCAM_TRY(judge(s, i, classes ? classes[done] : -1, maps ? maps + (size_t)done * s->pixels : s->map,
+                           &verdicts[done]));
+    }
+    return DCAM_OK;
+}
+
+dcam_status dcam_scorer_run(dcam_scorer *s, const uint8_t *rgb, int n, const int *classes, float *maps, dcam_verdict *verdicts)
+{
+    return run(s, rgb, NULL, n, classes, maps, verdicts);
+}
+
+dcam_status dcam_scorer_run_normalised(dcam_scorer *s, const float *input, int n, const int *classes, float *maps,
+                                       dcam_verdict *verdicts)
+{
+    return run(s, NULL, input, n, classes, maps, verdicts);
+}
+
+dcam_status dcam_scorer_run_image(dcam_scorer *s, const dcam_image *image, int class_index, float *map, dcam_verdict *verdict)
+{
+    const dcam_preprocessing *p = &s->model->preprocessing;
+    dcam_image resized = {0};
+    if (image->channels != 3) return dcam_fail(DCAM_ERROR_INTERNAL, "an image of %d channels to score", image->channels);
+    if (image->width == p->width && image->height == p->height)
+        return dcam_scorer_run(s, image->pixels, 1, &class_index, map, verdict);
+    DCAM_TRY(dcam_image_resize(image, p->width, p->height, &resized));
+    const dcam_status status = dcam_scorer_run(s, resized.pixels, 1, &class_index, map, verdict);
+    dcam_image_clear(&resized);
+    return status;
+}
+
+size_t dcam_scorer_regions(dcam_scorer *s, const float *map, const dcam_verdict *verdict, int image_width,
+                           int image_height, double min_area, dcam_region *out, size_t capacity)
+{
+    return dcam_find_regions(s->regions, map, verdict->threshold, image_width, image_height, min_area, out, capacity);
+}
