@@ -1,0 +1,88 @@
+/* record.c - the training record: what a model was made from and how, as JSON text that the model file keeps. It
+ * names no paths: they tell nothing elsewhere and may be private. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "distill/progress.h"
+#include "nn/nn.h"
+
+/* jansson's functions give an error for any NULL part, so only the last need be looked at. */
+static json_t *options_json(const dcam_trainer_options *options)
+{
+    train_option described[TRAIN_OPTIONS];
+    json_t *object = json_object();
+    train_options_describe(options, described);
+    for (int i = 0; i < TRAIN_OPTIONS; i++) {
+        const train_option *o = &described[i];
+        json_t *value = o->is_text ? json_string(o->value) : json_loads(o->value, JSON_DECODE_ANY, NULL);
+        if (json_object_set_new(object, o->name, value) != 0) {
+            json_decref(object);
+            return NULL;
+        }
+    }
+    return object;
+}
+
+static json_t *epoch_json(const dcam_trainer_options *options, const train_epoch *epoch)
+{
+    json_t *object = json_pack("{s:f}", "loss", epoch->loss);
+    bool failed = !object;
+    for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
+        if (!(options->loss.weight[k] > 0)) continue;
+        failed |= json_object_set_new(object, dcam_loss_name((dcam_loss_kind)k), json_real(epoch->terms[k])) != 0;
+    }
+    failed |= json_object_set_new(object, "validation", json_real(epoch->validation)) != 0;
+    failed |= json_object_set_new(object, "seconds", json_real(epoch->seconds)) != 0;
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+static json_t *history_json(const dcam_trainer_options *options, const train_progress *progress)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < progress->epoch; i++) {
+        if (json_array_append_new(array, epoch_json(options, &progress->history[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+static json_t *classes_json(const dcam_dataset *dataset)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        /* A name that is not UTF-8 was refused before the training. */
+        if (json_array_append_new(array, json_string(dataset->class_names[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+dcam_status train_record_write(const dcam_trainer_options *options, const train_facts *facts, const train_progress *progress,
+                               char **out)
+{
+    char engine[160];
+    double seconds = 0;
+    for (int i = 0; i < progress->epoch; i++) seconds += progress->history[i].seconds;
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I}, s:i, s:f, s:f, s:i, s:I, s:o}", "dcam_version", DCAM_VERSION,
+        "engine", dcam_nn_describe(engine, sizeof engine), "architecture", facts->identity->architecture, "teacher",
+        facts->identity->teacher, "options", options_json(options), "data", "fingerprint", facts->identity->data, "classes",
+        classes_json(facts->dataset), "train_images", (json_int_t)facts->train_count, "validation_images",
+        (json_int_t)facts->validation_count, "best_epoch", progress->best_epoch, "best_validation",
+        progress->history[progress->best_epoch - 1].validation, "seconds", seconds, "threads", facts->threads,
+        "planned_bytes", (json_int_t)facts->planned_bytes, "epochs", history_json(options, progress));
+    char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+    json_decref(record);
+    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the training record cannot be written");
+    const dcam_status status = dcam_copy_string(text, out);
+    free(text);
+    return status;
+}
