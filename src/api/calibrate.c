@@ -1,0 +1,164 @@
+/* calibrate.c - new thresholds for a trained model: from normal images alone,
+ * or the best F1 where labelled images exist. The networks stay as they are. */
+#include <jansson.h>
+#include <string.h>
+
+#include "api/detector.h"
+#include "api/normal_images.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "data/loader.h"
+
+#define SCORING_BATCH 8
+
+/* Thresholds before the change, by class name, to report what changed. */
+static double old_threshold(const dcam_model *before, const char *name)
+{
+    int i = dcam_model_class_index(before, name);
+    return i < 0 ? (double)__builtin_nanf("") : before->classes[i].threshold;
+}
+
+/* The student has seen the images that it was trained on and scores them too
+ * low. Where the data set is the one of the training (by its fingerprint) only
+ * its validation part is used; of any other data set, all normal images. */
+static dcam_status choose_images(const dcam_model *model, const dcam_dataset *dataset, uint32_t **indices, size_t *count)
+{
+    json_t *record = model->training_record ? json_loads(model->training_record, 0, NULL) : NULL;
+    const char *fingerprint = json_string_value(json_object_get(record, "data_fingerprint"));
+    double fraction = json_number_value(json_object_get(record, "validation_fraction"));
+    json_t *seed_text = json_object_get(record, "seed");
+    uint64_t seed = (uint64_t)json_integer_value(seed_text);
+    uint32_t *train = NULL;
+    size_t train_count = 0;
+    char here[65];
+    dcam_status status = dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, indices, count);
+    if (status != DCAM_OK) goto cleanup;
+    if (*count == 0) {
+        status = dcam_fail(DCAM_ERROR_DATA, "%s: has no normal images to calibrate with (CLASS/train/good, or a folder of them)",
+                           dataset->root);
+        goto cleanup;
+    }
+    if (!fingerprint || !(fraction > 0 && fraction < 1)) goto cleanup;
+    if ((status = dcam_dataset_fingerprint(dataset, *indices, *count, here)) != DCAM_OK) goto cleanup;
+    if (strcmp(here, fingerprint) != 0) goto cleanup;
+    dcam_log(DCAM_LOG_INFO, "this is the data set of the training: only its validation part is used");
+    dcam_free(*indices);
+    *indices = NULL;
+    status = dcam_dataset_split(dataset, fraction, seed, &train, &train_count, indices, count);
+cleanup:
+    dcam_free(train);
+    json_decref(record);
+    return status;
+}
+
+static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o)
+{
+    uint32_t *indices = NULL;
+    size_t count = 0;
+    dcam_scorer_options scorer = {.batch = SCORING_BATCH};
+    dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
+    if (status == DCAM_OK) status = choose_images(model, dataset, &indices, &count);
+    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate);
+    dcam_free(indices);
+    return status;
+}
+
+/* Raw scores and labels of one class's test images. */
+static dcam_status score_labelled(dcam_scorer *scorer, const dcam_model *model, const dcam_dataset *dataset,
+                                  int model_class, const uint32_t *order, size_t count, float *scores, uint8_t *labels)
+{
+    const dcam_loader_options loading = {.width = model->preprocessing.width, .height = model->preprocessing.height,
+                                         .batch = SCORING_BATCH};
+    dcam_loader *loader = NULL;
+    dcam_batch batch;
+    int classes[SCORING_BATCH];
+    dcam_verdict verdicts[SCORING_BATCH];
+    size_t done = 0;
+    for (int i = 0; i < SCORING_BATCH; i++) classes[i] = model_class;
+    DCAM_TRY(dcam_loader_create(dataset, order, count, &loading, &loader));
+    dcam_status status;
+    do {
+        status = dcam_loader_next(loader, &batch);
+        if (status == DCAM_OK && batch.count > 0)
+            status = dcam_scorer_run(scorer, batch.rgb, batch.count, classes, NULL, verdicts);
+        for (int i = 0; status == DCAM_OK && i < batch.count; i++, done++) {
+            scores[done] = verdicts[i].raw;
+            labels[done] = dataset->samples[batch.samples[i]].defective;
+        }
+    } while (status == DCAM_OK && batch.count > 0);
+    dcam_loader_destroy(loader);
+    return status;
+}
+
+static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, const dcam_dataset *dataset, int class_index)
+{
+    const char *name = dataset->class_names[class_index];
+    int model_class = dcam_model_class_index(model, name);
+    uint32_t *order = NULL;
+    size_t count = 0;
+    float *scores = NULL;
+    uint8_t *labels = NULL;
+    double threshold, rate;
+    if (model_class < 0)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s", dataset->root, name);
+    DCAM_TRY(dcam_dataset_select(dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
+    dcam_status status = dcam_alloc(count, sizeof *scores, &scores);
+    if (status == DCAM_OK) status = dcam_alloc(count, 1, &labels);
+    if (status == DCAM_OK)
+        status = score_labelled(scorer, model, dataset, model_class, order, count, scores, labels);
+    if (status == DCAM_OK) {
+        status = dcam_threshold_from_labels(scores, labels, count, &threshold, &rate);
+        if (status != DCAM_OK) status = dcam_fail_prefix(status, "%s: class %s", dataset->root, name);
+    }
+    if (status == DCAM_OK) dcam_class_set_threshold(&model->classes[model_class], threshold, DCAM_RULE_F1, rate);
+    dcam_free(labels);
+    dcam_free(scores);
+    dcam_free(order);
+    return status;
+}
+
+static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o)
+{
+    dcam_scorer *scorer = NULL;
+    dcam_scorer_options options = {.batch = SCORING_BATCH};
+    DCAM_TRY(dcam_resolve_precision(o->precision, &options.precision));
+    DCAM_TRY(dcam_scorer_create(model, &options, &scorer));
+    dcam_status status = DCAM_OK;
+    for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
+        status = class_from_labels(model, scorer, dataset, (int)i);
+    dcam_scorer_destroy(scorer);
+    return status;
+}
+
+dcam_status dcam_calibrate(const dcam_calibrate_options *options,
+                           void (*on_class)(void *, const dcam_class_threshold *), void *user)
+{
+    if (!options || !options->dataset || !options->model)
+        return dcam_fail(DCAM_ERROR_USAGE, "calibrate: needs a data set and a model");
+    if (options->false_alarm_rate < 0 || options->false_alarm_rate >= 1)
+        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", options->false_alarm_rate);
+    dcam_set_threads(options->threads);
+    dcam_model *model = NULL, *before = NULL;
+    dcam_dataset *dataset = NULL;
+    dcam_status status = dcam_model_load(options->model, &model);
+    if (status == DCAM_OK) status = dcam_model_load(options->model, &before);
+    if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
+    if (status == DCAM_OK)
+        status = options->f1 ? from_labels(model, dataset, options) : from_normal(model, dataset, options);
+    if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);
+    for (size_t i = 0; status == DCAM_OK && on_class && i < dataset->class_count; i++) {
+        int k = dcam_model_class_index(model, dataset->class_names[i]);
+        if (k < 0) continue;
+        const dcam_class_calibration *c = &model->classes[k];
+        const dcam_class_threshold result = {.class_name = c->name,
+                                             .old_threshold = old_threshold(before, c->name),
+                                             .threshold = c->threshold,
+                                             .images = c->score_count,
+                                             .rule = dcam_threshold_rule_text(c->rule)};
+        on_class(user, &result);
+    }
+    dcam_dataset_destroy(dataset);
+    dcam_model_destroy(before);
+    dcam_model_destroy(model);
+    return status;
+}

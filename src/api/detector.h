@@ -1,0 +1,23 @@
+/* detector.h - the inside of the public dcam_detector, shared by the files of this layer. */
+#ifndef DCAM_API_DETECTOR_H
+#define DCAM_API_DETECTOR_H
+
+#include "detect/scorer.h"
+
+struct dcam_detector {
+    dcam_model *model;
+    dcam_scorer *scorer;
+    char *path;
+    int class_index; /* given for every image, or -1 */
+    int threads;
+};
+
+/* The precision that the network runs in for what the caller asked. */
+DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
+const char *dcam_net_precision_name(dcam_net_precision precision);
+
+/* Fills *out from a verdict on an image of width x height; map (model's input size) is copied. */
+DCAM_MUST_CHECK dcam_status dcam_detection_fill(dcam_detector *detector, const dcam_verdict *verdict, const float *map,
+                                                int width, int height, double milliseconds, dcam_detection *out);
+
+#endif

@@ -1,0 +1,295 @@
+/* evaluate.c - the metrics of method.md for each class of a data set and their
+ * mean. One class is held at a time: its maps and masks at the model's input
+ * size, 5 bytes a pixel, and what the exact metrics need beside them. */
+#include <math.h>
+#include <string.h>
+
+#include "api/detector.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "data/loader.h"
+#include "metrics/metrics.h"
+
+#define EVALUATION_BATCH 8
+
+typedef struct {
+    const dcam_evaluate_options *options;
+    const dcam_dataset *dataset;
+    size_t done, total;
+    size_t inferred, inferred_right;
+} run;
+
+/* What is known of one class's test images while they are scored. */
+typedef struct {
+    size_t count, images;  /* room for; scored */
+    size_t pixels;
+    float *maps;           /* count x pixels */
+    uint8_t *masks;        /* count x pixels */
+    float *scores;
+    uint8_t *labels;
+    size_t false_alarms, misses, normal, defective;
+    bool maps_complete;    /* every defective image has a mask */
+} class_scores;
+
+static void clear_scores(class_scores *s)
+{
+    dcam_free(s->maps);
+    dcam_free(s->masks);
+    dcam_free(s->scores);
+    dcam_free(s->labels);
+}
+
+static dcam_status create_scores(class_scores *s, size_t count, size_t pixels)
+{
+    size_t values;
+    *s = (class_scores){.count = count, .pixels = pixels, .maps_complete = true};
+    if (!dcam_size_mul(count, pixels, &values)) return dcam_fail(DCAM_ERROR_MEMORY, "%zu test images are too many", count);
+    dcam_status status = dcam_alloc(values, sizeof *s->maps, &s->maps);
+    if (status == DCAM_OK) status = dcam_alloc_zero(values, 1, &s->masks);
+    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->scores, &s->scores);
+    if (status == DCAM_OK) status = dcam_alloc(count, 1, &s->labels);
+    if (status != DCAM_OK) clear_scores(s);
+    return status;
+}
+
+/* The mask of one defective image at the model's input size. A class may have
+ * masks for some images only; then its pixel metrics are not defined. */
+static dcam_status read_mask(const dcam_sample *sample, int width, int height, int input_width, int input_height,
+                             uint8_t *out, bool *complete)
+{
+    if (!sample->defective) return DCAM_OK;
+    if (!sample->mask_path) {
+        *complete = false;
+        return DCAM_OK;
+    }
+    dcam_image mask = {0}, resized = {0};
+    DCAM_TRY(dcam_mask_load(sample->mask_path, &mask));
+    dcam_status status = DCAM_OK;
+    if (width > 0 && (mask.width != width || mask.height != height))
+        status = dcam_fail(DCAM_ERROR_DATA, "%s: the mask is %d x %d, its photograph %d x %d; they must be of one size",
+                           sample->mask_path, mask.width, mask.height, width, height);
+    if (status == DCAM_OK) status = dcam_image_resize_nearest(&mask, input_width, input_height, &resized);
+    if (status == DCAM_OK) memcpy(out, resized.pixels, (size_t)input_width * (size_t)input_height);
+    dcam_image_clear(&resized);
+    dcam_image_clear(&mask);
+    return status;
+}
+
+static void keep_verdict(class_scores *s, const dcam_sample *sample, const dcam_verdict *v)
+{
+    s->scores[s->images] = v->raw;
+    s->labels[s->images] = sample->defective;
+    if (sample->defective) {
+        s->defective++;
+        s->misses += !v->anomalous;
+    } else {
+        s->normal++;
+        s->false_alarms += v->anomalous;
+    }
+    s->images++;
+}
+
+static dcam_status report(run *r, const char *error)
+{
+    r->done++;
+    if (r->options->progress && r->options->progress(r->options->user, r->done, r->total, error))
+        return dcam_fail(DCAM_ERROR_CANCELLED, "stopped after %zu of %zu images", r->done, r->total);
+    return DCAM_OK;
+}
+
+/* Scores one batch; images whose mask is bad are left out and reported. */
+static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch, int model_class, class_scores *s,
+                               dcam_class_result *result)
+{
+    const dcam_preprocessing *p = &d->model->preprocessing;
+    int classes[EVALUATION_BATCH];
+    dcam_verdict verdicts[EVALUATION_BATCH];
+    float *maps = s->maps + s->images * s->pixels;
+    for (int i = 0; i < batch->count; i++) classes[i] = r->options->infer_class ? -1 : model_class;
+    DCAM_TRY(dcam_scorer_run(d->scorer, batch->rgb, batch->count, classes, maps, verdicts));
+    for (int i = 0; i < batch->count; i++) {
+        const dcam_sample *sample = &r->dataset->samples[batch->samples[i]];
+        if (d->model->class_count > 1) {
+            r->inferred++;
+            r->inferred_right += dcam_scorer_nearest_class(d->scorer, i) == model_class;
+        }
+        uint8_t *mask = s->masks + s->images * s->pixels;
+        dcam_status status = read_mask(sample, batch->original_width[i], batch->original_height[i], p->width, p->height,
+                                       mask, &s->maps_complete);
+        if (status == DCAM_ERROR_MEMORY) return status;
+        if (status != DCAM_OK) {
+            result->failed++;
+            DCAM_TRY(report(r, dcam_error_message()));
+            continue;
+        }
+        float *kept = s->maps + s->images * s->pixels;
+        if (kept != maps + (size_t)i * s->pixels) memmove(kept, maps + (size_t)i * s->pixels, s->pixels * sizeof *kept);
+        keep_verdict(s, sample, &verdicts[i]);
+        DCAM_TRY(report(r, NULL));
+    }
+    return DCAM_OK;
+}
+
+static dcam_status report_bad(run *r, const dcam_loader *loader, size_t *seen, dcam_class_result *result)
+{
+    for (; *seen < dcam_loader_bad_count(loader); ++*seen) {
+        result->failed++;
+        DCAM_TRY(report(r, dcam_loader_bad_message(loader, *seen)));
+    }
+    return DCAM_OK;
+}
+
+static dcam_status score_class(run *r, dcam_detector *d, int model_class, const uint32_t *order, size_t count,
+                               class_scores *s, dcam_class_result *result)
+{
+    const dcam_loader_options loading = {.width = d->model->preprocessing.width,
+                                         .height = d->model->preprocessing.height,
+                                         .batch = EVALUATION_BATCH,
+                                         .skip_bad = true};
+    dcam_loader *loader = NULL;
+    dcam_batch batch;
+    size_t bad = 0;
+    DCAM_TRY(dcam_loader_create(r->dataset, order, count, &loading, &loader));
+    dcam_status status = DCAM_OK;
+    do {
+        status = dcam_loader_next(loader, &batch);
+        if (status == DCAM_OK) status = report_bad(r, loader, &bad, result);
+        if (status == DCAM_OK && batch.count > 0) status = score_batch(r, d, &batch, model_class, s, result);
+    } while (status == DCAM_OK && batch.count > 0);
+    dcam_loader_destroy(loader);
+    return status;
+}
+
+static dcam_status class_metrics(const dcam_preprocessing *p, const class_scores *s, dcam_metrics *out)
+{
+    dcam_ranking_metrics image;
+    dcam_metrics m = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    DCAM_TRY(dcam_ranking(s->scores, s->labels, s->images, &image));
+    m.image_auroc = image.auroc;
+    m.image_ap = image.ap;
+    m.image_f1max = image.f1max;
+    if (s->defective > 0 && s->maps_complete) {
+        dcam_pixel_metrics pixel;
+        DCAM_TRY(dcam_pixel_evaluate(s->maps, s->masks, (int)s->images, p->height, p->width, &pixel));
+        m.pixel_auroc = pixel.pixel.auroc;
+        m.pixel_ap = pixel.pixel.ap;
+        m.pixel_f1max = pixel.pixel.f1max;
+        m.aupro = pixel.aupro;
+        m.pro_rescaled = pixel.pro_rescaled;
+    }
+    if (s->normal > 0) m.false_alarm_rate = (double)s->false_alarms / (double)s->normal;
+    if (s->defective > 0) m.miss_rate = (double)s->misses / (double)s->defective;
+    *out = m;
+    return DCAM_OK;
+}
+
+static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dcam_class_result *result)
+{
+    const char *name = r->dataset->class_names[class_index];
+    int model_class = dcam_model_class_index(d->model, name);
+    if (model_class < 0)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s; name others with --classes, or train it",
+                         d->path, name);
+    uint32_t *order = NULL;
+    size_t count = 0;
+    class_scores s = {0};
+    DCAM_TRY(dcam_copy_string(name, &result->name));
+    DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
+    dcam_status status = create_scores(&s, count, (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height);
+    if (status == DCAM_OK) status = score_class(r, d, model_class, order, count, &s, result);
+    if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &result->metrics);
+    result->images = s.images;
+    result->defective = s.defective;
+    clear_scores(&s);
+    dcam_free(order);
+    return status;
+}
+
+/* The mean of each metric over the classes that have it: dcam_metrics is a row
+ * of doubles, which is checked here so that a new field cannot be forgotten. */
+static void average(dcam_evaluation *e)
+{
+    enum { FIELDS = sizeof(dcam_metrics) / sizeof(double) };
+    _Static_assert(sizeof(dcam_metrics) == 10 * sizeof(double), "dcam_metrics holds doubles only");
+    double mean[FIELDS];
+    for (size_t f = 0; f < FIELDS; f++) {
+        double sum = 0;
+        size_t n = 0;
+        for (size_t i = 0; i < e->class_count; i++) {
+            double row[FIELDS];
+            memcpy(row, &e->classes[i].metrics, sizeof row);
+            if (isnan(row[f])) continue;
+            sum += row[f];
+            n++;
+        }
+        mean[f] = n > 0 ? sum / (double)n : NAN;
+    }
+    memcpy(&e->mean, mean, sizeof mean);
+}
+
+/* A file is the model of all classes; a folder holds CLASS.safetensors each. */
+static dcam_status open_model(const dcam_evaluate_options *o, const char *class_name, dcam_detector **out)
+{
+    const dcam_detector_options options = {.threads = o->threads, .precision = o->precision, .batch = EVALUATION_BATCH};
+    if (!dcam_path_is_folder(o->model)) return dcam_detector_open(o->model, &options, out);
+    char *path;
+    DCAM_TRY(dcam_format_string(&path, "%s/%s.safetensors", o->model, class_name));
+    dcam_status status = dcam_detector_open(path, &options, out);
+    dcam_free(path);
+    return status;
+}
+
+static dcam_status count_images(run *r)
+{
+    for (size_t i = 0; i < r->dataset->sample_count; i++) r->total += r->dataset->samples[i].split == DCAM_SPLIT_TEST;
+    if (r->total == 0)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: has no test images; eval needs CLASS/test/good and CLASS/test/DEFECT",
+                         r->options->dataset);
+    return DCAM_OK;
+}
+
+dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out)
+{
+    if (!options || !options->dataset || !options->model || !out)
+        return dcam_fail(DCAM_ERROR_USAGE, "eval: needs a data set and a model");
+    double start = dcam_seconds();
+    dcam_dataset *dataset = NULL;
+    dcam_detector *detector = NULL;
+    dcam_evaluation e = {.class_inferred_right = NAN};
+    run r = {.options = options};
+    bool a_model_each = dcam_path_is_folder(options->model);
+    dcam_status status = dcam_dataset_open(options->dataset, options->classes, &dataset);
+    if (status != DCAM_OK) goto cleanup;
+    r.dataset = dataset;
+    if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
+    if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        if (!detector && (status = open_model(options, dataset->class_names[i], &detector)) != DCAM_OK) goto cleanup;
+        e.class_count++;
+        if ((status = evaluate_class(&r, detector, (int)i, &e.classes[i])) != DCAM_OK) goto cleanup;
+        e.failed += e.classes[i].failed;
+        if (!a_model_each) continue;
+        dcam_detector_close(detector);
+        detector = NULL;
+    }
+    average(&e);
+    if (r.inferred > 0) e.class_inferred_right = (double)r.inferred_right / (double)r.inferred;
+    e.seconds = dcam_seconds() - start;
+    *out = e;
+    e = (dcam_evaluation){0};
+cleanup:
+    dcam_evaluation_clear(&e);
+    dcam_detector_close(detector);
+    dcam_dataset_destroy(dataset);
+    return status;
+}
+
+void dcam_evaluation_clear(dcam_evaluation *e)
+{
+    if (!e) return;
+    for (size_t i = 0; i < e->class_count; i++) dcam_free(e->classes[i].name);
+    dcam_free(e->classes);
+    e->classes = NULL;
+    e->class_count = 0;
+}

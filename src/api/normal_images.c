@@ -1,0 +1,50 @@
+/* normal_images.c - feeds a data set's normal images to the calibration. */
+#include "api/normal_images.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "image/image.h"
+
+typedef struct {
+    const dcam_dataset *dataset;
+    const uint32_t *indices;
+    const dcam_preprocessing *preprocessing;
+} source;
+
+static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
+{
+    const source *s = user;
+    const char *path = s->dataset->samples[s->indices[i]].path;
+    dcam_image photo = {0}, resized = {0};
+    dcam_status status = dcam_image_load(path, &photo);
+    if (status == DCAM_OK) status = dcam_image_resize(&photo, s->preprocessing->width, s->preprocessing->height, &resized);
+    if (status == DCAM_OK)
+        memcpy(rgb, resized.pixels, (size_t)resized.width * (size_t)resized.height * 3);
+    else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO)
+        dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_error_message());
+    dcam_image_clear(&resized);
+    dcam_image_clear(&photo);
+    return status;
+}
+
+dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options, const dcam_dataset *dataset,
+                                const uint32_t *indices, size_t count, double false_alarm_rate)
+{
+    /* A copy: the calibration may replace what the model holds. */
+    const dcam_preprocessing preprocessing = model->preprocessing;
+    source s = {dataset, indices, &preprocessing};
+    int *classes = NULL;
+    DCAM_TRY(dcam_alloc(count, sizeof *classes, &classes));
+    for (size_t i = 0; i < count; i++) classes[i] = dataset->samples[indices[i]].class_index;
+    const dcam_calibration_set set = {.count = count,
+                                      .classes = classes,
+                                      .class_names = (const char *const *)dataset->class_names,
+                                      .class_count = dataset->class_count,
+                                      .false_alarm_rate = false_alarm_rate,
+                                      .read = read_image,
+                                      .user = &s};
+    dcam_status status = dcam_calibrate_model(model, options, &set, NULL);
+    dcam_free(classes);
+    return status;
+}

@@ -1,0 +1,14 @@
+/* normal_images.h - runs the calibration of detect/calibration.h over images of a data set. */
+#ifndef DCAM_API_NORMAL_IMAGES_H
+#define DCAM_API_NORMAL_IMAGES_H
+
+#include "data/dataset.h"
+#include "detect/calibration.h"
+
+/* Calibrates model from the samples named by indices (all normal, any order of classes). Bad images are logged as
+ * warnings and left out. false_alarm_rate 0: the default. */
+DCAM_MUST_CHECK dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options,
+                                                const dcam_dataset *dataset, const uint32_t *indices, size_t count,
+                                                double false_alarm_rate);
+
+#endif

@@ -1,0 +1,83 @@
+/* paths.c - expands files and folders into image files, with a bound on depth
+ * so that loops of links end. */
+#include "api/paths.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/builder.h" /* dcam_is_image_name: what training takes for an image, detection does too */
+
+typedef struct {
+    dcam_names list;
+    size_t room;
+} growing;
+
+/* Takes path in every case. */
+static dcam_status append(growing *g, char *path)
+{
+    if (g->list.count == g->room) {
+        size_t room = g->room ? 2 * g->room : 64;
+        dcam_status status = dcam_realloc(room, sizeof *g->list.names, &g->list.names);
+        if (status != DCAM_OK) {
+            dcam_free(path);
+            return status;
+        }
+        g->room = room;
+    }
+    g->list.names[g->list.count++] = path;
+    return DCAM_OK;
+}
+
+static dcam_status expand_folder(growing *g, const char *folder, int depth)
+{
+    if (depth > DCAM_MAX_FOLDER_DEPTH)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: folders are nested more than %d deep; is there a loop of links?",
+                         folder, DCAM_MAX_FOLDER_DEPTH);
+    dcam_names names;
+    DCAM_TRY(dcam_folder_list(folder, &names));
+    dcam_status status = DCAM_OK;
+    for (size_t i = 0; status == DCAM_OK && i < names.count; i++) {
+        char *path;
+        if ((status = dcam_path_join(folder, names.names[i], &path)) != DCAM_OK) break;
+        if (dcam_path_is_folder(path)) {
+            status = expand_folder(g, path, depth + 1);
+            dcam_free(path);
+        } else if (dcam_is_image_name(path)) {
+            status = append(g, path);
+        } else {
+            dcam_free(path);
+        }
+    }
+    dcam_names_clear(&names);
+    return status;
+}
+
+static dcam_status expand_one(growing *g, const char *path)
+{
+    if (!dcam_path_exists(path)) return dcam_fail(DCAM_ERROR_DATA, "%s: no such file or folder", path);
+    if (dcam_path_is_folder(path)) {
+        size_t before = g->list.count;
+        DCAM_TRY(expand_folder(g, path, 0));
+        if (g->list.count == before)
+            return dcam_fail(DCAM_ERROR_DATA, "%s: holds no image (JPEG, PNG, WebP, TIFF, BMP or PNM by its extension)",
+                             path);
+        return DCAM_OK;
+    }
+    char *copy;
+    DCAM_TRY(dcam_copy_string(path, &copy));
+    return append(g, copy);
+}
+
+dcam_status dcam_paths_expand(const char *const *paths, size_t count, dcam_names *out)
+{
+    growing g = {{NULL, 0}, 0};
+    for (size_t i = 0; i < count; i++) {
+        dcam_status status = expand_one(&g, paths[i]);
+        if (status != DCAM_OK) {
+            dcam_names_clear(&g.list);
+            return status;
+        }
+    }
+    *out = g.list;
+    return DCAM_OK;
+}
