@@ -1,0 +1,76 @@
+# Data sets that are none or are damaged: exit code 3 and one line that names
+# the file or the class.
+. "$(dirname "$0")/common.sh"
+make_model
+set -- $(ls data)
+one=$1 two=$2
+train() { "$dcam" train "$1" -o m --teacher random:1 --size 64 --epochs 1 --batch 4 -q; }
+refuse_train() {
+    refuse 3 "$1" train "$2" -o m --teacher random:1 --size 64 --epochs 1 --batch 4 -q
+    is_absent m
+}
+
+# No data set at all.
+refuse_train 'nowhere: no such folder' nowhere
+mkdir void
+refuse_train 'void: no images found; looked for' void
+echo text >file.txt
+refuse_train 'file.txt: is no data set' file.txt
+echo 'name,value' >table.csv
+refuse_train 'table.csv: the first line must name the columns' table.csv
+refuse 3 'void: no images found' eval void -m model.safetensors
+refuse 3 'void: no images found' calibrate void -m model.safetensors
+
+# A class without normal images, or with one.
+cp -r data few
+rm few/"$one"/train/good/*.png
+refuse_train "class \"$one\" has no normal training image" few
+cp "$(first_of data/"$one"/train/good/*.png)" few/"$one"/train/good/
+refuse_train "class \"$one\" has only 1 normal training image" few
+# The other class alone is fine.
+expect 0 train few -o m --teacher random:1 --size 64 --epochs 1 --batch 4 -q --classes "$two"
+is_file m
+
+# A mask without its photograph.
+cp -r data orphan
+photograph=$(first_of orphan/"$one"/test/[!g]*/*.png)
+rm "$photograph"
+refuse 3 'a mask without its photograph' eval orphan -m model.safetensors
+
+# A mask of another size than its photograph.
+cp -r data unequal
+"$dcam" synth -o larger --seed 3 --size 96 --classes 2 --train 1 --test-good 1 --test-defective 4 >/dev/null 2>&1
+mask=$(cd larger && first_of "$one"/ground_truth/*/*.png)
+cp larger/"$mask" unequal/"$mask"
+expect 3 eval unequal -m model.safetensors
+err_has "$mask: the mask is 96 x 96, its photograph 64 x 64"
+
+# A manifest that names a file which is not there, and one that leads out of its folder.
+printf 'path,class,split,label,mask\nmissing.png,a,train,good,\n' >gone.csv
+refuse_train 'gone.csv: line 2: no such .*missing.png' gone.csv
+printf 'path,class,split,label,mask\n../../etc/passwd,a,train,good,\n' >out_of.csv
+refuse_train 'line 2: .*leads out of' out_of.csv
+
+# Test images of a class that the model does not know; a data set without test images.
+cp -r data renamed
+mv renamed/"$one" renamed/unheard_of
+refuse 3 'the model was not trained on class unheard_of' eval renamed -m model.safetensors
+refuse 3 'the model was not trained on class unheard_of' calibrate renamed -m model.safetensors -o c
+is_absent c
+cp -r data untested
+rm -r untested/*/test untested/*/ground_truth
+refuse 3 'has no test images' eval untested -m model.safetensors
+
+# Undefined is "-" and null, never 0: without masks no pixel metrics, without defects no AUROC.
+cp -r data unmasked
+rm -r unmasked/*/ground_truth
+expect 0 eval unmasked -m model.safetensors --json
+same "pixel AUROC without masks" null "$("$json" out mean pixel_auroc)"
+[ "$("$json" out mean image_auroc)" != null ] || fail "image AUROC is undefined"
+expect 0 eval unmasked -m model.safetensors
+out_has "^mean .* - "
+rm -r unmasked/*/test/[!g]*
+expect 0 eval unmasked -m model.safetensors --json
+same "image AUROC without defects" null "$("$json" out mean image_auroc)"
+same "defective" 0 "$("$json" out classes "$one" defective)"
+finish

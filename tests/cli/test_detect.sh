@@ -1,0 +1,92 @@
+# detect: lines, JSON Lines, names of overlays and maps, exit codes.
+. "$(dirname "$0")/common.sh"
+make_model
+class=$(ls data | head -n 1)
+image=$(first_of data/"$class"/test/good/*.png)
+
+# Two images of one base name and one of another format beside them stay apart.
+mkdir -p in/a in/b/c
+cp "$image" in/a/x.png
+cp "$image" in/b/x.png
+cp "$image" in/b/c/x.png
+cp "$image" in/b/x.jpg # PNG inside: the content decides
+expect 0 detect in -m model.safetensors --class "$class" -o over --map-npy maps
+same "lines" 4 "$(wc -l <out)"
+out_has "^(ok|ANOMALY) +[01]\.[0-9]{4} +$class +in/a/x\.png"
+for name in a/x b/x b/c/x b/x.jpg; do
+    is_file over/$name.png
+    is_file maps/$name.npy
+done
+same "overlays" 4 "$(find over -type f | wc -l)"
+same "first bytes of an overlay" "89504e470d0a1a0a" "$(head -c 8 over/a/x.png | od -An -tx1 | tr -d ' \n')"
+grep -aq "'descr': '<f4', 'fortran_order': False, 'shape': (64, 64)" maps/a/x.npy || fail "npy header"
+same "bytes of a map" 0 "$((($(wc -c <maps/a/x.npy) - 64 * 64 * 4) % 64))"
+
+# Files of several folders, and one file alone.
+expect 0 detect in/a/x.png in/b/x.png -m model.safetensors --class "$class" -o over2 -q
+is_file over2/a/x.png
+is_file over2/b/x.png
+[ ! -s err ] || fail "--quiet is not quiet"
+expect 0 detect "$PWD/in/a/x.png" -m model.safetensors -o over3
+is_file over3/x.png
+
+# A photograph is never overwritten, overlays never mix with photographs.
+sum=$(cksum in/a/x.png)
+refuse 2 'lies in in, where photographs' detect in -m model.safetensors -o in/over
+refuse 2 'lies in in, where photographs' detect in -m model.safetensors -o in
+expect 2 detect in/a/x.png in/b/x.png -m model.safetensors -o in
+err_has 'would be overwritten'
+same "photograph" "$sum" "$(cksum in/a/x.png)"
+
+# JSON Lines: keys in the order of the contract.
+expect 0 detect in -m model.safetensors --json --map-npy maps
+"$json" -l out score >/dev/null || fail "not JSON Lines"
+head -n 1 out >first
+same "keys" "path class class_source score raw threshold anomalous regions map milliseconds" \
+    "$("$json" -k first | tr '\n' ' ' | sed 's/ $//')"
+same "map" "maps/a/x.npy" "$("$json" first map)"
+same "class_source" "inferred" "$("$json" first class_source)"
+expect 0 detect in/a/x.png -m model.safetensors --json --class "$class"
+same "map without --map-npy" "null" "$("$json" out map)"
+same "class_source" "given" "$("$json" out class_source)"
+same "class" "$class" "$("$json" out class)"
+
+# --fail-on-anomaly follows the verdicts; regions lie within the photograph.
+"$dcam" detect data/*/test -m model.safetensors --json -q >all.jsonl 2>err || fail "detect data"
+"$json" -l all.jsonl anomalous | grep -q true && some_anomalous=yes || some_anomalous=no
+"$json" -l all.jsonl regions | tr -d '[]' | grep -o '{[^}]*}' | while IFS= read -r region; do
+    echo "$region" >region
+    x=$("$json" region x) y=$("$json" region y) w=$("$json" region width) h=$("$json" region height)
+    { [ "$x" -ge 0 ] && [ "$y" -ge 0 ] && [ "$w" -ge 1 ] && [ "$h" -ge 1 ] && [ $((x + w)) -le 64 ] &&
+        [ $((y + h)) -le 64 ]; } || echo "$region"
+done >outside
+[ ! -s outside ] || fail "regions outside of the photograph: $(cat outside)"
+if [ $some_anomalous = yes ]; then
+    expect 1 detect data/*/test -m model.safetensors --fail-on-anomaly
+    out_has '^ANOMALY'
+    expect 0 detect data/*/test -m model.safetensors
+else
+    expect 0 detect data/*/test -m model.safetensors --fail-on-anomaly
+fi
+
+# One bad image among good ones: said, counted, the others are done.
+cp -r in mixed
+echo 'no image' >mixed/b/bad.png
+expect 3 detect mixed -m model.safetensors -o over4 --fail-on-anomaly
+err_has '^dcam: mixed/b/bad.png: '
+err_has '^dcam: 1 of 5 images could not be read'
+same "lines" 4 "$(wc -l <out)"
+is_file over4/b/c/x.png
+is_absent over4/b/bad.png
+expect 3 detect mixed -m model.safetensors --json
+same "lines" 5 "$(wc -l <out)"
+grep bad.png out >bad
+same "keys of a failed image" "path error" "$("$json" -k bad | tr '\n' ' ' | sed 's/ $//')"
+
+# Paths that are not there, folders without images, unknown classes.
+refuse 3 'nowhere: no such file or folder' detect nowhere -m model.safetensors
+refuse 3 'nowhere: no such file or folder' detect in nowhere -m model.safetensors
+mkdir void
+refuse 3 'void: .*no image' detect void -m model.safetensors
+refuse 2 "no class bolt.*$class" detect in -m model.safetensors --class bolt
+finish

@@ -1,0 +1,72 @@
+# Ctrl-C in training: exit code 130, the checkpoint is whole, the message says
+# how to go on, and going on gives the model that an undisturbed run gives.
+. "$(dirname "$0")/common.sh"
+make_data
+options="--teacher random:1 --size 64 --epochs 6 --batch 4 --seed 5 --threads 1"
+
+# interrupt_after PATTERN SIGNAL ARGUMENTS...: runs dcam and sends SIGNAL when standard error matches. The
+# program is run in the foreground: a shell starts background jobs with SIGINT ignored.
+interrupt_after() {
+    pattern=$1
+    signal=$2
+    shift 2
+    last="dcam $*"
+    : >err
+    rm -f pid
+    (
+        waited=0
+        until grep -Eq "$pattern" err || [ $waited -ge 600 ]; do
+            sleep 0.05
+            waited=$((waited + 1))
+        done
+        kill -"$signal" "$(cat pid)"
+    ) &
+    sh -c 'echo $$ >pid; exec "$@"' sh "$dcam" "$@" >out 2>err </dev/null
+    code=$?
+    wait
+}
+
+# shellcheck disable=SC2086 # words
+interrupt_after 'epoch 2/' INT train data -o m $options --epochs 100000 --checkpoint state
+same "exit code" 130 "$code"
+err_has 'stopping after this step'
+err_has '^dcam: interrupted after epoch [0-9]+ of 100000; the checkpoint state is whole: .*--resume'
+is_absent m
+is_file state
+same "files" "data err out pid state" "$(ls | tr '\n' ' ' | sed 's/ $//')"
+
+# Without a checkpoint the message says what would have helped.
+# shellcheck disable=SC2086
+interrupt_after 'epoch 1/' TERM train data -o m $options --epochs 100000
+same "exit code" 143 "$code"
+err_has '^dcam: interrupted after epoch .* no model was written: with --checkpoint FILE'
+is_absent m
+
+# Going on from the middle gives the same thresholds as one run: nothing of the state was lost.
+# shellcheck disable=SC2086
+{
+    rm state
+    expect 0 train data -o whole $options
+    interrupt_after 'epoch 3/' INT train data -o halves $options --checkpoint state
+    # A fast machine may be done before the signal arrives; then there is nothing to resume.
+    if [ "$code" -eq 130 ]; then
+        is_absent halves
+        expect 0 train data -o halves $options --checkpoint state --resume
+        grep -q 'epoch 1/' err && fail "resumed from the beginning"
+    fi
+}
+is_file halves
+"$dcam" info whole --json >whole.json && "$dcam" info halves --json >halves.json || fail "info"
+same "thresholds" "$("$json" whole.json classes)" "$("$json" halves.json classes)"
+
+# What cannot be resumed from is refused before anything is computed.
+# shellcheck disable=SC2086
+{
+    refuse 3 'nothing.state' train data -o m2 $options --checkpoint nothing.state --resume -q
+    echo 'no checkpoint' >bad.state
+    expect 4 train data -o m2 $options --checkpoint bad.state --resume -q
+    one_error
+    err_has 'bad.state'
+    is_absent m2
+}
+finish

@@ -1,0 +1,77 @@
+# Outputs that cannot be written: the exit code, one line, nothing
+# half-written, and the old file intact.
+. "$(dirname "$0")/common.sh"
+make_model
+good=$(first_of data/*/test/good/*.png)
+sum=$(cksum model.safetensors)
+
+# A folder that is not there, or is a file. Said before any training.
+for place in nowhere/m model.safetensors/m /proc/m; do
+    refuse 3 'cannot write' train data -o $place --teacher random:1 --size 64 --epochs 100000 -q
+done
+refuse 3 'cannot write: Is a directory' train data -o data --teacher random:1 --size 64 --epochs 100000 -q
+refuse 3 'nowhere/c' train data -o m --teacher random:1 --size 64 --epochs 100000 -q --checkpoint nowhere/c
+is_absent m
+refuse 3 'model.safetensors: cannot create the folder' train data -o model.safetensors --one-class --teacher random:1 -q
+refuse 3 'nowhere/f.csv' eval data -m model.safetensors --csv nowhere/f.csv
+refuse 3 'cannot create the folder' detect "$good" -m model.safetensors -o model.safetensors/over
+refuse 3 'cannot create the folder' detect "$good" -m model.safetensors --map-npy /proc/maps/x
+refuse 3 'nowhere/t' calibrate data -m model.safetensors -o nowhere/t
+refuse 3 'nowhere/t' teacher import model.safetensors -o nowhere/t
+refuse 3 '' synth -o model.safetensors
+refuse 3 'not empty' synth -o data
+
+# No permission, where that means something.
+if [ "$(id -u)" -ne 0 ]; then
+    mkdir locked
+    chmod 500 locked
+    refuse 3 'locked/m: cannot write' train data -o locked/m --teacher random:1 --size 64 -q
+    refuse 3 'locked' detect "$good" -m model.safetensors -o locked/over
+    chmod 700 locked
+fi
+
+# Standard output on a full disk.
+if [ -c /dev/full ]; then
+    for command in 'info model.safetensors' 'eval data -m model.safetensors --json' 'help train' '--version' \
+        "detect $good -m model.safetensors"; do
+        # shellcheck disable=SC2086 # words
+        "$dcam" $command -q >/dev/full 2>err </dev/null
+        code=$?
+        last="dcam $command >/dev/full"
+        [ "$command" = --version ] && { "$dcam" --version >/dev/full 2>err; code=$?; }
+        [ $code -eq 5 ] || fail "$last: exit code $code, not 5"
+        one_error
+        err_has 'standard output'
+    done
+fi
+
+# A full disk for files: a file system of 256 KiB, where we may mount one.
+mkdir small
+if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
+    cleanup() {
+        umount "$work/small" 2>/dev/null
+        rm -rf "$work"
+    }
+    refuse 5 'small/m: .*[Nn]o space' train data -o small/m --teacher random:1 --size 64 --epochs 1 --batch 4 -q
+    same "left behind" "" "$(ls -A small)"
+    refuse 5 '[Nn]o space' calibrate data -m model.safetensors -o small/c
+    same "left behind" "" "$(ls -A small)"
+    expect 5 synth -o small/data
+    one_error
+    expect 5 train data -o m --teacher random:1 --size 64 --epochs 2 --batch 4 -q --checkpoint small/c
+    one_error
+    is_absent m
+    rm -rf small/*
+    same "left behind" "" "$(ls -A small)"
+    # Overlays until it is full: every one that is there is whole.
+    expect 5 detect data -m model.safetensors --map-npy small/maps -q -o small/over
+    one_error
+    for file in $(find small -name '*.npy'); do
+        [ $(($(wc -c <"$file"))) -gt 16384 ] || fail "$file is cut off"
+    done
+    same "temporary files" "" "$(find small -type f ! -name '*.npy' ! -name '*.png')"
+else
+    echo "SKIPPED part: no file system can be mounted here, so no full disk for files"
+fi
+same "the model" "$sum" "$(cksum model.safetensors)"
+finish

@@ -1,0 +1,71 @@
+# Wrong usage: exit code 2, one line that says what and how to mend it.
+. "$(dirname "$0")/common.sh"
+
+# Commands.
+refuse 2 "unknown command 'serve'.*train, eval, detect" serve
+refuse 2 "did you mean 'eval'" evl
+refuse 2 "did you mean 'teacher import'" teacher
+refuse 2 "unknown command 'teacher'" teacher imprt
+refuse 2 'unknown option --json before the command' --json
+refuse 2 "unknown command 'nothing'" help nothing
+
+# Unknown, abbreviated and misspelled options.
+refuse 2 "unknown option --epoch; did you mean --epochs" train d -o m --teacher random:1 --epoch 3
+refuse 2 "unknown option --fail; did you mean --fail-on-anomaly" detect x -m m --fail
+refuse 2 "unknown option --treads; did you mean --threads" eval d -m m --treads=2
+refuse 2 "unknown option --zzzzzz; see 'dcam help eval'" eval d -m m --zzzzzz
+refuse 2 'unknown option -x' eval d -m m -x
+refuse 2 'unknown option --report' eval d -m m --report page
+
+# Values.
+refuse 2 'option --teacher needs a value' train d -o m --teacher --epochs=3
+refuse 2 'option --model needs a value' eval d -m
+refuse 2 'takes no value' eval d -m m --json=yes
+refuse 2 "'' is not a value: it is empty" eval d -m ''
+refuse 2 "'0' is not a whole number from 1" train d -o m --teacher t --epochs 0
+refuse 2 "'3x' is not a whole number" train d -o m --teacher t --epochs 3x
+refuse 2 "'1e3' is not a whole number" train d -o m --teacher t --batch 1e3
+refuse 2 "'99999999999999999999' is not a whole number" train d -o m --teacher t --epochs 99999999999999999999
+refuse 2 "'nan' is not a number" train d -o m --teacher t --lr nan
+refuse 2 "'0x1p3' is not a number" train d -o m --teacher t --lr 0x1p3
+refuse 2 "'-1' is not a number from 0" train d -o m --teacher t --smoothing -1
+refuse 2 "'1.5' is not a number from 1e-06 to 0.5" calibrate d -m m --false-alarm-rate 1.5
+refuse 2 'not one of dcam\|stfpm' train d -o m --teacher t --method pca
+refuse 2 'not one of auto\|f32\|bf16' bench -m m --precision f16
+refuse 2 'multiples of 32' train d -o m --teacher t --size 100
+refuse 2 'multiples of 32' train d -o m --teacher t --size 256x250
+refuse 2 'is not a size' train d -o m --teacher t --size 256x
+refuse 2 'is not a size' train d -o m --teacher t --size 256x256x3
+refuse 2 'is not a number of bytes' train d -o m --teacher t --cache-memory 2T
+refuse 2 'is not a number of bytes' train d -o m --teacher t --cache-memory 99999999999G
+refuse 2 'whole number from 0 to 18446744073709551615' train d -o m --teacher t --seed -1
+refuse 2 'whole number from 0 to 18446744073709551615' synth -o d --seed 18446744073709551616
+
+# What is missing, what is too much, what contradicts itself.
+refuse 2 'train needs DATASET' train
+refuse 2 'train needs --output MODEL' train d --teacher random:1
+refuse 2 'train needs --teacher FILE' train d -o m
+refuse 2 'eval needs --model MODEL' eval d
+refuse 2 'detect needs PATH' detect -m m
+refuse 2 'info needs FILE' info
+refuse 2 'synth needs --output DIR' synth
+refuse 2 "'e' is one argument too many" eval d e -m m
+refuse 2 "'x' is one argument too many" bench x -m m
+refuse 2 'an argument is empty' info ''
+refuse 2 '--resume needs --checkpoint' train d -o m --teacher random:1 --resume
+refuse 2 'give one of them' calibrate d -m m --f1 --false-alarm-rate 0.01
+
+# What only the library knows to be wrong.
+make_data
+refuse 2 "loss 'cosine' is not known" train data -o m --teacher random:1 --loss cosine=1
+refuse 2 'random:SEED' train data -o m --teacher random:x
+refuse 3 'no class "bolt"' train data -o m --teacher random:1 --classes bolt
+is_absent m
+
+# After --, what looks like an option is a path.
+refuse 3 '--json' info -- --json
+# Help wins over what would be missing.
+expect 0 train --help
+# An error line stays one line whatever a name holds.
+refuse 3 'a\?b' info "$(printf 'a\nb')"
+finish
