@@ -14,7 +14,10 @@
 #include "nn/reference.h"
 
 #define OK(call) assert_int_equal((call), DCAM_OK)
-#define BOUND 5e-6 /* of the largest value */
+/* Of the largest value. The gradient sums some ten thousand products in f32: there the direct convolution itself is
+ * 8e-6 away from a sum in double (Winograd: 6e-6). */
+#define BOUND 5e-6
+#define GRADIENT_BOUND 2e-5
 
 static float *zeros(size_t bytes)
 {
@@ -108,7 +111,7 @@ static void clear(result *r)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) dcam_free(all[i]);
 }
 
-static void check_close(const char *what, const float *a, const float *b, size_t bytes)
+static void check_close(const char *what, const float *a, const float *b, size_t bytes, double bound)
 {
     double worst = 0, largest = 0;
     for (size_t i = 0; i < bytes / sizeof *a; i++) {
@@ -116,7 +119,7 @@ static void check_close(const char *what, const float *a, const float *b, size_t
         largest = fmax(largest, fabs((double)b[i]));
     }
     print_message("%s: %.1e of the largest\n", what, worst / largest);
-    assert_true(worst < BOUND * largest);
+    assert_true(worst < bound * largest);
 }
 
 static void check_shape(int n, int in, int out, int h, int w)
@@ -127,9 +130,9 @@ static void check_shape(int n, int in, int out, int h, int w)
     result direct = compute(c, 1);
     c.exact = false;
     result one = compute(c, 1);
-    check_close("forward", one.forward, direct.forward, one.dst_bytes);
-    check_close("backward data", one.data, direct.data, one.src_bytes);
-    check_close("backward weights", one.gradient, direct.gradient, one.weight_bytes);
+    check_close("forward", one.forward, direct.forward, one.dst_bytes, BOUND);
+    check_close("backward data", one.data, direct.data, one.src_bytes, BOUND);
+    check_close("backward weights", one.gradient, direct.gradient, one.weight_bytes, GRADIENT_BOUND);
     for (int threads = 2; threads <= 5; threads += threads == 3 ? 2 : 1) {
         result more = compute(c, threads);
         assert_memory_equal(more.forward, one.forward, one.dst_bytes);
