@@ -1,0 +1,283 @@
+/* train.c - dcam_train: options to the trainer's, teacher and data set opened, the student trained, the model put
+ * together, calibrated on the images that the student has not learned from, and written. */
+#include <string.h>
+
+#include "api/detector.h"
+#include "api/normal_images.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "distill/trainer.h"
+
+#define DEFAULT_CACHE_BYTES ((size_t)1 << 30)
+#define SCORING_BATCH 8
+
+/* ---- options ------------------------------------------------------------ */
+
+/* Index of text in names; text NULL: *out stays. */
+static dcam_status choose(const char *option, const char *text, const char *const *names, int count, int *out)
+{
+    char known[128] = "";
+    if (!text) return DCAM_OK;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = i;
+            return DCAM_OK;
+        }
+        if (i > 0) strcat(known, ", ");
+        strcat(known, names[i]);
+    }
+    return dcam_fail(DCAM_ERROR_USAGE, "%s '%s' is not known; there are %s", option, text, known);
+}
+
+static dcam_status choose_network(const dcam_train_options *o, dcam_trainer_options *t)
+{
+    static const char *const attention[] = {"none", "channel", "spatial", "cbam"}, *const at_detection[] = {"drop", "keep"};
+    static const char *const reads[] = {"attended", "raw", "both"}, *const schedule[] = {"constant", "cosine"};
+    int value = (int)t->attention;
+    DCAM_TRY(choose("attention", o->attention, attention, 4, &value));
+    t->attention = (dcam_attention_kind)value;
+    value = t->attention_at_detection;
+    DCAM_TRY(choose("attention at detection", o->attention_at_detection, at_detection, 2, &value));
+    t->attention_at_detection = value == 1;
+    value = (int)t->reads;
+    DCAM_TRY(choose("what the losses read", o->loss_reads, reads, 3, &value));
+    t->reads = (dcam_loss_reads)value;
+    value = (int)t->schedule;
+    DCAM_TRY(choose("schedule", o->schedule, schedule, 2, &value));
+    t->schedule = (dcam_schedule)value;
+    return DCAM_OK;
+}
+
+static dcam_status choose_loss_and_map(const dcam_train_options *o, dcam_trainer_options *t)
+{
+    static const char *const scale[] = {"mean", "sum"}, *const map[] = {"sum", "product", "standard"};
+    int value = (int)t->loss.kd_scale;
+    DCAM_TRY(choose("kd scale", o->kd_scale, scale, 2, &value));
+    t->loss.kd_scale = (dcam_kd_scale)value;
+    value = (int)t->map.kind;
+    DCAM_TRY(choose("map", o->map, map, 3, &value));
+    t->map.kind = (dcam_map_kind)value;
+    if (o->loss) DCAM_TRY(dcam_loss_parse(o->loss, t->loss.weight));
+    if (o->kd_temperature != 0) t->loss.kd_temperature = o->kd_temperature;
+    t->map.kd_weight = o->map_kd_weight;
+    t->map.kd_temperature = t->loss.kd_temperature;
+    if (o->smoothing != 0) t->map.smoothing = o->smoothing < 0 ? 0 : o->smoothing;
+    t->map.top_percent = o->top_percent;
+    return DCAM_OK;
+}
+
+static bool pass_on(void *user, const dcam_trainer_progress *p);
+
+/* What the trainer's callback needs to tell the caller's. */
+typedef struct {
+    const dcam_train_options *options;
+    const char *class_name; /* in one-class mode */
+} progress_context;
+
+/* Everything but checkpoint, which differs by class. */
+static dcam_status convert_options(const dcam_train_options *o, progress_context *context, dcam_trainer_options *out)
+{
+    static const char *const methods[] = {"dcam", "stfpm"};
+    dcam_trainer_options t;
+    if ((int)o->method < 0 || o->method > DCAM_METHOD_STFPM)
+        return dcam_fail(DCAM_ERROR_USAGE, "method %d is not known; there are dcam and stfpm", (int)o->method);
+    DCAM_TRY(dcam_trainer_preset(methods[o->method], &t));
+    DCAM_TRY(choose_network(o, &t));
+    DCAM_TRY(choose_loss_and_map(o, &t));
+    DCAM_TRY(dcam_resolve_precision(o->precision, &t.precision));
+    if (o->width != 0) t.width = o->width;
+    if (o->height != 0) t.height = o->height;
+    if (o->epochs != 0) t.epochs = o->epochs;
+    if (o->batch != 0) t.batch = o->batch;
+    if (o->learning_rate != 0) t.learning_rate = o->learning_rate;
+    if (o->momentum != 0) t.momentum = o->momentum;
+    if (o->weight_decay != 0) t.weight_decay = o->weight_decay < 0 ? 0 : o->weight_decay;
+    if (o->validation_fraction != 0) t.validation_fraction = o->validation_fraction;
+    t.seed = o->seed;
+    t.threads = o->threads;
+    t.cache_bytes = o->cache_bytes == 0 ? DEFAULT_CACHE_BYTES : o->cache_bytes == SIZE_MAX ? 0 : o->cache_bytes;
+    t.resume = o->resume;
+    t.checkpoint = o->checkpoint;
+    t.progress = o->progress ? pass_on : NULL;
+    t.user = context;
+    if (o->false_alarm_rate < 0 || o->false_alarm_rate >= 1)
+        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
+    DCAM_TRY(dcam_trainer_check(&t));
+    *out = t;
+    return DCAM_OK;
+}
+
+static bool pass_on(void *user, const dcam_trainer_progress *p)
+{
+    const progress_context *c = user;
+    const dcam_train_progress out = {.class_name = c->class_name,
+                                     .epoch = p->epoch,
+                                     .epochs = p->epochs,
+                                     .step = p->step,
+                                     .steps = p->steps,
+                                     .loss = p->loss,
+                                     .validation = p->validation,
+                                     .epoch_done = p->epoch_done,
+                                     .best = p->best,
+                                     .images_per_second = p->images_per_second,
+                                     .seconds_left = p->seconds_left};
+    return c->options->progress(c->options->user, &out);
+}
+
+/* ---- one model ---------------------------------------------------------- */
+
+/* A training may take hours: that its result can be written is tried before. */
+static dcam_status check_writable(const char *path)
+{
+    dcam_writer *writer;
+    if (dcam_path_is_folder(path))
+        return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
+    DCAM_TRY(dcam_writer_open(path, &writer));
+    dcam_writer_abort(writer);
+    return DCAM_OK;
+}
+
+static dcam_status state_memory(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const dcam_trainer_options *t)
+{
+    uint32_t *indices;
+    size_t count, bytes;
+    DCAM_TRY(dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, &indices, &count));
+    dcam_free(indices);
+    DCAM_TRY(dcam_trainer_plan_bytes(teacher->architecture, t, count, &bytes));
+    dcam_log(DCAM_LOG_INFO, "%zu normal images of %zu class%s; training holds up to %.0f MB, of which the cache may take %.0f MB",
+             count, dataset->class_count, dataset->class_count == 1 ? "" : "es", (double)bytes / 1e6,
+             (double)t->cache_bytes / 1e6);
+    return DCAM_OK;
+}
+
+/* Moves what the training gave into a model. */
+static dcam_status make_model(dcam_training_result *r, const dcam_trunk_weights *teacher, const char *description,
+                              const dcam_trainer_options *t, dcam_model **out)
+{
+    dcam_model *m;
+    DCAM_TRY(dcam_model_create(&m));
+    m->architecture = teacher->architecture;
+    m->preprocessing = dcam_preprocessing_default(t->width, t->height);
+    m->map = t->map;
+    m->student = r->student;
+    r->student = NULL;
+    /* A block that was not trained, or that detection drops, has no place in the file. */
+    m->attention_at_detection = t->attention_at_detection && t->attention != DCAM_ATTENTION_NONE;
+    m->attention = m->attention_at_detection ? (int)t->attention : DCAM_ATTENTION_NONE;
+    for (int k = 0; k < DCAM_STAGES && m->attention_at_detection; k++) {
+        m->attention_values[k] = r->attention_values[k];
+        m->attention_count[k] = r->attention_count[k];
+        r->attention_values[k] = NULL;
+    }
+    m->training_record = r->record;
+    r->record = NULL;
+    dcam_status status = dcam_trunk_weights_copy(teacher, &m->teacher);
+    if (status == DCAM_OK) status = dcam_copy_string(t->method, &m->method);
+    if (status == DCAM_OK) status = dcam_copy_string(description, &m->teacher_description);
+    if (status != DCAM_OK) {
+        dcam_model_destroy(m);
+        return status;
+    }
+    *out = m;
+    return DCAM_OK;
+}
+
+static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const char *description,
+                               const dcam_trainer_options *t, double false_alarm_rate, const char *path)
+{
+    const dcam_scorer_options scorer = {.batch = SCORING_BATCH, .precision = t->precision};
+    dcam_training_result result = {0};
+    dcam_model *model = NULL;
+    dcam_status status = check_writable(path);
+    if (status == DCAM_OK) status = state_memory(dataset, teacher, t);
+    if (status == DCAM_OK) status = dcam_trainer_run(dataset, teacher, description, t, &result);
+    if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
+    if (status == DCAM_OK)
+        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, false_alarm_rate);
+    if (status == DCAM_OK) status = dcam_model_save(model, path);
+    dcam_model_destroy(model);
+    dcam_training_result_clear(&result);
+    return status;
+}
+
+/* ---- one model a class -------------------------------------------------- */
+
+/* The part of dataset that is one class; points into it. Free samples only. */
+static dcam_status class_view(const dcam_dataset *dataset, size_t class_index, dcam_dataset *out)
+{
+    dcam_dataset view = *dataset;
+    size_t first = 0, count = 0;
+    for (size_t i = 0; i < dataset->sample_count; i++) {
+        if (dataset->samples[i].class_index != (int)class_index) continue;
+        if (count++ == 0) first = i;
+    }
+    view.class_names += class_index;
+    view.class_has_masks += class_index;
+    view.class_count = 1;
+    view.sample_count = count;
+    DCAM_TRY(dcam_alloc(count, sizeof *view.samples, &view.samples));
+    for (size_t i = 0; i < count; i++) {
+        view.samples[i] = dataset->samples[first + i];
+        view.samples[i].class_index = 0;
+    }
+    *out = view;
+    return DCAM_OK;
+}
+
+static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, const dcam_trunk_weights *teacher,
+                               const char *description, dcam_trainer_options t, double false_alarm_rate,
+                               const char *folder)
+{
+    const char *name = dataset->class_names[class_index];
+    char *path = NULL, *checkpoint = NULL;
+    dcam_dataset view;
+    DCAM_TRY(class_view(dataset, class_index, &view));
+    dcam_status status = dcam_format_string(&path, "%s/%s.safetensors", folder, name);
+    if (status == DCAM_OK && t.checkpoint) status = dcam_format_string(&checkpoint, "%s.%s", t.checkpoint, name);
+    t.checkpoint = checkpoint;
+    /* Resuming a run of many classes: those not begun when it stopped have no checkpoint yet. */
+    t.resume = t.resume && checkpoint && dcam_path_exists(checkpoint);
+    if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, false_alarm_rate, path);
+    dcam_free(checkpoint);
+    dcam_free(path);
+    dcam_free(view.samples);
+    return status;
+}
+
+/* ---- the call ----------------------------------------------------------- */
+
+static dcam_status check_classes(const dcam_dataset *dataset)
+{
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        const dcam_status status = dcam_class_name_check(dataset->class_names[i]);
+        if (status != DCAM_OK) return dcam_fail_prefix(status, "%s", dataset->root);
+    }
+    return DCAM_OK;
+}
+
+dcam_status dcam_train(const dcam_train_options *o)
+{
+    if (!o || !o->dataset || !o->output || !o->teacher)
+        return dcam_fail(DCAM_ERROR_USAGE, "train: needs a data set, a teacher and an output");
+    dcam_trainer_options t;
+    progress_context context = {o, NULL};
+    char description[256];
+    dcam_trunk_weights *teacher = NULL;
+    dcam_dataset *dataset = NULL;
+    dcam_set_threads(o->threads);
+    DCAM_TRY(convert_options(o, &context, &t));
+    dcam_status status = dcam_dataset_open(o->dataset, o->classes, &dataset);
+    if (status == DCAM_OK) status = check_classes(dataset);
+    if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
+    if (status == DCAM_OK && !o->one_class)
+        status = train_model(dataset, teacher, description, &t, o->false_alarm_rate, o->output);
+    if (status == DCAM_OK && o->one_class) status = dcam_make_folders(o->output);
+    for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {
+        context.class_name = dataset->class_names[i];
+        status = train_class(dataset, i, teacher, description, t, o->false_alarm_rate, o->output);
+    }
+    dcam_trunk_weights_destroy(teacher);
+    dcam_dataset_destroy(dataset);
+    return status;
+}
