@@ -43,25 +43,65 @@ const char *dcam_version(void) { return DCAM_VERSION; }
 
 void dcam_clear_error(void) { message[0] = '\0'; }
 
+/* Control characters, which a file's name may hold and which would break the line or reach a terminal: ASCII's, and
+ * those of Latin-1 as UTF-8 writes them. */
+static bool is_control(const unsigned char *p)
+{
+    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f);
+}
+
+static size_t escape(unsigned char c, char out[4])
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *letter = c == '\n' ? "n" : c == '\r' ? "r" : c == '\t' ? "t" : NULL;
+    const char hex[] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
+    memcpy(out, hex, sizeof hex);
+    if (!letter) return sizeof hex;
+    out[1] = *letter;
+    return 2;
+}
+
+/* Appends text to the line of `used` bytes, control characters escaped (\n, \x1b). Returns the new length. A text that
+ * was escaped before stays as it is. */
+static size_t append_plain(char line[MESSAGE_BYTES], size_t used, const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        char piece[8] = {(char)*p};
+        size_t n = 1;
+        if (is_control(p)) {
+            n = escape(*p, piece);
+            if (*p == 0xc2) n += escape(*++p, piece + n);
+        }
+        if (used + n >= MESSAGE_BYTES) break;
+        memcpy(line + used, piece, n);
+        used += n;
+    }
+    line[used] = '\0';
+    return used;
+}
+
+/* The text is made aside: an argument may be the message itself. */
 dcam_status dcam_fail(dcam_status status, const char *format, ...)
 {
+    char text[MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    append_plain(message, 0, text);
     return status;
 }
 
 dcam_status dcam_fail_prefix(dcam_status status, const char *format, ...)
 {
-    char old[MESSAGE_BYTES];
+    char old[MESSAGE_BYTES], text[MESSAGE_BYTES];
     memcpy(old, message, sizeof old);
     va_list args;
     va_start(args, format);
-    int used = vsnprintf(message, sizeof message, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof message)
-        snprintf(message + used, sizeof message - (size_t)used, ": %s", old);
+    const size_t used = append_plain(message, append_plain(message, 0, text), ": ");
+    append_plain(message, used, old);
     return status;
 }
 
@@ -75,11 +115,12 @@ void dcam_set_log(dcam_log_callback callback, void *user)
 
 void dcam_log(dcam_log_level level, const char *format, ...)
 {
-    char line[MESSAGE_BYTES];
+    char text[MESSAGE_BYTES], line[MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    append_plain(line, 0, text);
     pthread_mutex_lock(&log_lock);
     if (log_callback) log_callback(log_user, level, line);
     pthread_mutex_unlock(&log_lock);

@@ -7,7 +7,8 @@
 #include "dcam.h"
 
 /* Keeps the formatted line for this thread and returns status, so that
- * callers write `return dcam_fail(DCAM_ERROR_DATA, "%s: ...", path);`. */
+ * callers write `return dcam_fail(DCAM_ERROR_DATA, "%s: ...", path);`. Control
+ * characters (in a file's name, say) are escaped, here and in dcam_log. */
 dcam_status dcam_fail(dcam_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
