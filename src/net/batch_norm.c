@@ -1,5 +1,6 @@
 /* batch_norm.c - see batch_norm.h. Every function is a loop over items, one image's sixteen channels each; what an
- * item does to its positions is one kernel. */
+ * item does to its positions is one kernel. Sixteen channels are a cache line, eight a register of most processors:
+ * so a kernel takes a run of positions, and in it the two halves of the line one after the other. */
 #include "net/batch_norm.h"
 
 #include <math.h>
@@ -14,16 +15,16 @@
 #define RUN 64
 #define MOMENTUM 0.1
 
-typedef float f32x16 __attribute__((vector_size(64)));
-typedef int32_t i32x16 __attribute__((vector_size(64)));
-typedef double f64x16 __attribute__((vector_size(128)));
-typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x8 __attribute__((vector_size(8)));
 
 #define LOAD(v, p) memcpy(&(v), (p), sizeof(v))
 #define STORE(p, v) memcpy((p), &(v), sizeof(v))
 /* v where mask is -1, else 0. */
-#define WHERE(mask, v) ((f32x16)((mask) & (i32x16)(v)))
+#define WHERE(mask, v) ((dcam_f32x8)((mask) & (dcam_i32x8)(v)))
 #define POSITIVE(v) ((v) > 0.0f)
+
+/* Of a run's two halves. */
+#define EACH_HALF(h) for (size_t h = 0; h < GROUP; h += DCAM_LANES)
 
 /* ---- maps cut into items ------------------------------------------------ */
 
@@ -49,6 +50,21 @@ static size_t item_channel(const view *v, size_t item) { return item % v->groups
 
 /* Sums of one item: three rows of sixteen. */
 #define SUMS ((size_t)3 * GROUP)
+
+/* The sums of one run go into the item's. */
+DCAM_INLINE void add_run(double *sums, const dcam_f32x8 *run)
+{
+    dcam_f64x8 sum, wide;
+    LOAD(sum, sums);
+    dcam_widen8(&wide, run);
+    dcam_add8(&sum, &wide);
+    STORE(sums, sum);
+}
+
+DCAM_INLINE size_t run_end(size_t start, size_t positions)
+{
+    return positions - start < RUN ? positions : start + RUN;
+}
 
 size_t net_norm_scratch(size_t images, size_t channels) { return images * channels / GROUP * SUMS; }
 
@@ -85,23 +101,20 @@ void net_norm_clear(net_norm *norm)
 /* Sums of y - centre and of its square: a centre near the mean keeps the variance's difference of squares exact. */
 DCAM_KERNEL static void sum_squares(const float *y, size_t positions, size_t step, const float *centre, double *sums)
 {
-    f32x16 c, v;
-    f64x16 sum = {0}, square = {0};
-    LOAD(c, centre);
-    for (size_t start = 0; start < positions; start += RUN) {
-        const size_t end = positions - start < RUN ? positions : start + RUN;
-        f32x16 s = {0}, q = {0};
-        for (size_t p = start; p < end; p++) {
-            LOAD(v, y + p * step);
-            v -= c;
-            s += v;
-            q += v * v;
+    memset(sums, 0, SUMS * sizeof *sums);
+    for (size_t start = 0; start < positions; start += RUN)
+        EACH_HALF(h) {
+            dcam_f32x8 s = {0}, q = {0}, c, v;
+            LOAD(c, centre + h);
+            for (size_t p = start, end = run_end(start, positions); p < end; p++) {
+                LOAD(v, y + p * step + h);
+                v -= c;
+                s += v;
+                q += v * v;
+            }
+            add_run(sums + h, &s);
+            add_run(sums + GROUP + h, &q);
         }
-        sum += __builtin_convertvector(s, f64x16);
-        square += __builtin_convertvector(q, f64x16);
-    }
-    STORE(sums, sum);
-    STORE(sums + GROUP, square);
 }
 
 typedef struct {
@@ -141,23 +154,23 @@ void net_norm_statistics(net_norm *norm, const dcam_nn_tensor *map, const float 
 
 /* ---- forward ------------------------------------------------------------ */
 
-/* shortcut NULL: none. */
-DCAM_KERNEL static void normalise(const float *y, size_t positions, size_t step, const float *scale, const float *shift,
-                                  const float *shortcut, const float *shortcut_scale, const float *shortcut_shift,
-                                  float *out)
+/* One half of a run. shortcut NULL: none. */
+DCAM_INLINE void normalise_run(const float *y, size_t start, size_t end, size_t step, const float *scale,
+                               const float *shift, const float *shortcut, const float *shortcut_scale,
+                               const float *shortcut_shift, float *out)
 {
-    f32x16 a, b, c = {0}, d = {0}, v, s;
+    dcam_f32x8 a, b, c = {0}, d = {0}, v, s;
     LOAD(a, scale);
     LOAD(b, shift);
     if (!shortcut) {
-        for (size_t p = 0; p < positions; p++) {
+        for (size_t p = start; p < end; p++) {
             LOAD(v, y + p * step);
             v = v * a + b;
             v = WHERE(POSITIVE(v), v);
             STORE(out + p * step, v);
         }
     } else if (!shortcut_scale) {
-        for (size_t p = 0; p < positions; p++) {
+        for (size_t p = start; p < end; p++) {
             LOAD(v, y + p * step);
             LOAD(s, shortcut + p * step);
             v = v * a + b + s;
@@ -168,7 +181,7 @@ DCAM_KERNEL static void normalise(const float *y, size_t positions, size_t step,
         LOAD(c, shortcut_scale);
         LOAD(d, shortcut_shift);
         d += b;
-        for (size_t p = 0; p < positions; p++) {
+        for (size_t p = start; p < end; p++) {
             LOAD(v, y + p * step);
             LOAD(s, shortcut + p * step);
             v = v * a + (s * c + d);
@@ -176,6 +189,17 @@ DCAM_KERNEL static void normalise(const float *y, size_t positions, size_t step,
             STORE(out + p * step, v);
         }
     }
+}
+
+DCAM_KERNEL static void normalise(const float *y, size_t positions, size_t step, const float *scale, const float *shift,
+                                  const float *shortcut, const float *shortcut_scale, const float *shortcut_shift,
+                                  float *out)
+{
+    for (size_t start = 0; start < positions; start += RUN)
+        EACH_HALF(h)
+            normalise_run(y + h, start, run_end(start, positions), step, scale + h, shift + h,
+                          shortcut ? shortcut + h : NULL, shortcut_scale ? shortcut_scale + h : NULL,
+                          shortcut_shift ? shortcut_shift + h : NULL, out + h);
 }
 
 typedef struct {
@@ -223,31 +247,38 @@ typedef struct {
 static inline size_t window_first(size_t p) { return p == 0 ? 0 : 2 * p - 1; }
 static inline size_t window_last(size_t p, size_t size) { return 2 * p + 1 < size ? 2 * p + 1 : size - 1; }
 
+/* One half of one pooled row. */
+DCAM_INLINE void pool_row(const view *m, const view *o, size_t py, const float *y, const float *scale,
+                          const float *shift, float *pooled, uint8_t *which)
+{
+    dcam_f32x8 a, b, v;
+    LOAD(a, scale);
+    LOAD(b, shift);
+    for (size_t px = 0; px < o->width; px++) {
+        const size_t to = (py * o->width + px) * o->position_step;
+        dcam_f32x8 best = {0};
+        dcam_i32x8 place = {0};
+        for (size_t r = window_first(py); r <= window_last(py, m->height); r++)
+            for (size_t c = window_first(px); c <= window_last(px, m->width); c++) {
+                LOAD(v, y + (r * m->width + c) * m->position_step);
+                v = v * a + b;
+                const int32_t here = (int32_t)((r + 1 - 2 * py) * 3 + (c + 1 - 2 * px));
+                /* best starts at 0, which is the ReLU: where nothing is above it the place does not matter. */
+                const dcam_i32x8 more = v > best;
+                best = (dcam_f32x8)((more & (dcam_i32x8)v) | (~more & (dcam_i32x8)best));
+                place = (more & here) | (~more & place);
+            }
+        const u8x8 bytes = __builtin_convertvector(place, u8x8);
+        STORE(pooled + to, best);
+        STORE(which + to, bytes);
+    }
+}
+
 DCAM_KERNEL static void pool_item(const view *m, const view *o, const float *y, const float *scale, const float *shift,
                                   float *pooled, uint8_t *which)
 {
-    f32x16 a, b, v;
-    LOAD(a, scale);
-    LOAD(b, shift);
     for (size_t py = 0; py < o->height; py++)
-        for (size_t px = 0; px < o->width; px++) {
-            const size_t to = (py * o->width + px) * o->position_step;
-            f32x16 best = {0};
-            i32x16 place = {0};
-            for (size_t r = window_first(py); r <= window_last(py, m->height); r++)
-                for (size_t c = window_first(px); c <= window_last(px, m->width); c++) {
-                    LOAD(v, y + (r * m->width + c) * m->position_step);
-                    v = v * a + b;
-                    const int32_t here = (int32_t)((r + 1 - 2 * py) * 3 + (c + 1 - 2 * px));
-                    /* best starts at 0, which is the ReLU: where nothing is above it the place does not matter. */
-                    const i32x16 more = v > best;
-                    best = (f32x16)((more & (i32x16)v) | (~more & (i32x16)best));
-                    place = (more & here) | (~more & place);
-                }
-            const u8x16 bytes = __builtin_convertvector(place, u8x16);
-            STORE(pooled + to, best);
-            STORE(which + to, bytes);
-        }
+        EACH_HALF(h) pool_row(m, o, py, y + h, scale + h, shift + h, pooled + h, which + h);
 }
 
 static void pool_items(void *context, size_t begin, size_t end)
@@ -272,16 +303,16 @@ void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const f
 /* dL/dz at row r, column c of the stem: g of every window (at most four) whose maximum lies there. */
 #define GATHER(d, m, o, g, which, r, c)                                                                       \
     do {                                                                                                      \
-        (d) = (f32x16){0};                                                                                    \
+        (d) = (dcam_f32x8){0};                                                                                \
         for (size_t py = (r) / 2; py <= ((r) + 1) / 2 && py < (o)->height; py++)                              \
             for (size_t px = (c) / 2; px <= ((c) + 1) / 2 && px < (o)->width; px++) {                         \
                 const size_t from = (py * (o)->width + px) * (o)->position_step;                              \
                 const int32_t here = (int32_t)(((r) + 1 - 2 * py) * 3 + ((c) + 1 - 2 * px));                  \
-                u8x16 bytes;                                                                                  \
-                f32x16 part;                                                                                  \
+                u8x8 bytes;                                                                                   \
+                dcam_f32x8 part;                                                                              \
                 LOAD(bytes, (which) + from);                                                                  \
                 LOAD(part, (g) + from);                                                                       \
-                const i32x16 hit = __builtin_convertvector(bytes, i32x16) == here;                            \
+                const dcam_i32x8 hit = __builtin_convertvector(bytes, dcam_i32x8) == here;                    \
                 (d) += WHERE(hit, part);                                                                      \
             }                                                                                                 \
     } while (0)
@@ -289,39 +320,39 @@ void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const f
 DCAM_KERNEL static void pool_sums(const view *m, const view *o, const float *y, const float *mean, const float *g,
                                   const uint8_t *which, double *sums)
 {
-    f32x16 centre, v, d;
-    f64x16 sum = {0}, product = {0};
-    LOAD(centre, mean);
-    for (size_t r = 0; r < m->height; r++) {
-        f32x16 s = {0}, q = {0};
-        for (size_t c = 0; c < m->width; c++) {
-            GATHER(d, m, o, g, which, r, c);
-            LOAD(v, y + (r * m->width + c) * m->position_step);
-            s += d;
-            q += d * (v - centre);
+    memset(sums, 0, SUMS * sizeof *sums);
+    for (size_t r = 0; r < m->height; r++)
+        EACH_HALF(h) {
+            dcam_f32x8 s = {0}, q = {0}, centre, v, d;
+            LOAD(centre, mean + h);
+            for (size_t c = 0; c < m->width; c++) {
+                GATHER(d, m, o, g + h, which + h, r, c);
+                LOAD(v, y + (r * m->width + c) * m->position_step + h);
+                s += d;
+                q += d * (v - centre);
+            }
+            add_run(sums + h, &s);
+            add_run(sums + GROUP + h, &q);
         }
-        sum += __builtin_convertvector(s, f64x16);
-        product += __builtin_convertvector(q, f64x16);
-    }
-    STORE(sums, sum);
-    STORE(sums + GROUP, product);
 }
 
 DCAM_KERNEL static void pool_gradient(const view *m, const view *o, float *y, const net_norm *n, size_t channel,
                                       const float *g, const uint8_t *which)
 {
-    f32x16 mean, scale, slope, offset, v, d;
-    LOAD(mean, n->mean + channel);
-    LOAD(scale, n->scale + channel);
-    LOAD(slope, n->slope + channel);
-    LOAD(offset, n->offset + channel);
     for (size_t r = 0; r < m->height; r++)
-        for (size_t c = 0; c < m->width; c++) {
-            float *at = y + (r * m->width + c) * m->position_step;
-            GATHER(d, m, o, g, which, r, c);
-            LOAD(v, at);
-            v = scale * d - (offset + slope * (v - mean));
-            STORE(at, v);
+        EACH_HALF(h) {
+            dcam_f32x8 mean, scale, slope, offset, v, d;
+            LOAD(mean, n->mean + channel + h);
+            LOAD(scale, n->scale + channel + h);
+            LOAD(slope, n->slope + channel + h);
+            LOAD(offset, n->offset + channel + h);
+            for (size_t c = 0; c < m->width; c++) {
+                float *at = y + (r * m->width + c) * m->position_step + h;
+                GATHER(d, m, o, g + h, which + h, r, c);
+                LOAD(v, at);
+                v = scale * d - (offset + slope * (v - mean));
+                STORE(at, v);
+            }
         }
 }
 
@@ -372,40 +403,60 @@ void net_norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dca
     dcam_parallel_for(w.map.images * w.map.groups, pool_gradient_items, &w);
 }
 
-/* parts, y: pointers to this item, or NULL. means: of norms. */
-DCAM_KERNEL static void join(size_t positions, size_t step, const float *const parts[3], const float *out, float *g,
-                             const float *const y[2], const float *const means[2], double *sums)
+typedef struct {
+    const float *parts[3], *y[2], *means[2]; /* of one item; those given come first */
+    int part_count, norm_count;
+} joined;
+
+/* g and the sums. The two counts are constants where this is called, so that the loop asks nothing. */
+DCAM_INLINE void join_item(const joined *j, int part_count, int norm_count, size_t positions, size_t step,
+                           const float *out, float *g, double *sums)
 {
-    f32x16 centre[2] = {{0}}, v, o;
-    f64x16 sum = {0}, product[2] = {{0}};
-    for (int k = 0; k < 2; k++)
-        if (y[k]) LOAD(centre[k], means[k]);
-    for (size_t start = 0; start < positions; start += RUN) {
-        const size_t end = positions - start < RUN ? positions : start + RUN;
-        f32x16 s = {0}, q[2] = {{0}};
-        for (size_t p = start; p < end; p++) {
-            f32x16 d = {0};
-            for (int k = 0; k < 3; k++)
-                if (parts[k]) {
-                    LOAD(v, parts[k] + p * step);
+    memset(sums, 0, SUMS * sizeof *sums);
+    for (size_t start = 0; start < positions; start += RUN)
+        EACH_HALF(h) {
+            dcam_f32x8 s = {0}, q0 = {0}, q1 = {0}, centre0 = {0}, centre1 = {0}, d, v, o;
+            if (norm_count > 0) LOAD(centre0, j->means[0] + h);
+            if (norm_count > 1) LOAD(centre1, j->means[1] + h);
+            for (size_t p = start, end = run_end(start, positions); p < end; p++) {
+                const size_t at = p * step + h;
+                LOAD(d, j->parts[0] + at);
+                for (int k = 1; k < part_count; k++) {
+                    LOAD(v, j->parts[k] + at);
                     d += v;
                 }
-            LOAD(o, out + p * step);
-            d = WHERE(POSITIVE(o), d);
-            STORE(g + p * step, d);
-            s += d;
-            for (int k = 0; k < 2; k++)
-                if (y[k]) {
-                    LOAD(v, y[k] + p * step);
-                    q[k] += d * (v - centre[k]);
+                LOAD(o, out + at);
+                d = WHERE(POSITIVE(o), d);
+                STORE(g + at, d);
+                s += d;
+                if (norm_count > 0) {
+                    LOAD(v, j->y[0] + at);
+                    q0 += d * (v - centre0);
                 }
+                if (norm_count > 1) {
+                    LOAD(v, j->y[1] + at);
+                    q1 += d * (v - centre1);
+                }
+            }
+            add_run(sums + h, &s);
+            add_run(sums + GROUP + h, &q0);
+            add_run(sums + 2 * GROUP + h, &q1);
         }
-        sum += __builtin_convertvector(s, f64x16);
-        for (int k = 0; k < 2; k++) product[k] += __builtin_convertvector(q[k], f64x16);
+}
+
+DCAM_KERNEL static void join(const joined *j, size_t positions, size_t step, const float *out, float *g, double *sums)
+{
+    switch (j->norm_count * 3 + j->part_count - 1) {
+    case 0: join_item(j, 1, 0, positions, step, out, g, sums); break;
+    case 1: join_item(j, 2, 0, positions, step, out, g, sums); break;
+    case 2: join_item(j, 3, 0, positions, step, out, g, sums); break;
+    case 3: join_item(j, 1, 1, positions, step, out, g, sums); break;
+    case 4: join_item(j, 2, 1, positions, step, out, g, sums); break;
+    case 5: join_item(j, 3, 1, positions, step, out, g, sums); break;
+    case 6: join_item(j, 1, 2, positions, step, out, g, sums); break;
+    case 7: join_item(j, 2, 2, positions, step, out, g, sums); break;
+    default: join_item(j, 3, 2, positions, step, out, g, sums); break;
     }
-    STORE(sums, sum);
-    STORE(sums + GROUP, product[0]);
-    STORE(sums + 2 * GROUP, product[1]);
 }
 
 typedef struct {
@@ -422,13 +473,14 @@ static void join_items(void *context, size_t begin, size_t end)
     const join_work *w = context;
     for (size_t i = begin; i < end; i++) {
         const size_t at = item_offset(&w->map, i), c = item_channel(&w->map, i);
-        const float *parts[3], *y[2], *means[2] = {NULL, NULL};
-        for (int k = 0; k < 3; k++) parts[k] = w->parts[k] ? w->parts[k] + at : NULL;
-        for (int k = 0; k < 2; k++) {
-            y[k] = w->norms[k] ? w->y[k] + at : NULL;
-            if (y[k]) means[k] = w->norms[k]->mean + c;
+        joined j = {.part_count = 0};
+        for (int k = 0; k < 3; k++)
+            if (w->parts[k]) j.parts[j.part_count++] = w->parts[k] + at;
+        for (int k = 0; k < 2 && w->norms[k]; k++) {
+            j.y[j.norm_count] = w->y[k] + at;
+            j.means[j.norm_count++] = w->norms[k]->mean + c;
         }
-        join(w->map.positions, w->map.position_step, parts, w->out + at, w->g + at, y, means, w->sums + i * SUMS);
+        join(&j, w->map.positions, w->map.position_step, w->out + at, w->g + at, w->sums + i * SUMS);
     }
 }
 
@@ -446,48 +498,48 @@ void net_norm_join(const dcam_nn_tensor *map, const float *const parts[3], const
 DCAM_KERNEL static void relu_sums(const float *y, const float *g, size_t positions, size_t step, const net_norm *n,
                                   size_t channel, double *sums)
 {
-    f32x16 mean, scale, shift, v, d;
-    f64x16 sum = {0}, product = {0};
-    LOAD(mean, n->mean + channel);
-    LOAD(scale, n->scale + channel);
-    LOAD(shift, n->shift + channel);
-    for (size_t start = 0; start < positions; start += RUN) {
-        const size_t end = positions - start < RUN ? positions : start + RUN;
-        f32x16 s = {0}, q = {0};
-        for (size_t p = start; p < end; p++) {
-            LOAD(v, y + p * step);
-            LOAD(d, g + p * step);
-            const f32x16 z = v * scale + shift;
-            d = WHERE(POSITIVE(z), d);
-            s += d;
-            q += d * (v - mean);
+    memset(sums, 0, SUMS * sizeof *sums);
+    for (size_t start = 0; start < positions; start += RUN)
+        EACH_HALF(h) {
+            dcam_f32x8 s = {0}, q = {0}, mean, scale, shift, v, d;
+            LOAD(mean, n->mean + channel + h);
+            LOAD(scale, n->scale + channel + h);
+            LOAD(shift, n->shift + channel + h);
+            for (size_t p = start, end = run_end(start, positions); p < end; p++) {
+                LOAD(v, y + p * step + h);
+                LOAD(d, g + p * step + h);
+                const dcam_f32x8 z = v * scale + shift;
+                d = WHERE(POSITIVE(z), d);
+                s += d;
+                q += d * (v - mean);
+            }
+            add_run(sums + h, &s);
+            add_run(sums + GROUP + h, &q);
         }
-        sum += __builtin_convertvector(s, f64x16);
-        product += __builtin_convertvector(q, f64x16);
-    }
-    STORE(sums, sum);
-    STORE(sums + GROUP, product);
 }
 
 DCAM_KERNEL static void gradient(float *y, const float *g, size_t positions, size_t step, const net_norm *n,
                                  size_t channel, bool relu)
 {
-    f32x16 mean, scale, shift, slope, offset, v, d;
-    LOAD(mean, n->mean + channel);
-    LOAD(scale, n->scale + channel);
-    LOAD(shift, n->shift + channel);
-    LOAD(slope, n->slope + channel);
-    LOAD(offset, n->offset + channel);
-    for (size_t p = 0; p < positions; p++) {
-        LOAD(v, y + p * step);
-        LOAD(d, g + p * step);
-        if (relu) {
-            const f32x16 z = v * scale + shift;
-            d = WHERE(POSITIVE(z), d);
+    for (size_t start = 0; start < positions; start += RUN)
+        EACH_HALF(h) {
+            dcam_f32x8 mean, scale, shift, slope, offset, v, d;
+            LOAD(mean, n->mean + channel + h);
+            LOAD(scale, n->scale + channel + h);
+            LOAD(shift, n->shift + channel + h);
+            LOAD(slope, n->slope + channel + h);
+            LOAD(offset, n->offset + channel + h);
+            for (size_t p = start, end = run_end(start, positions); p < end; p++) {
+                LOAD(v, y + p * step + h);
+                LOAD(d, g + p * step + h);
+                if (relu) {
+                    const dcam_f32x8 z = v * scale + shift;
+                    d = WHERE(POSITIVE(z), d);
+                }
+                v = scale * d - (offset + slope * (v - mean));
+                STORE(y + p * step + h, v);
+            }
         }
-        v = scale * d - (offset + slope * (v - mean));
-        STORE(y + p * step, v);
-    }
 }
 
 typedef struct {

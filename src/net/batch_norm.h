@@ -48,9 +48,9 @@ void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const f
 
 /* ---- backward ---- */
 
-/* g = (the sum of those of parts[3] that are not NULL) where out > 0, else 0: the gradient before the ReLU. For each
- * of norms[2] that is not NULL, with its y: the coefficients of net_norm_backward, and the gradients of gamma and
- * beta, overwritten. */
+/* g = (the sum of those of parts[3] that are not NULL, one at least) where out > 0, else 0: the gradient before the
+ * ReLU. For each of norms[2] that is not NULL (the second only with the first), with its y: the coefficients of
+ * net_norm_backward, and the gradients of gamma and beta, overwritten. */
 void net_norm_join(const dcam_nn_tensor *map, const float *const parts[3], const float *out, float *g,
                    net_norm *const norms[2], const float *const y[2], float *const d_gamma[2], float *const d_beta[2],
                    double *scratch);
