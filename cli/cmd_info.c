@@ -15,7 +15,7 @@ static const cli_option options[] = {
     {.name = "json",
      .kind = CLI_FLAG,
      .offset = offsetof(info_values, json),
-     .help = "prints one JSON object"},
+     .help = "prints one JSON object, with the losses of every epoch"},
 };
 
 /* Deeper nesting is printed as JSON. */
@@ -51,10 +51,11 @@ static void print_value(const json_t *value, int depth);
 
 static void print_member(const char *key, const json_t *value, int depth)
 {
-    printf("%*s", 2 * depth, "");
-    for (; *key; key++) putchar(*key == '_' ? ' ' : *key);
-    putchar(':');
-    if (is_scalar(value)) {
+    printf("%*s%s:", 2 * depth, "", cli_printable(key));
+    if (strcmp(key, "epochs") == 0 && json_is_array(value)) {
+        /* The history of a long training would bury the rest. */
+        printf(" %zu, each with its losses in --json\n", json_array_size(value));
+    } else if (is_scalar(value)) {
         putchar(' ');
         print_scalar(value);
     } else {

@@ -86,13 +86,17 @@ int cli_fail(dcam_status status)
 
 int cli_finish(int code)
 {
+    /* Called after every line of a long output and at the end: a failure is told once. */
+    static int told;
+    if (told != 0) return told;
     errno = 0;
     bool failed = fflush(stdout) != 0 || ferror(stdout);
     if (!failed) return code;
     dcam_status status = errno == ENOSPC ? DCAM_ERROR_DISK : DCAM_ERROR_IO;
     cli_error("standard output: cannot write all results: %s",
               errno ? strerror(errno) : "earlier write failed");
-    return dcam_status_exit_code(status);
+    told = dcam_status_exit_code(status);
+    return told;
 }
 
 static void on_log(void *user, dcam_log_level level, const char *line)
