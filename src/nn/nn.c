@@ -1,6 +1,6 @@
 /* nn.c - the layer over oneDNN: descriptors, primitives and their arguments. Chooses Winograd (Lavin and Gray 2016,
  * "Fast algorithms for convolutional neural networks") for 3x3 convolutions of stride 1: oneDNN's where it has it, else
- * our own (winograd.h). It knows nothing of networks and owns no tensor memory. */
+ * our own (own.h). It knows nothing of networks and owns no tensor memory. */
 #include "nn/nn.h"
 
 #include <limits.h>
@@ -10,8 +10,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "nn/dnnl_compat.h"
-#include "nn/pool.h"
-#include "nn/winograd.h"
+#include "nn/own.h"
 
 struct dcam_nn {
     dnnl_engine_t engine;
@@ -21,9 +20,7 @@ struct dcam_nn {
 
 struct dcam_nn_op {
     dcam_nn *nn;
-    /* Our own operations; where one is set nothing of oneDNN below is. */
-    dcam_winograd winograd;
-    dcam_pool pool;
+    dcam_own own; /* if it is one of our own operations nothing of oneDNN below is set */
     void *addresses[DCAM_NN_ARGUMENTS];
     dnnl_primitive_desc_t descriptor;
     dnnl_primitive_t primitive; /* NULL until prepared */
@@ -176,27 +173,16 @@ void dcam_nn_op_destroy(dcam_nn_op *op)
     dcam_free(op);
 }
 
-static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
-{
-    const dcam_nn_tensor dst = dcam_pool_dst(pool);
-    size_t bytes = 0;
-    if (which != DCAM_NN_SRC && which != DCAM_NN_DST) return 0;
-    return dcam_nn_tensor_bytes(which == DCAM_NN_SRC ? &pool->src : &dst, &bytes) == DCAM_OK ? bytes : 0;
-}
-
-static bool is_own(const dcam_nn_op *op) { return op->winograd.part != DCAM_WINOGRAD_NONE || op->pool.src.c > 0; }
-
 size_t dcam_nn_op_bytes(const dcam_nn_op *op, dcam_nn_argument which)
 {
-    if (op->winograd.part != DCAM_WINOGRAD_NONE) return dcam_winograd_bytes(&op->winograd, which);
-    if (op->pool.src.c > 0) return pool_bytes(&op->pool, which);
+    if (dcam_own_is(&op->own)) return dcam_own_bytes(&op->own, which);
     return op->formats[which] ? dnnl_memory_desc_get_size(op->formats[which]) : 0;
 }
 
 const char *dcam_nn_op_implementation(const dcam_nn_op *op)
 {
     const char *name = NULL;
-    if (is_own(op)) return op->pool.src.c > 0 ? "pool" : "winograd";
+    if (dcam_own_is(&op->own)) return dcam_own_name(&op->own);
     if (dnnl_primitive_desc_query(op->descriptor, dnnl_query_impl_info_str, 0, (void *)&name) != dnnl_success || !name)
         return "unknown";
     return name;
@@ -204,7 +190,7 @@ const char *dcam_nn_op_implementation(const dcam_nn_op *op)
 
 dcam_status dcam_nn_op_prepare(dcam_nn_op *op)
 {
-    if (op->primitive || is_own(op)) return DCAM_OK;
+    if (op->primitive || dcam_own_is(&op->own)) return DCAM_OK;
     return check(dnnl_primitive_create(&op->primitive, op->descriptor), "primitive");
 }
 
@@ -226,9 +212,8 @@ dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *
 
 dcam_status dcam_nn_op_run(dcam_nn_op *op)
 {
-    if (is_own(op)) {
-        if (op->pool.src.c > 0) dcam_pool_run(&op->pool, op->addresses[DCAM_NN_SRC], op->addresses[DCAM_NN_DST]);
-        else dcam_winograd_run(&op->winograd, op->addresses);
+    if (dcam_own_is(&op->own)) {
+        dcam_own_run(&op->own, op->addresses);
         return DCAM_OK;
     }
     DCAM_TRY(check(dnnl_primitive_execute(op->primitive, op->nn->stream, op->argument_count, op->arguments), "run"));
@@ -357,31 +342,26 @@ static void add_convolution_arguments(dcam_nn_op *op, convolution_part part, boo
     add_argument(op, DCAM_NN_SCRATCHPAD, DNNL_ARG_SCRATCHPAD, dnnl_query_scratchpad_md);
 }
 
-static dcam_status make_winograd(dcam_nn *nn, const dcam_winograd *w, dcam_nn_op **out)
+static dcam_status make_own(dcam_nn *nn, const dcam_own *own, const dcam_nn_tensor *src, const dcam_nn_tensor *dst,
+                            dcam_nn_op **out)
 {
-    DCAM_TRY(make_op(nn, NULL, out));
-    (*out)->winograd = *w;
-    return DCAM_OK;
-}
-
-static dcam_status make_own_convolution(dcam_nn *nn, const dcam_nn_convolution *c, convolution_part part, dcam_nn_op **out)
-{
-    static const dcam_winograd_part parts[] = {DCAM_WINOGRAD_FORWARD, DCAM_WINOGRAD_BACKWARD_DATA,
-                                               DCAM_WINOGRAD_BACKWARD_WEIGHTS};
-    const bool forward = part == FORWARD;
-    const dcam_winograd w = {.part = parts[part], .n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
-                             .out = c->out_channels, .bias = forward && c->bias, .sum = forward && c->sum,
-                             .relu = forward && c->relu, .threads = nn->threads};
     size_t bytes;
-    DCAM_TRY(dcam_nn_tensor_bytes(&c->src, &bytes));
-    const dcam_nn_tensor dst = dcam_nn_convolution_dst(c);
-    DCAM_TRY(dcam_nn_tensor_bytes(&dst, &bytes));
-    return make_winograd(nn, &w, out);
+    DCAM_TRY(dcam_nn_tensor_bytes(src, &bytes));
+    DCAM_TRY(dcam_nn_tensor_bytes(dst, &bytes));
+    DCAM_TRY(make_op(nn, NULL, out));
+    (*out)->own = *own;
+    return DCAM_OK;
 }
 
 static dcam_status make_convolution(dcam_nn *nn, const dcam_nn_convolution *c, convolution_part part, dcam_nn_op **out)
 {
-    if (!c->exact && dcam_winograd_fits(c)) return make_own_convolution(nn, c, part, out);
+    static const dcam_winograd_part own_parts[] = {DCAM_WINOGRAD_FORWARD, DCAM_WINOGRAD_BACKWARD_DATA,
+                                                   DCAM_WINOGRAD_BACKWARD_WEIGHTS};
+    dcam_own own;
+    if (!c->exact && dcam_own_convolution(c, own_parts[part], nn->threads, &own)) {
+        const dcam_nn_tensor dst = dcam_nn_convolution_dst(c);
+        return make_own(nn, &own, &c->src, &dst, out);
+    }
     convolution_parts parts;
     dnnl_primitive_desc_t descriptor = NULL;
     dcam_nn_op *op;
@@ -434,20 +414,10 @@ static int padding_after(int size, int out, int kernel, int stride, int padding)
     return needed > 0 ? needed : 0;
 }
 
-static dcam_status make_pool(dcam_nn *nn, const dcam_pool *pool, dcam_nn_op **out)
-{
-    const dcam_nn_tensor dst = dcam_pool_dst(pool);
-    size_t bytes;
-    DCAM_TRY(dcam_nn_tensor_bytes(&pool->src, &bytes));
-    DCAM_TRY(dcam_nn_tensor_bytes(&dst, &bytes));
-    DCAM_TRY(make_op(nn, NULL, out));
-    (*out)->pool = *pool;
-    return DCAM_OK;
-}
-
 dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel, int stride, int padding,
                              dcam_nn_op **out)
 {
+    dcam_own own;
     compat_md from, to;
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t descriptor;
@@ -458,7 +428,7 @@ dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel,
     dcam_nn_tensor dst = *src;
     dst.h = dcam_nn_output_size(src->h, kernel, stride, padding);
     dst.w = dcam_nn_output_size(src->w, kernel, stride, padding);
-    if (dcam_pool_fits(src)) return make_pool(nn, &(dcam_pool){*src, kernel, stride, padding}, out);
+    if (dcam_own_pool(src, kernel, stride, padding, &own)) return make_own(nn, &own, src, &dst, out);
     memset(&from, 0, sizeof from);
     memset(&to, 0, sizeof to);
     dcam_status status = describe_tensor(src, &from);
@@ -485,7 +455,7 @@ cleanup:
 
 static dcam_status make_reorder(dcam_nn *nn, compat_md_ref from, compat_md_ref to, dcam_nn_op **out)
 {
-    dnnl_primitive_attr_t attributes;
+    dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t descriptor;
     dcam_nn_op *op;
     DCAM_TRY(make_attributes(false, false, &attributes));
@@ -519,11 +489,10 @@ static dcam_status reorder_weights(dcam_nn *nn, const dcam_nn_op *op, bool in, d
 {
     compat_md plain;
     memset(&plain, 0, sizeof plain);
-    if (op->winograd.part != DCAM_WINOGRAD_NONE) {
-        dcam_winograd w = op->winograd;
-        w.of = w.part;
-        w.part = in ? DCAM_WINOGRAD_WEIGHTS_IN : DCAM_WINOGRAD_WEIGHTS_OUT;
-        return make_winograd(nn, &w, out);
+    if (dcam_own_is(&op->own)) {
+        DCAM_TRY(make_op(nn, NULL, out));
+        (*out)->own = dcam_own_weights(&op->own, in);
+        return DCAM_OK;
     }
     if (!op->formats[DCAM_NN_WEIGHTS]) return dcam_fail(DCAM_ERROR_INTERNAL, "an operation without weights");
     const int *shape = op->weights_shape;
@@ -548,8 +517,7 @@ dcam_status dcam_nn_weights_out(dcam_nn *nn, const dcam_nn_op *op, dcam_nn_op **
 
 bool dcam_nn_same_weights(const dcam_nn_op *a, const dcam_nn_op *b)
 {
-    const dcam_winograd *v = &a->winograd, *w = &b->winograd;
-    if (v->part != DCAM_WINOGRAD_NONE) return v->part == w->part && v->in == w->in && v->out == w->out;
+    if (dcam_own_is(&a->own)) return dcam_own_same_weights(&a->own, &b->own);
     return a->formats[DCAM_NN_WEIGHTS] && b->formats[DCAM_NN_WEIGHTS] &&
            dnnl_memory_desc_equal(a->formats[DCAM_NN_WEIGHTS], b->formats[DCAM_NN_WEIGHTS]);
 }

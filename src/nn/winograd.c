@@ -17,22 +17,11 @@
 /* Tiles a thread must have before the tiles are shared and not the output channels. */
 #define WORTH_OWN_TILES 24
 
-static bool processor_fits(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#elif defined(__aarch64__)
-    return true;
-#else
-    return false;
-#endif
-}
-
 bool dcam_winograd_fits(const dcam_nn_convolution *c)
 {
     return c->kernel == 3 && c->stride == 1 && c->padding == 1 && c->src.type == DCAM_NN_F32 &&
            c->dst_type == DCAM_NN_F32 && c->src.layout == DCAM_NN_NHWC && c->dst_layout == DCAM_NN_NHWC &&
-           c->src.c % PANEL == 0 && c->out_channels % PANEL == 0 && processor_fits();
+           c->src.c % PANEL == 0 && c->out_channels % PANEL == 0 && winograd_processor_fits();
 }
 
 static size_t map_bytes(const dcam_winograd *w, int channels)
@@ -175,22 +164,6 @@ static void multiply_block(const forward_job *job, size_t tiles, size_t first_pa
 
 /* ---- back to the map ---- */
 
-DCAM_INLINE void finish(const dcam_f32x8 *bias, bool sum, bool relu, float *to, dcam_f32x8 *y)
-{
-    *y += *bias;
-    if (sum) {
-        dcam_f32x8 before;
-        dcam_load8(&before, to, DCAM_LANES);
-        *y += before;
-    }
-    if (relu) {
-        const dcam_f32x8 zero = {0};
-        const dcam_i32x8 below = *y <= zero; /* what is no number stays so, and is found in the map */
-        dcam_choose8(y, &below, &zero, y);
-    }
-    dcam_store8(to, y, DCAM_LANES);
-}
-
 /* One tile, the channels from first on: m + place * stride + channel - first. */
 DCAM_INLINE void transform_output_tile(const forward_job *job, size_t tile, size_t first, size_t channels,
                                        const float *m, bool sum, bool relu)
@@ -216,7 +189,7 @@ DCAM_INLINE void transform_output_tile(const forward_job *job, size_t tile, size
             transform_output(d, y);
 #pragma GCC unroll 4
             for (size_t j = 0; j < TILE; j++)
-                if (j < columns) finish(&bias, sum, relu, to + (i * from->w + j) * job->out + c, &y[j]);
+                if (j < columns) finish_values(&bias, sum, relu, to + (i * from->w + j) * job->out + c, &y[j]);
         }
     }
 }

@@ -1,4 +1,5 @@
-/* winograd_tile.h - what the passes of winograd*.c share: the transforms, the geometry of tiles, and the product.
+/* winograd_tile.h - what the passes of winograd*.c share: the transforms and the geometry of tiles (direct.c uses some
+ * of it too).
  *
  * A tile of 4x4 outputs reads 6x6 inputs. With the points 0, +-a, +-b and infinity, a = 1/sqrt(2) and b = sqrt(2),
  *   output = A' [ (G g G') * (B' d B) ] A,
@@ -10,16 +11,28 @@
 #ifndef DCAM_NN_WINOGRAD_TILE_H
 #define DCAM_NN_WINOGRAD_TILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/vector.h"
 
-/* dcam_winograd_fits asks the processor. */
+/* Kernels are compiled for this; whether the processor has it is asked before. */
 #if defined(__x86_64__)
 #define WINOGRAD_KERNEL __attribute__((target("avx2,fma")))
 #else
 #define WINOGRAD_KERNEL
 #endif
+
+static inline bool winograd_processor_fits(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#elif defined(__aarch64__)
+    return true;
+#else
+    return false;
+#endif
+}
 
 #define TILE 4
 #define SPAN 6             /* TILE + 3 - 1 */
@@ -144,6 +157,23 @@ DCAM_INLINE void transform_input_tile(const tiled_map *m, size_t tile, float *v,
             for (size_t j = 0; j < SPAN; j++) dcam_store8(v + (i * SPAN + j) * stride + c, &d[j], DCAM_LANES);
         }
     }
+}
+
+/* y + bias, what was there before, ReLU; into `to`. */
+DCAM_INLINE void finish_values(const dcam_f32x8 *bias, bool sum, bool relu, float *to, dcam_f32x8 *y)
+{
+    *y += *bias;
+    if (sum) {
+        dcam_f32x8 before;
+        dcam_load8(&before, to, DCAM_LANES);
+        *y += before;
+    }
+    if (relu) {
+        const dcam_f32x8 zero = {0};
+        const dcam_i32x8 below = *y <= zero; /* what is no number stays so, and is found in the map */
+        dcam_choose8(y, &below, &zero, y);
+    }
+    dcam_store8(to, y, DCAM_LANES);
 }
 
 /* Rows are cut evenly, so that no chunk is thin: `count` chunks of at most MAX_ROWS. */

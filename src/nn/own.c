@@ -1,0 +1,76 @@
+/* own.c - see own.h: which operation serves what. */
+#include "nn/own.h"
+
+static bool is_winograd(const dcam_own *own) { return own->winograd.part != DCAM_WINOGRAD_NONE; }
+static bool is_direct(const dcam_own *own) { return own->direct.out > 0; }
+static bool is_pool(const dcam_own *own) { return own->pool.src.c > 0; }
+
+bool dcam_own_is(const dcam_own *own) { return is_winograd(own) || is_direct(own) || is_pool(own); }
+
+bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
+{
+    const bool forward = part == DCAM_WINOGRAD_FORWARD, bias = forward && c->bias, sum = forward && c->sum,
+               relu = forward && c->relu;
+    if (dcam_winograd_fits(c)) {
+        *out = (dcam_own){.winograd = {.part = part, .n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
+                                       .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu,
+                                       .threads = threads}};
+        return true;
+    }
+    if (forward && dcam_direct_fits(c)) {
+        *out = (dcam_own){.direct = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
+                                     .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu,
+                                     .threads = threads}};
+        return true;
+    }
+    return false;
+}
+
+bool dcam_own_pool(const dcam_nn_tensor *src, int kernel, int stride, int padding, dcam_own *out)
+{
+    if (!dcam_pool_fits(src)) return false;
+    *out = (dcam_own){.pool = {*src, kernel, stride, padding}};
+    return true;
+}
+
+dcam_own dcam_own_weights(const dcam_own *of, bool in)
+{
+    dcam_own own = *of;
+    own.direct.weights_in = true;
+    own.winograd.of = of->winograd.part;
+    if (is_winograd(of)) own.winograd.part = in ? DCAM_WINOGRAD_WEIGHTS_IN : DCAM_WINOGRAD_WEIGHTS_OUT;
+    return own;
+}
+
+const char *dcam_own_name(const dcam_own *own)
+{
+    return is_pool(own) ? "own pool" : is_direct(own) ? "own direct" : "own winograd";
+}
+
+static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
+{
+    const dcam_nn_tensor dst = dcam_pool_dst(pool);
+    size_t bytes = 0;
+    if (which != DCAM_NN_SRC && which != DCAM_NN_DST) return 0;
+    return dcam_nn_tensor_bytes(which == DCAM_NN_SRC ? &pool->src : &dst, &bytes) == DCAM_OK ? bytes : 0;
+}
+
+size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
+{
+    if (is_pool(own)) return pool_bytes(&own->pool, which);
+    return is_direct(own) ? dcam_direct_bytes(&own->direct, which) : dcam_winograd_bytes(&own->winograd, which);
+}
+
+bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
+{
+    if (is_direct(a) && is_direct(b)) return a->direct.in == b->direct.in && a->direct.out == b->direct.out;
+    return is_winograd(a) && a->winograd.part == b->winograd.part && a->winograd.in == b->winograd.in &&
+           a->winograd.out == b->winograd.out;
+}
+
+void dcam_own_run(const dcam_own *own, void *const memory[DCAM_NN_ARGUMENTS])
+{
+    if (is_pool(own)) dcam_pool_run(&own->pool, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
+    else if (is_direct(own)) dcam_direct_run(&own->direct, memory);
+    else dcam_winograd_run(&own->winograd, memory);
+}
