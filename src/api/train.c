@@ -138,19 +138,6 @@ static dcam_status check_writable(const char *path)
     return DCAM_OK;
 }
 
-static dcam_status state_memory(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const dcam_trainer_options *t)
-{
-    uint32_t *indices;
-    size_t count, bytes;
-    DCAM_TRY(dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, &indices, &count));
-    dcam_free(indices);
-    DCAM_TRY(dcam_trainer_plan_bytes(teacher->architecture, t, count, &bytes));
-    dcam_log(DCAM_LOG_INFO, "%zu normal images of %zu class%s; training holds up to %.0f MB, of which the cache may take %.0f MB",
-             count, dataset->class_count, dataset->class_count == 1 ? "" : "es", (double)bytes / 1e6,
-             (double)t->cache_bytes / 1e6);
-    return DCAM_OK;
-}
-
 /* Moves what the training gave into a model. */
 static dcam_status make_model(dcam_training_result *r, const dcam_trunk_weights *teacher, const char *description,
                               const dcam_trainer_options *t, dcam_model **out)
@@ -190,7 +177,6 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     dcam_training_result result = {0};
     dcam_model *model = NULL;
     dcam_status status = check_writable(path);
-    if (status == DCAM_OK) status = state_memory(dataset, teacher, t);
     if (status == DCAM_OK) status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK)

@@ -30,6 +30,7 @@ refuse_train "class \"$one\" has only 1 normal training image" few
 # The other class alone is fine.
 expect 0 train few -o m --teacher random:1 --size 64 --epochs 1 --batch 4 -q --classes "$two"
 is_file m
+rm m
 
 # A mask without its photograph.
 cp -r data orphan
@@ -45,11 +46,12 @@ cp larger/"$mask" unequal/"$mask"
 expect 3 eval unequal -m model.safetensors
 err_has "$mask: the mask is 96 x 96, its photograph 64 x 64"
 
-# A manifest that names a file which is not there, and one that leads out of its folder.
+# A manifest that names a file which is not there; a VisA table that leads out of its folder.
 printf 'path,class,split,label,mask\nmissing.png,a,train,good,\n' >gone.csv
 refuse_train 'gone.csv: line 2: no such .*missing.png' gone.csv
-printf 'path,class,split,label,mask\n../../etc/passwd,a,train,good,\n' >out_of.csv
-refuse_train 'line 2: .*leads out of' out_of.csv
+mkdir -p visa/split_csv
+printf 'object,split,label,image,mask\na,train,normal,../../etc/passwd,\n' >visa/split_csv/1cls.csv
+refuse_train 'line 2: .*leads out of' visa
 
 # Test images of a class that the model does not know; a data set without test images.
 cp -r data renamed

@@ -44,7 +44,7 @@ refuse_everywhere 'json.safetensors: the header is no valid JSON' json.safetenso
 
 # A whole file that is no ResNet-18: the tensor is named.
 safetensors '{"conv1.weight":{"dtype":"F32","shape":[64,3,7,7],"data_offsets":[0,37632]}}' 37632 >missing.safetensors
-refuse 4 'missing.safetensors: tensor [a-z0-9._]+ is missing' teacher import missing.safetensors -o t
+refuse 4 'missing.safetensors: tensor [a-z0-9._]+ \[[0-9, x]+\] is missing' teacher import missing.safetensors -o t
 safetensors '{"conv1.weight":{"dtype":"F32","shape":[64,3,5,5],"data_offsets":[0,19200]}}' 19200 >shape.safetensors
 refuse 4 'shape.safetensors: tensor ' teacher import shape.safetensors -o t
 is_absent t

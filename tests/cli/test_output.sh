@@ -16,7 +16,7 @@ refuse 3 'model.safetensors: cannot create the folder' train data -o model.safet
 refuse 3 'nowhere/f.csv' eval data -m model.safetensors --csv nowhere/f.csv
 refuse 3 'cannot create the folder' detect "$good" -m model.safetensors -o model.safetensors/over
 refuse 3 'cannot create the folder' detect "$good" -m model.safetensors --map-npy /proc/maps/x
-refuse 3 'nowhere/t' calibrate data -m model.safetensors -o nowhere/t
+refuse 3 'nowhere/t' calibrate data -m model.safetensors -o nowhere/t -q
 refuse 3 'nowhere/t' teacher import model.safetensors -o nowhere/t
 refuse 3 '' synth -o model.safetensors
 refuse 3 'not empty' synth -o data
@@ -54,7 +54,7 @@ if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
     }
     refuse 5 'small/m: .*[Nn]o space' train data -o small/m --teacher random:1 --size 64 --epochs 1 --batch 4 -q
     same "left behind" "" "$(ls -A small)"
-    refuse 5 '[Nn]o space' calibrate data -m model.safetensors -o small/c
+    refuse 5 '[Nn]o space' calibrate data -m model.safetensors -o small/c -q
     same "left behind" "" "$(ls -A small)"
     expect 5 synth -o small/data
     one_error

@@ -67,5 +67,5 @@ refuse 3 '--json' info -- --json
 # Help wins over what would be missing.
 expect 0 train --help
 # An error line stays one line whatever a name holds.
-refuse 3 'a\?b' info "$(printf 'a\nb')"
+refuse 3 'a\\nb' info "$(printf 'a\nb')"
 finish
