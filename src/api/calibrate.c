@@ -1,6 +1,5 @@
 /* calibrate.c - new thresholds for a trained model: from normal images alone,
  * or the best F1 where labelled images exist. The networks stay as they are. */
-#include <jansson.h>
 #include <string.h>
 
 #include "api/detector.h"
@@ -8,6 +7,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "data/loader.h"
+#include "distill/data_identity.h"
 
 #define SCORING_BATCH 8
 
@@ -18,37 +18,22 @@ static double old_threshold(const dcam_model *before, const char *name)
     return i < 0 ? (double)__builtin_nanf("") : before->classes[i].threshold;
 }
 
-/* The student has seen the images that it was trained on and scores them too
- * low. Where the data set is the one of the training (by its fingerprint) only
- * its validation part is used; of any other data set, all normal images. */
+/* The student has seen the images that it was trained on and scores them too low: of a class with the images of the
+ * training only the validation part is used, of any other all normal images. */
 static dcam_status choose_images(const dcam_model *model, const dcam_dataset *dataset, uint32_t **indices, size_t *count)
 {
-    json_t *record = model->training_record ? json_loads(model->training_record, 0, NULL) : NULL;
-    const char *fingerprint = json_string_value(json_object_get(record, "data_fingerprint"));
-    double fraction = json_number_value(json_object_get(record, "validation_fraction"));
-    json_t *seed_text = json_object_get(record, "seed");
-    uint64_t seed = (uint64_t)json_integer_value(seed_text);
-    uint32_t *train = NULL;
-    size_t train_count = 0;
-    char here[65];
-    dcam_status status = dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, indices, count);
-    if (status != DCAM_OK) goto cleanup;
+    size_t known;
+    DCAM_TRY(dcam_unseen_images(dataset, model->training_record, indices, count, &known));
     if (*count == 0) {
-        status = dcam_fail(DCAM_ERROR_DATA, "%s: has no normal images to calibrate with (CLASS/train/good, or a folder of them)",
-                           dataset->root);
-        goto cleanup;
+        dcam_free(*indices);
+        *indices = NULL;
+        return dcam_fail(DCAM_ERROR_DATA, "%s: has no normal images to calibrate with (CLASS/train/good, or a folder of them)",
+                         dataset->root);
     }
-    if (!fingerprint || !(fraction > 0 && fraction < 1)) goto cleanup;
-    if ((status = dcam_dataset_fingerprint(dataset, *indices, *count, here)) != DCAM_OK) goto cleanup;
-    if (strcmp(here, fingerprint) != 0) goto cleanup;
-    dcam_log(DCAM_LOG_INFO, "this is the data set of the training: only its validation part is used");
-    dcam_free(*indices);
-    *indices = NULL;
-    status = dcam_dataset_split(dataset, fraction, seed, &train, &train_count, indices, count);
-cleanup:
-    dcam_free(train);
-    json_decref(record);
-    return status;
+    if (known > 0)
+        dcam_log(DCAM_LOG_INFO, "%zu of %zu classes have the images of the training: only their validation part is used",
+                 known, dataset->class_count);
+    return DCAM_OK;
 }
 
 static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o)
@@ -99,8 +84,6 @@ static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, con
     float *scores = NULL;
     uint8_t *labels = NULL;
     double threshold, rate;
-    if (model_class < 0)
-        return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s", dataset->root, name);
     DCAM_TRY(dcam_dataset_select(dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
     dcam_status status = dcam_alloc(count, sizeof *scores, &scores);
     if (status == DCAM_OK) status = dcam_alloc(count, 1, &labels);
@@ -130,6 +113,16 @@ static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, c
     return status;
 }
 
+/* The student answers for the classes that it has seen; of others every part looks like a defect to it. */
+static dcam_status check_classes(const dcam_model *model, const dcam_dataset *dataset)
+{
+    for (size_t i = 0; i < dataset->class_count; i++)
+        if (dcam_model_class_index(model, dataset->class_names[i]) < 0)
+            return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s; choose others with --classes",
+                             dataset->root, dataset->class_names[i]);
+    return DCAM_OK;
+}
+
 dcam_status dcam_calibrate(const dcam_calibrate_options *options,
                            void (*on_class)(void *, const dcam_class_threshold *), void *user)
 {
@@ -143,6 +136,7 @@ dcam_status dcam_calibrate(const dcam_calibrate_options *options,
     dcam_status status = dcam_model_load(options->model, &model);
     if (status == DCAM_OK) status = dcam_model_load(options->model, &before);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
+    if (status == DCAM_OK) status = check_classes(model, dataset);
     if (status == DCAM_OK)
         status = options->f1 ? from_labels(model, dataset, options) : from_normal(model, dataset, options);
     if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);

@@ -82,6 +82,10 @@ dcam_status dcam_trainer_check(const dcam_trainer_options *o)
         DCAM_TRY(check_real("the temperature of kd", o->loss.kd_temperature, 0, false, 1000));
     }
     DCAM_TRY(dcam_map_options_check(&o->map));
+    if (o->attention_at_detection && (o->attention == DCAM_ATTENTION_NONE || o->reads == DCAM_READS_RAW)) {
+        return dcam_fail(DCAM_ERROR_USAGE, "attention at detection can be 'keep' only where an attention block is trained: %s",
+                         o->reads == DCAM_READS_RAW ? "here the losses read the raw maps" : "here attention is none");
+    }
     if (o->batch == 1 && o->width * o->height < 64 * 32) {
         return dcam_fail(DCAM_ERROR_USAGE, "a batch of 1 at %dx%d gives batch norm too few values; take a larger one", o->width, o->height);
     }

@@ -3,6 +3,7 @@
 #ifndef DCAM_DISTILL_PROGRESS_H
 #define DCAM_DISTILL_PROGRESS_H
 
+#include "distill/data_identity.h"
 #include "distill/learner.h"
 
 /* One finished epoch. Doubles only: it is kept in a checkpoint as an array of them. */
@@ -37,7 +38,7 @@ void train_options_describe(const dcam_trainer_options *options, train_option ou
 
 /* What a run is of, beside its options. */
 typedef struct {
-    const char *architecture, *teacher, *data; /* data: fingerprint */
+    const char *architecture, *teacher, *data; /* data: dcam_data_identity.all */
 } train_identity;
 
 DCAM_MUST_CHECK dcam_status train_checkpoint_save(const char *path, const dcam_trainer_options *options,
@@ -52,6 +53,7 @@ DCAM_MUST_CHECK dcam_status train_checkpoint_load(const char *path, const dcam_t
 typedef struct {
     const dcam_dataset *dataset;
     const train_identity *identity;
+    const dcam_data_identity *data;
     size_t train_count, validation_count;
     int threads;
     size_t planned_bytes;

@@ -52,17 +52,19 @@ static json_t *history_json(const dcam_trainer_options *options, const train_pro
     return array;
 }
 
-static json_t *classes_json(const dcam_dataset *dataset)
+/* By name, so that a later calibration recognises each class on its own (data_identity.c reads it). */
+static json_t *classes_json(const train_facts *facts)
 {
-    json_t *array = json_array();
-    for (size_t i = 0; i < dataset->class_count; i++) {
+    json_t *object = json_object();
+    for (size_t i = 0; i < facts->dataset->class_count; i++) {
+        json_t *entry = json_pack("{s:s}", "fingerprint", facts->data->classes[i]);
         /* A name that is not UTF-8 was refused before the training. */
-        if (json_array_append_new(array, json_string(dataset->class_names[i])) != 0) {
-            json_decref(array);
+        if (json_object_set_new(object, facts->dataset->class_names[i], entry) != 0) {
+            json_decref(object);
             return NULL;
         }
     }
-    return array;
+    return object;
 }
 
 dcam_status train_record_write(const dcam_trainer_options *options, const train_facts *facts, const train_progress *progress,
@@ -75,7 +77,7 @@ dcam_status train_record_write(const dcam_trainer_options *options, const train_
         "{s:s, s:s, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I}, s:i, s:f, s:f, s:i, s:I, s:o}", "dcam_version", DCAM_VERSION,
         "engine", dcam_nn_describe(engine, sizeof engine), "architecture", facts->identity->architecture, "teacher",
         facts->identity->teacher, "options", options_json(options), "data", "fingerprint", facts->identity->data, "classes",
-        classes_json(facts->dataset), "train_images", (json_int_t)facts->train_count, "validation_images",
+        classes_json(facts), "train_images", (json_int_t)facts->train_count, "validation_images",
         (json_int_t)facts->validation_count, "best_epoch", progress->best_epoch, "best_validation",
         progress->history[progress->best_epoch - 1].validation, "seconds", seconds, "threads", facts->threads,
         "planned_bytes", (json_int_t)facts->planned_bytes, "epochs", history_json(options, progress));

@@ -1,0 +1,27 @@
+/* data_identity.h - which images a model was trained on, class by class, so that a later calibration finds those that
+ * its student has not learned from. */
+#ifndef DCAM_DISTILL_DATA_IDENTITY_H
+#define DCAM_DISTILL_DATA_IDENTITY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/sha256.h"
+#include "data/dataset.h"
+
+/* Fingerprints of the normal training images, before the split. A class's own depends on no other class. */
+typedef struct {
+    char all[DCAM_SHA256_HEX];        /* names and fingerprints of the classes */
+    char (*classes)[DCAM_SHA256_HEX]; /* dataset->class_count */
+} dcam_data_identity;
+
+DCAM_MUST_CHECK dcam_status dcam_data_identity_of(const dcam_dataset *dataset, dcam_data_identity *out);
+void dcam_data_identity_clear(dcam_data_identity *identity);
+
+/* The normal training images of dataset that the student of a training record (trainer.h; NULL: none) has not learned
+ * from: of a class with the images of the training its validation part, of any other class all. *known (may be NULL):
+ * classes of the first kind. A record that says nothing of its images is as none. */
+DCAM_MUST_CHECK dcam_status dcam_unseen_images(const dcam_dataset *dataset, const char *record, uint32_t **out,
+                                               size_t *out_count, size_t *known);
+
+#endif

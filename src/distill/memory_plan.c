@@ -1,0 +1,102 @@
+/* memory_plan.c - what a run will hold, before it holds it. The networks are asked: the one for training has a plan of
+ * its own, the one for scoring is made of zeros for a moment and measured. */
+#include "distill/memory_plan.h"
+
+#include <math.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "distill/progress.h"
+#include "distill/validation.h"
+
+/* As loader.c: decoding threads, and batches held. */
+#define DECODERS 4
+#define RING 3
+/* RGB of a photograph of 4 megapixels. */
+#define PHOTOGRAPH ((size_t)3 * 4000000)
+
+int train_batch_of(const dcam_trainer_options *o, size_t train_count)
+{
+    return train_count > 0 && train_count < (size_t)o->batch ? (int)train_count : o->batch;
+}
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+train_caches train_caches_of(const dcam_architecture *a, const dcam_trainer_options *o, size_t images, size_t samples)
+{
+    const dcam_feature_shapes shapes = dcam_feature_shapes_at(a, o->height, o->width);
+    train_caches c = {.image_record = (size_t)3 * (size_t)o->height * (size_t)o->width,
+                      .map_record = dcam_map_layout_of(&shapes).total * sizeof(uint16_t)};
+    c.images = smaller(o->cache_bytes, dcam_cache_full_bytes(c.image_record, samples, images));
+    c.maps = smaller(o->cache_bytes - c.images, dcam_cache_full_bytes(c.map_record, samples, images));
+    return c;
+}
+
+static dcam_status scoring_net_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t *out)
+{
+    const dcam_net_options options = {.height = o->height, .width = o->width, .batch = 1, .precision = o->precision};
+    dcam_trunk_weights *zeros;
+    dcam_net *net = NULL;
+    DCAM_TRY(dcam_trunk_weights_create(a, true, &zeros));
+    const dcam_status status = dcam_net_create(zeros, &options, &net);
+    if (status == DCAM_OK) *out = dcam_net_bytes(net);
+    dcam_net_destroy(net);
+    dcam_trunk_weights_destroy(zeros);
+    return status;
+}
+
+/* Values of a student with batch norm, its running statistics included, and the trained ones among them. */
+static void student_values(const dcam_architecture *a, size_t *all, size_t *trained)
+{
+    dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
+    const int count = dcam_architecture_convolutions(a, shapes);
+    *all = *trained = 0;
+    for (int i = 0; i < count; i++) {
+        *trained += shapes[i].weight_count + 2 * (size_t)shapes[i].out_channels;
+        *all += shapes[i].weight_count + 4 * (size_t)shapes[i].out_channels;
+    }
+}
+
+static size_t attention_values(const dcam_architecture *a, const dcam_trainer_options *o)
+{
+    size_t total = 0;
+    for (int k = 0; k < DCAM_STAGES; k++) total += dcam_attention_value_count(o->attention, a->stage_channels[k]);
+    return total;
+}
+
+/* Decoded photographs, batches ahead, and the batch that is learned from. */
+static size_t loading_bytes(const dcam_trainer_options *o, const train_caches *c, size_t batch, size_t train)
+{
+    const int cores = dcam_available_cores();
+    const size_t batches = (train + batch - 1) / batch, decoders = (size_t)(cores < DECODERS ? cores : DECODERS);
+    const size_t pixels = (size_t)o->height * (size_t)o->width;
+    return decoders * PHOTOGRAPH + smaller(RING, batches) * batch * c->image_record +
+           batch * (3 * pixels * sizeof(float) + c->map_record);
+}
+
+dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t images,
+                                    size_t *out_bytes)
+{
+    size_t learner, net, values, trained;
+    if (images < 2) return dcam_fail(DCAM_ERROR_DATA, "a training of %zu images; at least 2 are needed", images);
+    const size_t train = images - 1 - (size_t)((double)(images - 2) * o->validation_fraction);
+    const train_caches caches = train_caches_of(a, o, images, images);
+    dcam_trainer_options clipped = *o;
+    clipped.batch = train_batch_of(o, train);
+    DCAM_TRY(dcam_learner_plan_bytes(a, &clipped, &learner));
+    DCAM_TRY(scoring_net_bytes(a, o, &net));
+    student_values(a, &values, &trained);
+    const size_t attention = attention_values(a, o);
+    const size_t best = sizeof(float) * (values + attention);
+    /* The teacher's network and, at an epoch's end, the student's; the teacher's maps of one image. */
+    const size_t scoring = 2 * net + caches.map_record / sizeof(uint16_t) * sizeof(float) + dcam_validation_plan_bytes(a, o);
+    const size_t history = (size_t)o->epochs * sizeof(train_epoch);
+    const size_t held = learner + best + scoring + history + loading_bytes(o, &caches, (size_t)clipped.batch, train);
+    const size_t cache = caches.images + caches.maps;
+    /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is cached yet. */
+    const size_t reading = o->resume ? 2 * sizeof(float) * (2 * values + trained + 3 * attention) : 0;
+    if (!dcam_size_add(held, cache > reading ? cache : reading, out_bytes)) {
+        return dcam_fail(DCAM_ERROR_MEMORY, "a cache of %zu bytes does not fit into any memory", o->cache_bytes);
+    }
+    return DCAM_OK;
+}
