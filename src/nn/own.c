@@ -3,9 +3,13 @@
 
 static bool is_winograd(const dcam_own *own) { return own->winograd.part != DCAM_WINOGRAD_NONE; }
 static bool is_direct(const dcam_own *own) { return own->direct.out > 0; }
+static bool is_stem(const dcam_own *own) { return own->stem.out > 0; }
 static bool is_pool(const dcam_own *own) { return own->pool.src.c > 0; }
 
-bool dcam_own_is(const dcam_own *own) { return is_winograd(own) || is_direct(own) || is_pool(own); }
+bool dcam_own_is(const dcam_own *own)
+{
+    return is_winograd(own) || is_direct(own) || is_stem(own) || is_pool(own);
+}
 
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
 {
@@ -23,6 +27,11 @@ bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part,
                                      .threads = threads}};
         return true;
     }
+    if (forward && dcam_stem_fits(c)) {
+        *out = (dcam_own){.stem = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .out = c->out_channels, .bias = bias,
+                                   .relu = relu, .threads = threads}};
+        return true;
+    }
     return false;
 }
 
@@ -36,7 +45,7 @@ bool dcam_own_pool(const dcam_nn_tensor *src, int kernel, int stride, int paddin
 dcam_own dcam_own_weights(const dcam_own *of, bool in)
 {
     dcam_own own = *of;
-    own.direct.weights_in = true;
+    own.direct.weights_in = own.stem.weights_in = true;
     own.winograd.of = of->winograd.part;
     if (is_winograd(of)) own.winograd.part = in ? DCAM_WINOGRAD_WEIGHTS_IN : DCAM_WINOGRAD_WEIGHTS_OUT;
     return own;
@@ -44,7 +53,7 @@ dcam_own dcam_own_weights(const dcam_own *of, bool in)
 
 const char *dcam_own_name(const dcam_own *own)
 {
-    return is_pool(own) ? "own pool" : is_direct(own) ? "own direct" : "own winograd";
+    return is_pool(own) ? "own pool" : is_stem(own) ? "own stem" : is_direct(own) ? "own direct" : "own winograd";
 }
 
 static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
@@ -58,12 +67,14 @@ static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
 size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
 {
     if (is_pool(own)) return pool_bytes(&own->pool, which);
+    if (is_stem(own)) return dcam_stem_bytes(&own->stem, which);
     return is_direct(own) ? dcam_direct_bytes(&own->direct, which) : dcam_winograd_bytes(&own->winograd, which);
 }
 
 bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
 {
     if (is_direct(a) && is_direct(b)) return a->direct.in == b->direct.in && a->direct.out == b->direct.out;
+    if (is_stem(a) && is_stem(b)) return a->stem.out == b->stem.out;
     return is_winograd(a) && a->winograd.part == b->winograd.part && a->winograd.in == b->winograd.in &&
            a->winograd.out == b->winograd.out;
 }
@@ -71,6 +82,7 @@ bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
 void dcam_own_run(const dcam_own *own, void *const memory[DCAM_NN_ARGUMENTS])
 {
     if (is_pool(own)) dcam_pool_run(&own->pool, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
+    else if (is_stem(own)) dcam_stem_run(&own->stem, memory);
     else if (is_direct(own)) dcam_direct_run(&own->direct, memory);
     else dcam_winograd_run(&own->winograd, memory);
 }

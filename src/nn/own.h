@@ -4,12 +4,14 @@
 
 #include "nn/direct.h"
 #include "nn/pool.h"
+#include "nn/stem.h"
 #include "nn/winograd.h"
 
-/* One of the three, or none. */
+/* One of them, or none. */
 typedef struct {
     dcam_winograd winograd;
     dcam_direct direct;
+    dcam_stem stem;
     dcam_pool pool;
 } dcam_own;
 

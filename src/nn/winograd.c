@@ -134,8 +134,8 @@ DCAM_INLINE void multiply(size_t rows, const float *v, size_t v_stride, const fl
     }
 }
 
-WINOGRAD_KERNEL static void multiply_rows(size_t rows, const float *v, size_t v_stride, const float *u, size_t k,
-                                          float *m, size_t m_stride)
+WINOGRAD_KERNEL void dcam_winograd_multiply(size_t rows, const float *v, size_t v_stride, const float *u, size_t k,
+                                            float *m, size_t m_stride)
 {
     switch (rows) {
     case 1: multiply(1, v, v_stride, u, k, m, m_stride); break;
@@ -156,8 +156,8 @@ static void multiply_block(const forward_job *job, size_t tiles, size_t first_pa
         for (size_t panel = 0; panel < panels; panel++, u += panel_size)
             for (size_t k = 0; k < chunks; k++) {
                 const size_t row = tiles * k / chunks, rows = tiles * (k + 1) / chunks - row;
-                multiply_rows(rows, v + place * job->v_stride + row * job->in, job->in, u, job->in,
-                              m + place * job->m_stride + row * width + panel * PANEL, width);
+                dcam_winograd_multiply(rows, v + place * job->v_stride + row * job->in, job->in, u, job->in,
+                                       m + place * job->m_stride + row * width + panel * PANEL, width);
             }
     }
 }

@@ -39,5 +39,8 @@ void dcam_winograd_forward(const dcam_winograd *w, void *const *memory); /* and 
 void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory);
 void dcam_winograd_weights_in(const dcam_winograd *w, void *const *memory);
 void dcam_winograd_weights_out(const dcam_winograd *w, void *const *memory);
+/* m (rows x 16, m_stride apart) = v (rows x k, v_stride apart) times u (k x 16); at most 6 rows. */
+void dcam_winograd_multiply(size_t rows, const float *v, size_t v_stride, const float *u, size_t k, float *m,
+                            size_t m_stride);
 
 #endif
