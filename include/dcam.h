@@ -127,7 +127,7 @@ typedef struct dcam_detection {
     float *map;                /* map_height x map_width, raw */
     int map_width, map_height; /* the model's input size */
     int width, height;         /* of the original image */
-    double milliseconds;       /* resize, network and map of this image */
+    double milliseconds;       /* resize, network and map; of dcam_detect_paths also reading the file */
 } dcam_detection;
 
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_detector_open(const char *model_path,

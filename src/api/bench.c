@@ -89,6 +89,7 @@ static double quantile(const double *sorted, size_t n, double q)
     return sorted[(size_t)(q * (double)(n - 1) + 0.5)];
 }
 
+/* *result without precision. */
 static dcam_status measure(bench *b, size_t stage, double seconds, double *times, dcam_bench_result *result)
 {
     int images = stages[stage].batched ? b->batch : 1;
@@ -101,6 +102,7 @@ static dcam_status measure(bench *b, size_t stage, double seconds, double *times
         times[n++] = 1e3 * (then - now) / images;
         now = then;
     }
+    const double elapsed = now - start;
     qsort(times, n, sizeof *times, compare_doubles);
     *result = (dcam_bench_result){.stage = stages[stage].name,
                                   .batch = images,
@@ -109,7 +111,7 @@ static dcam_status measure(bench *b, size_t stage, double seconds, double *times
                                   .p50 = quantile(times, n, 0.5),
                                   .p95 = quantile(times, n, 0.95),
                                   .p99 = quantile(times, n, 0.99)};
-    result->images_per_second = 1e3 / result->p50;
+    result->images_per_second = (double)result->images / elapsed;
     return DCAM_OK;
 }
 
@@ -197,6 +199,7 @@ dcam_status dcam_bench(const dcam_bench_options *options, void (*on_result)(void
                        void *user, char **machine)
 {
     if (!options || !options->model || !on_result) return dcam_fail(DCAM_ERROR_USAGE, "bench: needs a model");
+    if (options->batch < 0) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images", options->batch);
     double *times = NULL;
     DCAM_TRY(dcam_alloc(MOST_RUNS, sizeof *times, &times));
     int threads = options->threads > 0 ? options->threads : dcam_available_cores();

@@ -3,6 +3,7 @@
  * slots are ready as one batch (a lone image never waits for company) and
  * reports in order. Memory: the ring, one decoded photograph a thread. */
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 #include "api/detector.h"
@@ -148,14 +149,25 @@ static dcam_status consume(pipeline *p, consumer *c, size_t n)
     return DCAM_OK;
 }
 
+enum { MOST_THREADS = 4 };
+
+/* Returns how many run. They take no signals: those belong to the program. */
+static int start_threads(pipeline *p, pthread_t threads[MOST_THREADS])
+{
+    int wanted = dcam_available_cores() < MOST_THREADS ? dcam_available_cores() : MOST_THREADS, started = 0;
+    sigset_t all, old;
+    if ((size_t)wanted > p->files.count) wanted = (int)p->files.count;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    while (started < wanted && pthread_create(&threads[started], NULL, decode_ahead, p) == 0) started++;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return started;
+}
+
 static dcam_status run_pipeline(pipeline *p, consumer *c, size_t batch)
 {
-    enum { MOST_THREADS = 4 };
     pthread_t threads[MOST_THREADS];
-    int wanted = dcam_available_cores() < MOST_THREADS ? dcam_available_cores() : MOST_THREADS;
-    if ((size_t)wanted > p->files.count) wanted = (int)p->files.count;
-    int started = 0;
-    while (started < wanted && pthread_create(&threads[started], NULL, decode_ahead, p) == 0) started++;
+    const int started = start_threads(p, threads);
     dcam_status status = DCAM_OK;
     if (started == 0) status = dcam_fail(DCAM_ERROR_MEMORY, "cannot start a thread to decode images");
     while (status == DCAM_OK && p->consumed < p->files.count) {
@@ -174,7 +186,7 @@ static dcam_status run_pipeline(pipeline *p, consumer *c, size_t batch)
 dcam_status dcam_detect_paths(dcam_detector *detector, const char *const *paths, size_t count,
                               dcam_detect_callback on_result, void *user, size_t *failed)
 {
-    if (!detector || !on_result || count == 0) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs files or folders");
+    if (!detector || !on_result || !paths || count == 0) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs files or folders");
     dcam_set_threads(detector->threads);
     size_t batch = (size_t)dcam_scorer_batch(detector->scorer);
     pipeline p = {.preprocessing = detector->model->preprocessing, .slot_count = 2 * batch};

@@ -2,7 +2,6 @@
  * draws overlays. Many files at once are in detect_paths.c. */
 #include "api/detector.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -13,6 +12,8 @@
 #define DEFAULT_BATCH 8
 /* A batch beyond this only costs memory. */
 #define MAX_BATCH 1024
+/* Where the system has no more threads, OpenMP ends the process. */
+#define MAX_THREADS 1024
 
 dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out)
 {
@@ -32,6 +33,12 @@ const char *dcam_net_precision_name(dcam_net_precision precision)
 {
     static const char *const names[] = {"f32", "bf16", "int8"};
     return names[precision];
+}
+
+dcam_status dcam_check_threads(int threads)
+{
+    if (threads >= 0 && threads <= MAX_THREADS) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_USAGE, "%d threads; 1 to %d are possible, or 0 for all cores", threads, MAX_THREADS);
 }
 
 static dcam_status unknown_class(const dcam_detector *d, const char *name)
@@ -62,6 +69,7 @@ dcam_status dcam_detector_open(const char *model_path, const dcam_detector_optio
     if (!model_path || !out) return dcam_fail(DCAM_ERROR_USAGE, "a detector needs a model file");
     if (options->batch < 0 || options->batch > MAX_BATCH)
         return dcam_fail(DCAM_ERROR_USAGE, "batch %d is not in 1..%d", options->batch, MAX_BATCH);
+    DCAM_TRY(dcam_check_threads(options->threads));
     dcam_detector *d = NULL;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *d, &d));
     d->class_index = -1;
@@ -150,6 +158,7 @@ static dcam_status detect_image(dcam_detector *d, const dcam_image *image, dcam_
 dcam_status dcam_detect_file(dcam_detector *d, const char *path, dcam_detection *out)
 {
     dcam_image image = {0};
+    if (!d || !path || !out) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs a detector, an image file and a place for the result");
     DCAM_TRY(dcam_image_load(path, &image));
     dcam_status status = detect_image(d, &image, out);
     dcam_image_clear(&image);
@@ -159,6 +168,7 @@ dcam_status dcam_detect_file(dcam_detector *d, const char *path, dcam_detection 
 dcam_status dcam_detect_bytes(dcam_detector *d, const void *bytes, size_t count, dcam_detection *out)
 {
     dcam_image image = {0};
+    if (!d || !bytes || !out) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs a detector, an image's bytes and a place for the result");
     DCAM_TRY(dcam_image_decode(bytes, count, "image", &image));
     dcam_status status = detect_image(d, &image, out);
     dcam_image_clear(&image);
@@ -168,12 +178,13 @@ dcam_status dcam_detect_bytes(dcam_detector *d, const void *bytes, size_t count,
 dcam_status dcam_detect_rgb(dcam_detector *d, const uint8_t *rgb, int width, int height, size_t stride,
                             dcam_detection *out)
 {
-    if (!rgb || width < 1 || height < 1 || width > DCAM_MAX_IMAGE_SIDE || height > DCAM_MAX_IMAGE_SIDE ||
+    if (!d || !rgb || !out) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs a detector, pixels and a place for the result");
+    if (width < 1 || height < 1 || width > DCAM_MAX_IMAGE_SIDE || height > DCAM_MAX_IMAGE_SIDE ||
         (size_t)width * (size_t)height > DCAM_MAX_IMAGE_PIXELS)
         return dcam_fail(DCAM_ERROR_IMAGE, "image: %d x %d is not a size that can be read", width, height);
     size_t row = 3 * (size_t)width;
     if (stride == 0) stride = row;
-    if (stride < row) return dcam_fail(DCAM_ERROR_IMAGE, "image: rows of %zu bytes cannot hold %d RGB pixels", stride, width);
+    if (stride < row) return dcam_fail(DCAM_ERROR_USAGE, "image: rows of %zu bytes cannot hold %d RGB pixels", stride, width);
     dcam_image image = {.width = width, .height = height, .channels = 3};
     DCAM_TRY(dcam_alloc((size_t)height, row, &image.pixels));
     for (int y = 0; y < height; y++) memcpy(image.pixels + (size_t)y * row, rgb + (size_t)y * stride, row);
@@ -196,7 +207,8 @@ dcam_status dcam_overlay_file(const dcam_detector *d, const char *image_path, co
                               const char *png_path)
 {
     static const uint8_t outline[3] = {255, 255, 255};
-    if (!detection || !detection->map) return dcam_fail(DCAM_ERROR_USAGE, "overlay: needs a detection with a map");
+    if (!d || !image_path || !png_path || !detection || !detection->map || !detection->class_name)
+        return dcam_fail(DCAM_ERROR_USAGE, "overlay: needs a photograph, a detection with a map and a file name");
     int index = dcam_model_class_index(d->model, detection->class_name);
     if (index < 0) return unknown_class(d, detection->class_name);
     const dcam_class_calibration *c = &d->model->classes[index];

@@ -16,6 +16,9 @@ struct dcam_detector {
 DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
 const char *dcam_net_precision_name(dcam_net_precision precision);
 
+/* Whether a caller's number of threads (0: all cores) is one to run with. */
+DCAM_MUST_CHECK dcam_status dcam_check_threads(int threads);
+
 /* Fills *out from a verdict on an image of width x height; map (model's input size) is copied. */
 DCAM_MUST_CHECK dcam_status dcam_detection_fill(dcam_detector *detector, const dcam_verdict *verdict, const float *map,
                                                 int width, int height, double milliseconds, dcam_detection *out);

@@ -184,13 +184,19 @@ static dcam_status class_metrics(const dcam_preprocessing *p, const class_scores
     return DCAM_OK;
 }
 
+static dcam_status find_class(const dcam_detector *d, const char *name, int *out)
+{
+    *out = dcam_model_class_index(d->model, name);
+    if (*out >= 0) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s; name others with --classes, or train it",
+                     d->path, name);
+}
+
 static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dcam_class_result *result)
 {
     const char *name = r->dataset->class_names[class_index];
-    int model_class = dcam_model_class_index(d->model, name);
-    if (model_class < 0)
-        return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s; name others with --classes, or train it",
-                         d->path, name);
+    int model_class;
+    DCAM_TRY(find_class(d, name, &model_class));
     uint32_t *order = NULL;
     size_t count = 0;
     class_scores s = {0};
@@ -228,15 +234,51 @@ static void average(dcam_evaluation *e)
     memcpy(&e->mean, mean, sizeof mean);
 }
 
-/* A file is the model of all classes; a folder holds CLASS.safetensors each. */
-static dcam_status open_model(const dcam_evaluate_options *o, const char *class_name, dcam_detector **out)
+static dcam_status open_file(const dcam_evaluate_options *o, const char *path, dcam_detector **out)
 {
     const dcam_detector_options options = {.threads = o->threads, .precision = o->precision, .batch = EVALUATION_BATCH};
-    if (!dcam_path_is_folder(o->model)) return dcam_detector_open(o->model, &options, out);
+    return dcam_detector_open(path, &options, out);
+}
+
+/* The folder of a one-class training holds CLASS.safetensors each. */
+static dcam_status open_of_class(const dcam_evaluate_options *o, const char *class_name, dcam_detector **out)
+{
     char *path;
     DCAM_TRY(dcam_format_string(&path, "%s/%s.safetensors", o->model, class_name));
-    dcam_status status = dcam_detector_open(path, &options, out);
+    const dcam_status status = dcam_path_exists(path)
+                                   ? open_file(o, path, out)
+                                   : dcam_fail(DCAM_ERROR_DATA, "%s: is missing, the model of class %s; name others with --classes, or train it",
+                                               path, class_name);
     dcam_free(path);
+    return status;
+}
+
+/* Every class of one model, before hours go into the first of them. */
+static dcam_status check_classes(const dcam_detector *d, const dcam_dataset *dataset)
+{
+    int ignored;
+    for (size_t i = 0; i < dataset->class_count; i++) DCAM_TRY(find_class(d, dataset->class_names[i], &ignored));
+    return DCAM_OK;
+}
+
+/* One model for all classes, or where the option names a folder one for each. */
+static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
+{
+    const dcam_evaluate_options *o = r->options;
+    const bool a_model_each = dcam_path_is_folder(o->model);
+    dcam_detector *d = NULL;
+    dcam_status status = a_model_each ? DCAM_OK : open_file(o, o->model, &d);
+    if (status == DCAM_OK && d) status = check_classes(d, r->dataset);
+    for (size_t i = 0; status == DCAM_OK && i < r->dataset->class_count; i++) {
+        if (a_model_each) status = open_of_class(o, r->dataset->class_names[i], &d);
+        if (status != DCAM_OK) break;
+        status = evaluate_class(r, d, (int)i, &e->classes[e->class_count++]);
+        e->failed += e->classes[i].failed;
+        if (!a_model_each) continue;
+        dcam_detector_close(d);
+        d = NULL;
+    }
+    dcam_detector_close(d);
     return status;
 }
 
@@ -255,24 +297,14 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
         return dcam_fail(DCAM_ERROR_USAGE, "eval: needs a data set and a model");
     double start = dcam_seconds();
     dcam_dataset *dataset = NULL;
-    dcam_detector *detector = NULL;
     dcam_evaluation e = {.class_inferred_right = NAN};
     run r = {.options = options};
-    bool a_model_each = dcam_path_is_folder(options->model);
     dcam_status status = dcam_dataset_open(options->dataset, options->classes, &dataset);
     if (status != DCAM_OK) goto cleanup;
     r.dataset = dataset;
     if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;
-    for (size_t i = 0; i < dataset->class_count; i++) {
-        if (!detector && (status = open_model(options, dataset->class_names[i], &detector)) != DCAM_OK) goto cleanup;
-        e.class_count++;
-        if ((status = evaluate_class(&r, detector, (int)i, &e.classes[i])) != DCAM_OK) goto cleanup;
-        e.failed += e.classes[i].failed;
-        if (!a_model_each) continue;
-        dcam_detector_close(detector);
-        detector = NULL;
-    }
+    if ((status = evaluate_classes(&r, &e)) != DCAM_OK) goto cleanup;
     average(&e);
     if (r.inferred > 0) e.class_inferred_right = (double)r.inferred_right / (double)r.inferred;
     e.seconds = dcam_seconds() - start;
@@ -280,7 +312,6 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     e = (dcam_evaluation){0};
 cleanup:
     dcam_evaluation_clear(&e);
-    dcam_detector_close(detector);
     dcam_dataset_destroy(dataset);
     return status;
 }

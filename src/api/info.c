@@ -1,13 +1,26 @@
-/* info.c - what a model file or a teacher file holds, as JSON. */
+/* info.c - what a model file, a teacher file or a checkpoint holds, as JSON. */
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/detector.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "detect/calibration.h"
 #include "net/attention.h"
+
+#define CHECKPOINT "dcam-checkpoint-"
+
+/* A file's name need not be UTF-8, JSON must be: then every byte beyond ASCII is shown as '?'. */
+static json_t *path_json(const char *path)
+{
+    json_t *json = json_string(path);
+    char *plain = NULL;
+    if (json || dcam_copy_string(path, &plain) != DCAM_OK) return json;
+    for (char *p = plain; *p; p++)
+        if (*p & 0x80) *p = '?';
+    json = json_string(plain);
+    dcam_free(plain);
+    return json;
+}
 
 static json_t *class_info(const dcam_class_calibration *c)
 {
@@ -16,60 +29,107 @@ static json_t *class_info(const dcam_class_calibration *c)
                      (json_int_t)c->score_count, "map_scale", (double)c->map_low, (double)c->map_high);
 }
 
-static json_t *model_info(const char *path, const dcam_model *m)
+static json_t *classes_info(const dcam_model *m)
 {
     json_t *classes = json_array();
-    for (size_t i = 0; classes && i < m->class_count; i++) json_array_append_new(classes, class_info(&m->classes[i]));
-    json_t *record = m->training_record ? json_loads(m->training_record, 0, NULL) : NULL;
+    for (size_t i = 0; classes && i < m->class_count; i++)
+        if (json_array_append_new(classes, class_info(&m->classes[i])) != 0) {
+            json_decref(classes);
+            return NULL;
+        }
+    return classes;
+}
+
+static json_t *map_info(const dcam_map_options *o)
+{
+    return json_pack("{s:s, s:f, s:f, s:f, s:f}", "kind", dcam_map_kind_name(o->kind), "kd_weight", o->kd_weight,
+                     "kd_temperature", o->kd_temperature, "smoothing", o->smoothing, "top_percent", o->top_percent);
+}
+
+static json_t *model_info(const char *path, const dcam_model *m)
+{
     size_t attention = 0;
     for (int k = 0; k < DCAM_STAGES; k++) attention += m->attention_count[k];
-    return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:{s:s, s:f, s:f, s:f}, s:{s:I, s:I, s:I}, s:o, s:o}",
-                     "file", path, "kind", "model", "format", DCAM_MODEL_FORMAT, "method", m->method, "architecture",
+    json_t *parameters = json_pack("{s:I, s:I, s:I}", "teacher", (json_int_t)m->teacher->trainable_count, "student",
+                                   (json_int_t)m->student->trainable_count, "attention", (json_int_t)attention);
+    /* The reader has checked that the record is JSON. */
+    json_t *record = m->training_record ? json_loads(m->training_record, 0, NULL) : json_null();
+    return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o}", "file", path_json(path),
+                     "kind", "model", "format_version", DCAM_MODEL_FORMAT, "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",
                      "attention", dcam_attention_name((dcam_attention_kind)m->attention), "attention_at_detection",
                      m->attention_at_detection ? "keep" : "drop", "input_size", m->preprocessing.width,
-                     m->preprocessing.height, "map", "kind", dcam_map_kind_name(m->map.kind), "kd_weight", m->map.kd_weight,
-                     "smoothing", m->map.smoothing, "top_percent", m->map.top_percent, "parameters", "teacher",
-                     (json_int_t)m->teacher->trainable_count, "student", (json_int_t)m->student->trainable_count,
-                     "attention", (json_int_t)attention, "classes", classes, "training",
-                     record ? record : json_null());
+                     m->preprocessing.height, "map", map_info(&m->map), "parameters", parameters, "classes",
+                     classes_info(m), "training", record);
 }
 
-static json_t *teacher_info(const char *path, const dcam_tensors *tensors, const dcam_trunk_weights *w)
+static json_t *metadata_json(const dcam_tensors *tensors)
 {
     json_t *metadata = json_object();
     for (size_t i = 0; metadata && i < dcam_tensors_metadata_count(tensors); i++) {
         const char *key = dcam_tensors_metadata_key(tensors, i);
-        json_object_set_new(metadata, key, json_string(dcam_tensors_metadata(tensors, key)));
+        if (json_object_set_new(metadata, key, json_string(dcam_tensors_metadata(tensors, key))) != 0) {
+            json_decref(metadata);
+            return NULL;
+        }
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "file", path, "kind", "teacher", "architecture",
-                     w->architecture->name, "batch_norm", w->folded ? "folded" : "separate", "tensors",
-                     (json_int_t)dcam_tensors_count(tensors), "parameters", (json_int_t)w->trainable_count, "metadata",
-                     metadata);
+    return metadata;
 }
 
-/* A model file says so in its metadata; anything else is tried as a teacher. */
+/* A teacher file of dcam, or published weights that would do as a teacher. */
+static json_t *teacher_info(const char *path, const dcam_tensors *tensors, const dcam_trunk_weights *w)
+{
+    const char *said = dcam_tensors_metadata(tensors, "dcam");
+    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "file", path_json(path), "kind",
+                     said && strcmp(said, "teacher") == 0 ? "teacher" : "weights", "architecture", w->architecture->name,
+                     "batch_norm", w->folded ? "folded" : "separate", "tensors", (json_int_t)dcam_tensors_count(tensors),
+                     "parameters", (json_int_t)w->trainable_count, "metadata", metadata_json(tensors));
+}
+
+/* Place and options of a run as its metadata says them; only `train --resume` checks them. */
+static json_t *checkpoint_info(const char *path, const dcam_tensors *tensors)
+{
+    return json_pack("{s:o, s:s, s:I, s:o}", "file", path_json(path), "kind", "checkpoint", "tensors",
+                     (json_int_t)dcam_tensors_count(tensors), "metadata", metadata_json(tensors));
+}
+
+static dcam_status describe_model(const char *path, json_t **out)
+{
+    dcam_model *model = NULL;
+    DCAM_TRY(dcam_model_load(path, &model));
+    *out = model_info(path, model);
+    dcam_model_destroy(model);
+    return DCAM_OK;
+}
+
+static dcam_status describe_weights(const char *path, const dcam_tensors *tensors, json_t **out)
+{
+    dcam_trunk_weights *weights = NULL;
+    DCAM_TRY(dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &weights));
+    *out = teacher_info(path, tensors, weights);
+    dcam_trunk_weights_destroy(weights);
+    return DCAM_OK;
+}
+
+/* Models and checkpoints say so in their metadata; anything else is tried as a teacher. */
 static dcam_status describe(const char *path, json_t **out)
 {
     dcam_tensors *tensors = NULL;
-    dcam_model *model = NULL;
-    dcam_trunk_weights *teacher = NULL;
     json_t *info = NULL;
     dcam_status status = dcam_tensors_open(path, &tensors);
     if (status != DCAM_OK) return status;
-    if (dcam_tensors_metadata(tensors, "dcam.format") || dcam_tensors_find(tensors, "student.conv1.weight")) {
+    const char *kind = dcam_tensors_metadata(tensors, "dcam"), *format = dcam_tensors_metadata(tensors, "format");
+    if (format && strncmp(format, CHECKPOINT, strlen(CHECKPOINT)) == 0) {
+        info = checkpoint_info(path, tensors);
+    } else if ((kind && strcmp(kind, "model") == 0) || dcam_tensors_find(tensors, "student.conv1.weight")) {
         dcam_tensors_destroy(tensors); /* the model reader opens the file itself: never two copies at once */
         tensors = NULL;
-        status = dcam_model_load(path, &model);
-        if (status == DCAM_OK) info = model_info(path, model);
+        status = describe_model(path, &info);
     } else {
-        status = dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &teacher);
-        if (status == DCAM_OK) info = teacher_info(path, tensors, teacher);
+        status = describe_weights(path, tensors, &info);
     }
     if (status == DCAM_OK && !info) status = dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory while it was described", path);
     if (status == DCAM_OK) *out = info;
-    dcam_trunk_weights_destroy(teacher);
-    dcam_model_destroy(model);
     dcam_tensors_destroy(tensors);
     return status;
 }

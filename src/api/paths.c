@@ -54,6 +54,7 @@ static dcam_status expand_folder(growing *g, const char *folder, int depth)
 
 static dcam_status expand_one(growing *g, const char *path)
 {
+    if (!path) return dcam_fail(DCAM_ERROR_USAGE, "a path is missing");
     if (!dcam_path_exists(path)) return dcam_fail(DCAM_ERROR_DATA, "%s: no such file or folder", path);
     if (dcam_path_is_folder(path)) {
         size_t before = g->list.count;
