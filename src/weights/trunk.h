@@ -25,8 +25,8 @@ const dcam_architecture *dcam_architecture_find(const char *name);
 
 /* One convolution followed by batch norm. */
 typedef struct {
-    char name[40];       /* "conv1", "layer1.0.conv2", "layer2.0.downsample.0" */
-    char norm_name[40];  /* "bn1",   "layer1.0.bn2",   "layer2.0.downsample.1" */
+    char name[48];       /* "conv1", "layer1.0.conv2", "layer2.0.downsample.0" */
+    char norm_name[48];  /* "bn1",   "layer1.0.bn2",   "layer2.0.downsample.1" */
     int out_channels, in_channels, kernel, stride, padding;
     size_t weight_count; /* out x in x kernel x kernel */
 } dcam_convolution_shape;

@@ -68,7 +68,7 @@ static void stages_are_pytorchs(void **state)
     make_features(&f, 40);
     for (int k = 0; k < DCAM_STAGES; k++) {
         float map[1024];
-        char name[16];
+        char name[20];
         dcam_cosine_map(f.t[k], f.s[k], f.positions[k], f.channels[k], map);
         snprintf(name, sizeof name, "stage%d", k);
         compare(name, map, (size_t)f.positions[k], 1e-6);
@@ -168,7 +168,7 @@ static void upsampling_is_pytorchs(void **state)
         float in[128], out[4096];
         formula_fill(60 + i, 1, 0, in, (size_t)(c[0] * c[1]));
         dcam_upsample_bilinear(in, c[0], c[1], out, c[2], c[3]);
-        char name[16];
+        char name[20];
         snprintf(name, sizeof name, "upsample%u", i);
         compare(name, out, (size_t)(c[2] * c[3]), 1e-6);
     }
@@ -184,7 +184,7 @@ static void smoothing_is_scipys(void **state)
         const size_t count = (size_t)(cases[i].h * cases[i].w);
         formula_fill(70 + i, 1, 0, map, count);
         dcam_gaussian_smooth(map, cases[i].h, cases[i].w, cases[i].sigma, scratch);
-        char name[16];
+        char name[20];
         snprintf(name, sizeof name, "gaussian%u", i);
         compare(name, map, count, 1e-6);
     }
