@@ -2,11 +2,11 @@
 """Writes training.bin: the losses of ten steps of training by PyTorch in double, always on the same batch, with
 torch.optim.SGD. Weights, input and the teacher's maps come from formula.py (the twin of tests/distill/test_trainer.c).
 
-Training magnifies last digits wherever a ReLU or a maximum decides differently. The seed of the input is therefore the
-one, of 6, at which PyTorch's own curve moves least when weights and input are disturbed by 1e-7; it is written into
-the file.
+Training magnifies last digits wherever a ReLU or a maximum decides differently: disturbed by 1e-6, PyTorch's own curve
+moves by 2e-3 to 5e-3 at the learning rate of the preset (dcam, 0.1), in proportion to the rate. The rates here are a
+tenth of the presets' or less; an error of 1 % in a gradient still shows.
 
-Run: /usr/bin/python3 tests/golden/make_training.py   (PyTorch 1.13, torchvision 0.14 of Debian 12; some minutes)"""
+Run: /usr/bin/python3 tests/golden/make_training.py   (PyTorch 1.13, torchvision 0.14 of Debian 12; seconds)"""
 import os
 
 import numpy as np
@@ -23,9 +23,8 @@ CHANNELS = (64, 128, 256)
 STEPS, BATCH, SIDE = 10, 4, 64
 
 
-def tensor(seed, scale, offset, shape, disturbance=0.0):
-    values = torch.from_numpy(formula.fill(seed, scale, offset, shape).astype(np.float64))
-    return values * (1 + disturbance * torch.randn(shape, dtype=torch.float64))
+def tensor(seed, scale, offset, shape):
+    return torch.from_numpy(formula.fill(seed, scale, offset, shape).astype(np.float64))
 
 
 def convolutions(model):
@@ -39,7 +38,7 @@ def convolutions(model):
                 yield block.downsample[0], block.downsample[1]
 
 
-def student(disturbance):
+def student():
     """As case_weights of tests/net/net_case.h."""
     model = torchvision.models.resnet18(weights=None).double()
     with torch.no_grad():
@@ -47,7 +46,7 @@ def student(disturbance):
             scale = np.float32(np.sqrt(6.0 / (conv.out_channels * conv.kernel_size[0] ** 2)))
             for k, (t, s, offset) in enumerate(((conv.weight, scale, 0.0), (bn.weight, 0.25, 1.0), (bn.bias, 0.25, 0.0),
                                                 (bn.running_mean, 0.25, 0.0), (bn.running_var, 0.5, 1.0))):
-                t.copy_(tensor(100 + 10 * i + k, s, offset, tuple(t.shape), disturbance))
+                t.copy_(tensor(100 + 10 * i + k, s, offset, tuple(t.shape)))
     return model.train()
 
 
@@ -81,15 +80,15 @@ def l2(t, s):
     return 0.5 * (F.normalize(t, dim=1) - F.normalize(s, dim=1)).pow(2).sum(1).mean()
 
 
-def curve(losses, attention, rate, seed, disturbance=0.0):
-    model = student(disturbance)
+def curve(losses, attention, rate):
+    model = student()
     blocks = []
     if attention:
         for k, c in enumerate(CHANNELS):
             w1 = tensor(3000 + 2 * k, 1 / np.sqrt(c), 0.0, (c // 8, c))
             w2 = tensor(3001 + 2 * k, 1 / np.sqrt(c // 8), 0.0, (c, c // 8))
             blocks.append((w1.requires_grad_(), w2.requires_grad_()))
-    x = tensor(seed, 2.0, 0.0, (BATCH, 3, SIDE, SIDE), disturbance)
+    x = tensor(1, 2.0, 0.0, (BATCH, 3, SIDE, SIDE))
     maps = []
     for k, c in enumerate(CHANNELS):
         side = SIDE // (4 << k)
@@ -113,19 +112,11 @@ def curve(losses, attention, rate, seed, disturbance=0.0):
 
 
 golden = {}
-torch.manual_seed(1)
-torch.set_num_threads(1)  # the order of sums, and so the seed found, must not depend on the machine
-for name, arguments in (("dcam", ((cd, kd), True, 0.1)), ("stfpm", ((l2,), False, 0.4))):
-    found = []
-    for seed in range(1, 7):
-        rows, variance = curve(*arguments, seed)
-        moved = max(np.abs(curve(*arguments, seed, 1e-7)[0] / rows - 1).max() for _ in range(2))
-        print(f"{name}: seed {seed}: {moved:.1e}", flush=True)
-        found.append((moved, seed, rows, variance))
-    moved, seed, rows, variance = min(found, key=lambda f: f[0])
-    print(f"{name}: seed {seed} is taken")
-    golden[f"{name}.seed"] = [seed]
-    for k, row in enumerate(rows):
-        golden[f"{name}.{(('loss',) + tuple(loss.__name__ for loss in arguments[0]))[k]}"] = row
+for name, losses, attention, rate in (("dcam", (cd, kd), True, 0.01), ("stfpm", (l2,), False, 0.03)):
+    rows, variance = curve(losses, attention, rate)
+    print(name, rows[0])
+    for term, row in zip(["loss"] + [loss.__name__ for loss in losses], rows):
+        golden[f"{name}.{term}"] = row
+    golden[f"{name}.rate"] = [rate]
     golden[f"{name}.variance"] = [variance]
 golden_file.save(os.path.join(HERE, "training.bin"), golden)
