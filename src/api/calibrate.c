@@ -1,6 +1,5 @@
 /* calibrate.c - new thresholds for a trained model: from normal images alone,
  * or the best F1 where labelled images exist. The networks stay as they are. */
-#include <string.h>
 
 #include "api/detector.h"
 #include "api/normal_images.h"
@@ -11,12 +10,12 @@
 
 #define SCORING_BATCH 8
 
-/* Thresholds before the change, by class name, to report what changed. */
-static double old_threshold(const dcam_model *before, const char *name)
-{
-    int i = dcam_model_class_index(before, name);
-    return i < 0 ? (double)__builtin_nanf("") : before->classes[i].threshold;
-}
+/* What is to be told of one class of the data set. */
+typedef struct {
+    int model_class;
+    double old_threshold;
+    size_t images; /* that the new threshold rests on */
+} change;
 
 /* The student has seen the images that it was trained on and scores them too low: of a class with the images of the
  * training only the validation part is used, of any other all normal images. */
@@ -36,7 +35,7 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
     return DCAM_OK;
 }
 
-static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o)
+static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes)
 {
     uint32_t *indices = NULL;
     size_t count = 0;
@@ -44,6 +43,8 @@ static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, c
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
     if (status == DCAM_OK) status = choose_images(model, dataset, &indices, &count);
     if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate);
+    for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
+        changes[i].images = model->classes[changes[i].model_class].score_count;
     dcam_free(indices);
     return status;
 }
@@ -75,10 +76,10 @@ static dcam_status score_labelled(dcam_scorer *scorer, const dcam_model *model, 
     return status;
 }
 
-static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, const dcam_dataset *dataset, int class_index)
+static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, const dcam_dataset *dataset, int class_index,
+                                     change *changed)
 {
-    const char *name = dataset->class_names[class_index];
-    int model_class = dcam_model_class_index(model, name);
+    const int model_class = changed->model_class;
     uint32_t *order = NULL;
     size_t count = 0;
     float *scores = NULL;
@@ -91,16 +92,19 @@ static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, con
         status = score_labelled(scorer, model, dataset, model_class, order, count, scores, labels);
     if (status == DCAM_OK) {
         status = dcam_threshold_from_labels(scores, labels, count, &threshold, &rate);
-        if (status != DCAM_OK) status = dcam_fail_prefix(status, "%s: class %s", dataset->root, name);
+        if (status != DCAM_OK) status = dcam_fail_prefix(status, "%s: class %s", dataset->root, dataset->class_names[class_index]);
     }
-    if (status == DCAM_OK) dcam_class_set_threshold(&model->classes[model_class], threshold, DCAM_RULE_F1, rate);
+    if (status == DCAM_OK) {
+        dcam_class_set_threshold(&model->classes[model_class], threshold, DCAM_RULE_F1, rate);
+        changed->images = count;
+    }
     dcam_free(labels);
     dcam_free(scores);
     dcam_free(order);
     return status;
 }
 
-static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o)
+static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes)
 {
     dcam_scorer *scorer = NULL;
     dcam_scorer_options options = {.batch = SCORING_BATCH};
@@ -108,51 +112,64 @@ static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, c
     DCAM_TRY(dcam_scorer_create(model, &options, &scorer));
     dcam_status status = DCAM_OK;
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
-        status = class_from_labels(model, scorer, dataset, (int)i);
+        status = class_from_labels(model, scorer, dataset, (int)i, &changes[i]);
     dcam_scorer_destroy(scorer);
     return status;
 }
 
 /* The student answers for the classes that it has seen; of others every part looks like a defect to it. */
-static dcam_status check_classes(const dcam_model *model, const dcam_dataset *dataset)
+static dcam_status find_classes(const dcam_model *model, const dcam_dataset *dataset, change *changes)
 {
-    for (size_t i = 0; i < dataset->class_count; i++)
-        if (dcam_model_class_index(model, dataset->class_names[i]) < 0)
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        const int k = dcam_model_class_index(model, dataset->class_names[i]);
+        if (k < 0)
             return dcam_fail(DCAM_ERROR_DATA, "%s: the model was not trained on class %s; choose others with --classes",
                              dataset->root, dataset->class_names[i]);
+        changes[i] = (change){.model_class = k, .old_threshold = model->classes[k].threshold};
+    }
     return DCAM_OK;
+}
+
+static dcam_status check_options(const dcam_calibrate_options *o)
+{
+    if (!o || !o->dataset || !o->model) return dcam_fail(DCAM_ERROR_USAGE, "calibrate: needs a data set and a model");
+    if (!(o->false_alarm_rate >= 0 && o->false_alarm_rate < 1))
+        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
+    return dcam_check_threads(o->threads);
+}
+
+static void report(const dcam_model *model, const change *changes, size_t count,
+                   void (*on_class)(void *, const dcam_class_threshold *), void *user)
+{
+    for (size_t i = 0; i < count; i++) {
+        const dcam_class_calibration *c = &model->classes[changes[i].model_class];
+        const dcam_class_threshold result = {.class_name = c->name,
+                                             .old_threshold = changes[i].old_threshold,
+                                             .threshold = c->threshold,
+                                             .images = changes[i].images,
+                                             .rule = dcam_threshold_rule_text(c->rule)};
+        on_class(user, &result);
+    }
 }
 
 dcam_status dcam_calibrate(const dcam_calibrate_options *options,
                            void (*on_class)(void *, const dcam_class_threshold *), void *user)
 {
-    if (!options || !options->dataset || !options->model)
-        return dcam_fail(DCAM_ERROR_USAGE, "calibrate: needs a data set and a model");
-    if (options->false_alarm_rate < 0 || options->false_alarm_rate >= 1)
-        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", options->false_alarm_rate);
+    DCAM_TRY(check_options(options));
     dcam_set_threads(options->threads);
-    dcam_model *model = NULL, *before = NULL;
+    dcam_model *model = NULL;
     dcam_dataset *dataset = NULL;
+    change *changes = NULL;
     dcam_status status = dcam_model_load(options->model, &model);
-    if (status == DCAM_OK) status = dcam_model_load(options->model, &before);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
-    if (status == DCAM_OK) status = check_classes(model, dataset);
+    if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
+    if (status == DCAM_OK) status = find_classes(model, dataset, changes);
     if (status == DCAM_OK)
-        status = options->f1 ? from_labels(model, dataset, options) : from_normal(model, dataset, options);
+        status = options->f1 ? from_labels(model, dataset, options, changes) : from_normal(model, dataset, options, changes);
     if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);
-    for (size_t i = 0; status == DCAM_OK && on_class && i < dataset->class_count; i++) {
-        int k = dcam_model_class_index(model, dataset->class_names[i]);
-        if (k < 0) continue;
-        const dcam_class_calibration *c = &model->classes[k];
-        const dcam_class_threshold result = {.class_name = c->name,
-                                             .old_threshold = old_threshold(before, c->name),
-                                             .threshold = c->threshold,
-                                             .images = c->score_count,
-                                             .rule = dcam_threshold_rule_text(c->rule)};
-        on_class(user, &result);
-    }
+    if (status == DCAM_OK && on_class) report(model, changes, dataset->class_count, on_class, user);
+    dcam_free(changes);
     dcam_dataset_destroy(dataset);
-    dcam_model_destroy(before);
     dcam_model_destroy(model);
     return status;
 }

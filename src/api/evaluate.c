@@ -241,23 +241,39 @@ static dcam_status open_file(const dcam_evaluate_options *o, const char *path, d
 }
 
 /* The folder of a one-class training holds CLASS.safetensors each. */
+static dcam_status path_of_class(const dcam_evaluate_options *o, const char *class_name, char **out)
+{
+    return dcam_format_string(out, "%s/%s.safetensors", o->model, class_name);
+}
+
 static dcam_status open_of_class(const dcam_evaluate_options *o, const char *class_name, dcam_detector **out)
 {
     char *path;
-    DCAM_TRY(dcam_format_string(&path, "%s/%s.safetensors", o->model, class_name));
-    const dcam_status status = dcam_path_exists(path)
-                                   ? open_file(o, path, out)
-                                   : dcam_fail(DCAM_ERROR_DATA, "%s: is missing, the model of class %s; name others with --classes, or train it",
-                                               path, class_name);
+    DCAM_TRY(path_of_class(o, class_name, &path));
+    const dcam_status status = open_file(o, path, out);
     dcam_free(path);
     return status;
 }
 
-/* Every class of one model, before hours go into the first of them. */
-static dcam_status check_classes(const dcam_detector *d, const dcam_dataset *dataset)
+/* That there is a model for every class, before hours go into the first of them. d: the one for all, or NULL. */
+static dcam_status check_classes(const run *r, const dcam_detector *d)
 {
-    int ignored;
-    for (size_t i = 0; i < dataset->class_count; i++) DCAM_TRY(find_class(d, dataset->class_names[i], &ignored));
+    for (size_t i = 0; i < r->dataset->class_count; i++) {
+        const char *name = r->dataset->class_names[i];
+        int ignored;
+        char *path;
+        if (d) {
+            DCAM_TRY(find_class(d, name, &ignored));
+            continue;
+        }
+        DCAM_TRY(path_of_class(r->options, name, &path));
+        dcam_status status = DCAM_OK;
+        if (!dcam_path_exists(path))
+            status = dcam_fail(DCAM_ERROR_DATA, "%s: is missing, the model of class %s; name others with --classes, or train it",
+                               path, name);
+        dcam_free(path);
+        DCAM_TRY(status);
+    }
     return DCAM_OK;
 }
 
@@ -268,7 +284,7 @@ static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
     const bool a_model_each = dcam_path_is_folder(o->model);
     dcam_detector *d = NULL;
     dcam_status status = a_model_each ? DCAM_OK : open_file(o, o->model, &d);
-    if (status == DCAM_OK && d) status = check_classes(d, r->dataset);
+    if (status == DCAM_OK) status = check_classes(r, d);
     for (size_t i = 0; status == DCAM_OK && i < r->dataset->class_count; i++) {
         if (a_model_each) status = open_of_class(o, r->dataset->class_names[i], &d);
         if (status != DCAM_OK) break;

@@ -1,8 +1,9 @@
-/* paths.c - expands files and folders into image files, with a bound on depth
- * so that loops of links end. */
+/* paths.c - expands files and folders into image files. Loops of links are
+ * passed over, and the depth is bounded. */
+#define _GNU_SOURCE
 #include "api/paths.h"
 
-#include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "data/builder.h" /* dcam_is_image_name: what training takes for an image, detection does too */
@@ -10,6 +11,9 @@
 typedef struct {
     dcam_names list;
     size_t room;
+    /* The folders from the given one to here: one of them met again is a loop. */
+    dev_t devices[DCAM_MAX_FOLDER_DEPTH];
+    ino_t inodes[DCAM_MAX_FOLDER_DEPTH];
 } growing;
 
 /* Takes path in every case. */
@@ -28,11 +32,24 @@ static dcam_status append(growing *g, char *path)
     return DCAM_OK;
 }
 
+/* Notes the folder; false if it is one of those above it. */
+static bool enter(growing *g, const char *folder, int depth)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0) return true; /* reading it will tell */
+    for (int i = 0; i < depth; i++)
+        if (g->devices[i] == info.st_dev && g->inodes[i] == info.st_ino) return false;
+    g->devices[depth] = info.st_dev;
+    g->inodes[depth] = info.st_ino;
+    return true;
+}
+
 static dcam_status expand_folder(growing *g, const char *folder, int depth)
 {
-    if (depth > DCAM_MAX_FOLDER_DEPTH)
-        return dcam_fail(DCAM_ERROR_DATA, "%s: folders are nested more than %d deep; is there a loop of links?",
-                         folder, DCAM_MAX_FOLDER_DEPTH);
+    if (depth == DCAM_MAX_FOLDER_DEPTH)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: more than %d folders deep; give a folder nearer to the images", folder,
+                         DCAM_MAX_FOLDER_DEPTH);
+    if (!enter(g, folder, depth)) return DCAM_OK;
     dcam_names names;
     DCAM_TRY(dcam_folder_list(folder, &names));
     dcam_status status = DCAM_OK;
@@ -71,7 +88,7 @@ static dcam_status expand_one(growing *g, const char *path)
 
 dcam_status dcam_paths_expand(const char *const *paths, size_t count, dcam_names *out)
 {
-    growing g = {{NULL, 0}, 0};
+    growing g = {0};
     for (size_t i = 0; i < count; i++) {
         dcam_status status = expand_one(&g, paths[i]);
         if (status != DCAM_OK) {
