@@ -1,6 +1,7 @@
 /* train.c - dcam_train: options to the trainer's, teacher and data set opened, the student trained, the model put
  * together, calibrated on the images that the student has not learned from, and written. */
 #include <string.h>
+#include <unistd.h>
 
 #include "api/detector.h"
 #include "api/normal_images.h"
@@ -75,6 +76,14 @@ typedef struct {
     const char *class_name; /* in one-class mode */
 } progress_context;
 
+/* Of this machine; 0 where the system does not say. */
+static size_t machine_memory(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t bytes;
+    return pages > 0 && page > 0 && dcam_size_mul((size_t)pages, (size_t)page, &bytes) ? bytes : 0;
+}
+
 /* Everything but checkpoint, which differs by class. */
 static dcam_status convert_options(const dcam_train_options *o, progress_context *context, dcam_trainer_options *out)
 {
@@ -101,7 +110,8 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
     t.checkpoint = o->checkpoint;
     t.progress = o->progress ? pass_on : NULL;
     t.user = context;
-    if (o->false_alarm_rate < 0 || o->false_alarm_rate >= 1)
+    t.max_bytes = machine_memory(); /* the system would end the run without a word, hours later */
+    if (!(o->false_alarm_rate >= 0 && o->false_alarm_rate < 1))
         return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
     DCAM_TRY(dcam_trainer_check(&t));
     *out = t;
@@ -126,17 +136,6 @@ static bool pass_on(void *user, const dcam_trainer_progress *p)
 }
 
 /* ---- one model ---------------------------------------------------------- */
-
-/* A training may take hours: that its result can be written is tried before. */
-static dcam_status check_writable(const char *path)
-{
-    dcam_writer *writer;
-    if (dcam_path_is_folder(path))
-        return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
-    DCAM_TRY(dcam_writer_open(path, &writer));
-    dcam_writer_abort(writer);
-    return DCAM_OK;
-}
 
 /* Moves what the training gave into a model. */
 static dcam_status make_model(dcam_training_result *r, const dcam_trunk_weights *teacher, const char *description,
@@ -176,8 +175,7 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     const dcam_scorer_options scorer = {.batch = SCORING_BATCH, .precision = t->precision};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
-    dcam_status status = check_writable(path);
-    if (status == DCAM_OK) status = dcam_trainer_run(dataset, teacher, description, t, &result);
+    dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK)
         status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, false_alarm_rate);
@@ -211,36 +209,97 @@ static dcam_status class_view(const dcam_dataset *dataset, size_t class_index, d
     return DCAM_OK;
 }
 
-static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, const dcam_trunk_weights *teacher,
-                               const char *description, dcam_trainer_options t, double false_alarm_rate,
-                               const char *folder)
+/* FOLDER/CLASS.safetensors and, where one is kept, CHECKPOINT.CLASS (else NULL). */
+static dcam_status class_paths(const dcam_train_options *o, const char *name, char **model, char **checkpoint)
 {
-    const char *name = dataset->class_names[class_index];
-    char *path = NULL, *checkpoint = NULL;
+    char *path, *state = NULL;
+    DCAM_TRY(dcam_format_string(&path, "%s/%s.safetensors", o->output, name));
+    const dcam_status status = o->checkpoint ? dcam_format_string(&state, "%s.%s", o->checkpoint, name) : DCAM_OK;
+    if (status != DCAM_OK) {
+        dcam_free(path);
+        return status;
+    }
+    *model = path;
+    *checkpoint = state;
+    return DCAM_OK;
+}
+
+static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, const dcam_trunk_weights *teacher,
+                               const char *description, dcam_trainer_options t, const dcam_train_options *o)
+{
+    char *path, *checkpoint;
     dcam_dataset view;
     DCAM_TRY(class_view(dataset, class_index, &view));
-    dcam_status status = dcam_format_string(&path, "%s/%s.safetensors", folder, name);
-    if (status == DCAM_OK && t.checkpoint) status = dcam_format_string(&checkpoint, "%s.%s", t.checkpoint, name);
-    t.checkpoint = checkpoint;
-    /* Resuming a run of many classes: those not begun when it stopped have no checkpoint yet. */
-    t.resume = t.resume && checkpoint && dcam_path_exists(checkpoint);
-    if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, false_alarm_rate, path);
-    dcam_free(checkpoint);
-    dcam_free(path);
+    dcam_status status = class_paths(o, dataset->class_names[class_index], &path, &checkpoint);
+    if (status == DCAM_OK) {
+        t.checkpoint = checkpoint;
+        /* Resuming a run of many classes: those not begun when it stopped have no checkpoint yet. */
+        t.resume = t.resume && checkpoint && dcam_path_exists(checkpoint);
+        status = train_model(&view, teacher, description, &t, o->false_alarm_rate, path);
+        dcam_free(checkpoint);
+        dcam_free(path);
+    }
     dcam_free(view.samples);
     return status;
 }
 
-/* ---- the call ----------------------------------------------------------- */
+/* ---- what is tried before the training, which may take hours ------------- */
 
-static dcam_status check_classes(const dcam_dataset *dataset)
+static dcam_status check_writable(const char *path)
 {
+    dcam_writer *writer;
+    if (dcam_path_is_folder(path))
+        return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
+    DCAM_TRY(dcam_writer_open(path, &writer));
+    dcam_writer_abort(writer);
+    return DCAM_OK;
+}
+
+static dcam_status check_class_places(const dcam_train_options *o, const dcam_dataset *dataset)
+{
+    bool resumable = !o->resume;
+    DCAM_TRY(dcam_make_folders(o->output));
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        char *model, *checkpoint;
+        DCAM_TRY(class_paths(o, dataset->class_names[i], &model, &checkpoint));
+        dcam_status status = check_writable(model);
+        if (status == DCAM_OK && checkpoint) status = check_writable(checkpoint);
+        resumable = resumable || (checkpoint && dcam_path_exists(checkpoint));
+        dcam_free(checkpoint);
+        dcam_free(model);
+        DCAM_TRY(status);
+    }
+    if (resumable) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_DATA, "%s.CLASS: no class has such a checkpoint to resume from; leave out --resume to start anew",
+                     o->checkpoint);
+}
+
+static dcam_status check_places(const dcam_train_options *o, const dcam_dataset *dataset)
+{
+    if (o->one_class) return check_class_places(o, dataset);
+    DCAM_TRY(check_writable(o->output));
+    return o->checkpoint ? check_writable(o->checkpoint) : DCAM_OK;
+}
+
+/* Names that the model file takes, and images enough in every class. */
+static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer_options *t)
+{
+    uint32_t *train, *validation;
+    size_t train_count, validation_count;
+    if (dataset->class_count > DCAM_MAX_CLASSES)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: %zu classes, more than the limit of %d; name some with --classes",
+                         dataset->root, dataset->class_count, DCAM_MAX_CLASSES);
     for (size_t i = 0; i < dataset->class_count; i++) {
         const dcam_status status = dcam_class_name_check(dataset->class_names[i]);
         if (status != DCAM_OK) return dcam_fail_prefix(status, "%s", dataset->root);
     }
+    DCAM_TRY(dcam_dataset_split(dataset, t->validation_fraction, t->seed, &train, &train_count, &validation, &validation_count));
+    dcam_free(validation);
+    dcam_free(train);
     return DCAM_OK;
 }
+
+/* ---- the call ----------------------------------------------------------- */
 
 dcam_status dcam_train(const dcam_train_options *o)
 {
@@ -254,14 +313,14 @@ dcam_status dcam_train(const dcam_train_options *o)
     dcam_set_threads(o->threads);
     DCAM_TRY(convert_options(o, &context, &t));
     dcam_status status = dcam_dataset_open(o->dataset, o->classes, &dataset);
-    if (status == DCAM_OK) status = check_classes(dataset);
+    if (status == DCAM_OK) status = check_classes(dataset, &t);
+    if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
     if (status == DCAM_OK && !o->one_class)
         status = train_model(dataset, teacher, description, &t, o->false_alarm_rate, o->output);
-    if (status == DCAM_OK && o->one_class) status = dcam_make_folders(o->output);
     for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {
         context.class_name = dataset->class_names[i];
-        status = train_class(dataset, i, teacher, description, t, o->false_alarm_rate, o->output);
+        status = train_class(dataset, i, teacher, description, t, o);
     }
     dcam_trunk_weights_destroy(teacher);
     dcam_dataset_destroy(dataset);

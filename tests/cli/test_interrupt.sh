@@ -59,6 +59,16 @@ is_file halves
 "$dcam" info whole --json >whole.json && "$dcam" info halves --json >halves.json || fail "info"
 same "thresholds" "$("$json" whole.json classes)" "$("$json" halves.json classes)"
 
+# One model a class: a checkpoint a class.
+# shellcheck disable=SC2086
+{
+    interrupt_after 'epoch 2/' INT train data -o each --one-class $options --epochs 100000 --checkpoint parts
+    same "exit code" 130 "$code"
+    err_has '^dcam: interrupted: parts\..*: stopped after epoch .*--resume'
+    same "one checkpoint" 1 "$(ls parts.* | wc -l)"
+    refuse 3 'no class has such a checkpoint' train data -o each --one-class $options --checkpoint others --resume -q
+}
+
 # What cannot be resumed from is refused before anything is computed.
 # shellcheck disable=SC2086
 {

@@ -4,7 +4,7 @@ torch.optim.SGD. Weights, input and the teacher's maps come from formula.py (the
 
 Training magnifies last digits wherever a ReLU or a maximum decides differently: disturbed by 1e-6, PyTorch's own curve
 moves by 2e-3 to 5e-3 at the learning rate of the preset (dcam, 0.1), in proportion to the rate. The rates here are a
-tenth of the presets' or less; an error of 1 % in a gradient still shows.
+tenth of the presets' or less; all gradients 1 % too large still show.
 
 Run: /usr/bin/python3 tests/golden/make_training.py   (PyTorch 1.13, torchvision 0.14 of Debian 12; seconds)"""
 import os

@@ -1,0 +1,201 @@
+/* dcam_train: options in words and numbers, places and data that are refused before the training, progress, and the
+ * models that come out. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "data/tree.h"
+#include "dcam.h"
+#include "detect/model.h"
+
+static char root[256], data[4096], model[4096], checkpoint[4096];
+
+static dcam_train_options small_run(void)
+{
+    return (dcam_train_options){.dataset = data, .output = model, .teacher = "random:1", .width = 32, .height = 32,
+                                .epochs = 1, .batch = 4, .threads = 1};
+}
+
+static void train(const dcam_train_options *o)
+{
+    if (dcam_train(o) != DCAM_OK) fail_msg("%s", dcam_error_message());
+}
+
+static void refuse(const dcam_train_options *o, dcam_status status, const char *part)
+{
+    const size_t held = dcam_memory_held();
+    const dcam_status got = dcam_train(o);
+    if (got != status || !strstr(dcam_error_message(), part))
+        fail_msg("%s with '%s' was wanted; %s: %s", dcam_status_name(status), part, dcam_status_name(got), dcam_error_message());
+    assert_false(dcam_path_exists(model));
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+#define REFUSED(change, status, part)          \
+    do {                                       \
+        dcam_train_options o = small_run();    \
+        change;                                \
+        refuse(&o, status, part);              \
+    } while (0)
+
+static void refused_options(void **state)
+{
+    (void)state;
+    assert_int_equal(dcam_train(NULL), DCAM_ERROR_USAGE);
+    REFUSED(o.teacher = NULL, DCAM_ERROR_USAGE, "needs");
+    REFUSED(o.method = (dcam_method)7, DCAM_ERROR_USAGE, "dcam and stfpm");
+    REFUSED(o.attention = "self", DCAM_ERROR_USAGE, "attention 'self' is not known; there are none, channel, spatial, cbam");
+    REFUSED(o.attention_at_detection = "maybe", DCAM_ERROR_USAGE, "there are drop, keep");
+    REFUSED(o.loss_reads = "all", DCAM_ERROR_USAGE, "there are attended, raw, both");
+    REFUSED(o.loss = "cosine=1", DCAM_ERROR_USAGE, "loss 'cosine' is not known");
+    REFUSED(o.kd_scale = "max", DCAM_ERROR_USAGE, "there are mean, sum");
+    REFUSED(o.map = "max", DCAM_ERROR_USAGE, "there are sum, product, standard");
+    REFUSED(o.schedule = "step", DCAM_ERROR_USAGE, "there are constant, cosine");
+    REFUSED(o.precision = (dcam_precision)9, DCAM_ERROR_USAGE, "precision");
+    REFUSED(o.width = 50, DCAM_ERROR_USAGE, "multiple of 32");
+    REFUSED(o.batch = -1, DCAM_ERROR_USAGE, "batch");
+    REFUSED(o.threads = -1, DCAM_ERROR_USAGE, "threads");
+    REFUSED(o.learning_rate = (double)NAN, DCAM_ERROR_USAGE, "learning rate");
+    REFUSED(o.false_alarm_rate = (double)NAN, DCAM_ERROR_USAGE, "false-alarm rate");
+    REFUSED(o.false_alarm_rate = 1, DCAM_ERROR_USAGE, "false-alarm rate");
+    REFUSED(o.resume = true, DCAM_ERROR_USAGE, "name the checkpoint");
+    REFUSED((o.method = DCAM_METHOD_STFPM, o.attention_at_detection = "keep"), DCAM_ERROR_USAGE, "attention is none");
+    REFUSED((o.width = o.height = 4096, o.batch = 4096, o.cache_bytes = SIZE_MAX - 1), DCAM_ERROR_MEMORY, "MiB");
+}
+
+static void refused_places(void **state)
+{
+    (void)state;
+    char nowhere[4096];
+    snprintf(nowhere, sizeof nowhere, "%.200s/nowhere/m", root);
+    REFUSED(o.dataset = nowhere, DCAM_ERROR_DATA, "nowhere");
+    REFUSED(o.output = nowhere, DCAM_ERROR_IO, "nowhere/m");
+    REFUSED(o.output = data, DCAM_ERROR_IO, "is a folder");
+    REFUSED(o.checkpoint = nowhere, DCAM_ERROR_IO, "nowhere/m");
+    REFUSED(o.teacher = nowhere, DCAM_ERROR_IO, "nowhere/m");
+    REFUSED(o.teacher = "random:x", DCAM_ERROR_USAGE, "random:SEED");
+    REFUSED(o.classes = "bolt", DCAM_ERROR_DATA, "bolt");
+    REFUSED((o.checkpoint = checkpoint, o.resume = true), DCAM_ERROR_DATA, "no such checkpoint");
+    REFUSED((o.output = root, o.one_class = true, o.checkpoint = checkpoint, o.resume = true), DCAM_ERROR_DATA,
+            "no class has such a checkpoint");
+    REFUSED((o.output = root, o.one_class = true, o.checkpoint = nowhere), DCAM_ERROR_IO, "nowhere/m.");
+}
+
+typedef struct {
+    int calls, done;
+    const char *class_name;
+    bool stop;
+} seen;
+
+static bool watch(void *user, const dcam_train_progress *p)
+{
+    seen *s = user;
+    s->calls++;
+    s->done += p->epoch_done;
+    s->class_name = p->class_name;
+    return s->stop;
+}
+
+static void one_model(void **state)
+{
+    (void)state;
+    seen s = {0};
+    dcam_train_options o = small_run();
+    dcam_model *m;
+    o.progress = watch;
+    o.user = &s;
+    o.epochs = 2;
+    o.loss = "cd=1,kd=0.5";
+    o.kd_temperature = 2;
+    o.map_kd_weight = 0.25;
+    o.smoothing = 1.5;
+    o.top_percent = 2;
+    o.width = 64;
+    o.attention_at_detection = "keep";
+    train(&o);
+    assert_int_equal(s.done, 2);
+    assert_null(s.class_name);
+    if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(m->class_count, 2);
+    assert_int_equal(m->preprocessing.width, 64);
+    assert_int_equal(m->preprocessing.height, 32);
+    assert_true(m->attention_at_detection);
+    assert_true(m->map.kind == DCAM_MAP_SUM && m->map.smoothing == 1.5 && m->map.top_percent == 2);
+    assert_true(m->map.kd_weight == 0.25 && m->map.kd_temperature == 2);
+    assert_non_null(strstr(m->training_record, "\"loss\":\"cd=1,kd=0.5\""));
+    assert_string_equal(m->teacher_description, "random:1");
+    for (size_t c = 0; c < 2; c++) assert_int_equal(m->classes[c].score_count, 1); /* 20 % of 4, at least 1 */
+    dcam_model_destroy(m);
+    remove(model);
+}
+
+/* Stopped in the first class, and gone on with: every class has its model then. */
+static void model_a_class(void **state)
+{
+    (void)state;
+    char folder[4096], path[4096];
+    seen s = {.stop = true};
+    dcam_train_options o = small_run();
+    snprintf(folder, sizeof folder, "%.200s/each", root);
+    o.output = folder;
+    o.one_class = true;
+    o.checkpoint = checkpoint;
+    o.method = DCAM_METHOD_STFPM;
+    o.progress = watch;
+    o.user = &s;
+    assert_int_equal(dcam_train(&o), DCAM_ERROR_CANCELLED);
+    assert_int_equal(s.calls, 1);
+    snprintf(path, sizeof path, "%.250s.", checkpoint);
+    assert_non_null(strstr(dcam_error_message(), path));
+    s = (seen){0};
+    o.resume = true;
+    train(&o);
+    assert_int_equal(s.done, 2);
+    assert_non_null(s.class_name);
+    dcam_names names;
+    assert_int_equal(dcam_folder_list(folder, &names), DCAM_OK);
+    assert_int_equal(names.count, 2);
+    for (size_t i = 0; i < names.count; i++) {
+        dcam_model *m;
+        snprintf(path, sizeof path, "%.210s/%.200s", folder, names.names[i]);
+        if (dcam_model_load(path, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+        assert_int_equal(m->class_count, 1);
+        assert_int_equal(strncmp(m->classes[0].name, names.names[i], strlen(m->classes[0].name)), 0);
+        assert_int_equal(m->map.kind, DCAM_MAP_PRODUCT);
+        assert_string_equal(m->method, "stfpm");
+        dcam_model_destroy(m);
+    }
+    dcam_names_clear(&names);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    tree_create(root);
+    tree_path(root, "data", data);
+    tree_path(root, "model", model);
+    tree_path(root, "state", checkpoint);
+    const dcam_synth_options synth = {.folder = data, .seed = 4, .size = 64, .classes = 2, .train = 4, .test_good = 1,
+                                      .test_defective = 1};
+    return dcam_synth(&synth) == DCAM_OK ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    tree_remove(root);
+    return dcam_memory_held() == 0 ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
+                                       cmocka_unit_test(one_model), cmocka_unit_test(model_a_class)};
+    return cmocka_run_group_tests(tests, start, end);
+}
