@@ -25,7 +25,7 @@ const cli_command *cli_find_command(int count, char **words, int *used);
     {                                                                                                        \
         .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
         .choices = "auto|f32|bf16",                                                                          \
-        .help = "precision of the arithmetic; auto chooses (default: auto)"    \
+        .help = "precision of the network; auto is f32 in this version; bf16 needs AVX-512 (default: auto)"    \
     }
 #define CLI_OPTION_CLASSES(type, member)                                                                     \
     {                                                                                                        \
