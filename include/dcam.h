@@ -261,12 +261,15 @@ typedef struct dcam_class_result {
     char *name;
     size_t images, defective, failed; /* failed: images that could not be read */
     dcam_metrics metrics;
+    dcam_metrics low, high;      /* 95 % interval of each metric; NAN in both where there is none */
 } dcam_class_result;
 
 typedef struct dcam_evaluation {
     dcam_class_result *classes;
     size_t class_count;
     dcam_metrics mean;           /* over the classes that have the metric */
+    dcam_metrics mean_low, mean_high;
+    int resamples;               /* that the intervals rest on; 0: none were asked for */
     size_t failed;
     double class_inferred_right; /* fraction of images whose inferred class is the true one; NAN with one class */
     double seconds;
@@ -279,6 +282,8 @@ typedef struct dcam_evaluate_options {
     bool infer_class;            /* thresholds and maps of the inferred class instead of the given one */
     int threads;
     dcam_precision precision;
+    int resamples;               /* of the images, for the intervals; 0: 1000; negative: no intervals */
+    uint64_t seed;               /* of the resamples */
     /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. */
     bool (*progress)(void *user, size_t done, size_t total, const char *error);
     void *user;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/detector.h"
+#include "api/evaluation.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -18,21 +19,10 @@ typedef struct {
     const dcam_dataset *dataset;
     size_t done, total;
     size_t inferred, inferred_right;
+    dcam_intervals *intervals; /* NULL: none are wanted */
 } run;
 
-/* What is known of one class's test images while they are scored. */
-typedef struct {
-    size_t count, images;  /* room for; scored */
-    size_t pixels;
-    float *maps;           /* count x pixels */
-    uint8_t *masks;        /* count x pixels */
-    float *scores;
-    uint8_t *labels;
-    size_t false_alarms, misses, normal, defective;
-    bool maps_complete;    /* every defective image has a mask */
-} class_scores;
-
-static void clear_scores(class_scores *s)
+static void clear_scores(dcam_class_scores *s)
 {
     dcam_free(s->maps);
     dcam_free(s->masks);
@@ -40,10 +30,10 @@ static void clear_scores(class_scores *s)
     dcam_free(s->labels);
 }
 
-static dcam_status create_scores(class_scores *s, size_t count, size_t pixels)
+static dcam_status create_scores(dcam_class_scores *s, size_t count, size_t pixels)
 {
     size_t values;
-    *s = (class_scores){.count = count, .pixels = pixels, .maps_complete = true};
+    *s = (dcam_class_scores){.count = count, .pixels = pixels, .maps_complete = true};
     if (!dcam_size_mul(count, pixels, &values)) return dcam_fail(DCAM_ERROR_MEMORY, "%zu test images are too many", count);
     dcam_status status = dcam_alloc(values, sizeof *s->maps, &s->maps);
     if (status == DCAM_OK) status = dcam_alloc_zero(values, 1, &s->masks);
@@ -76,7 +66,7 @@ static dcam_status read_mask(const dcam_sample *sample, int width, int height, i
     return status;
 }
 
-static void keep_verdict(class_scores *s, const dcam_sample *sample, const dcam_verdict *v)
+static void keep_verdict(dcam_class_scores *s, const dcam_sample *sample, const dcam_verdict *v)
 {
     s->scores[s->images] = v->raw;
     s->labels[s->images] = sample->defective;
@@ -99,7 +89,7 @@ static dcam_status report(run *r, const char *error)
 }
 
 /* Scores one batch; images whose mask is bad are left out and reported. */
-static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch, int model_class, class_scores *s,
+static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch, int model_class, dcam_class_scores *s,
                                dcam_class_result *result)
 {
     const dcam_preprocessing *p = &d->model->preprocessing;
@@ -141,7 +131,7 @@ static dcam_status report_bad(run *r, const dcam_loader *loader, size_t *seen, d
 }
 
 static dcam_status score_class(run *r, dcam_detector *d, int model_class, const uint32_t *order, size_t count,
-                               class_scores *s, dcam_class_result *result)
+                               dcam_class_scores *s, dcam_class_result *result)
 {
     const dcam_loader_options loading = {.width = d->model->preprocessing.width,
                                          .height = d->model->preprocessing.height,
@@ -161,22 +151,23 @@ static dcam_status score_class(run *r, dcam_detector *d, int model_class, const 
     return status;
 }
 
-static dcam_status class_metrics(const dcam_preprocessing *p, const class_scores *s, dcam_metrics *out)
+/* pixel: filled where the class has pixel metrics. */
+static dcam_status class_metrics(const dcam_preprocessing *p, const dcam_class_scores *s, dcam_pixel_metrics *pixel,
+                                 dcam_metrics *out)
 {
     dcam_ranking_metrics image;
-    dcam_metrics m = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    dcam_metrics m = dcam_metrics_none();
     DCAM_TRY(dcam_ranking(s->scores, s->labels, s->images, &image));
     m.image_auroc = image.auroc;
     m.image_ap = image.ap;
     m.image_f1max = image.f1max;
     if (s->defective > 0 && s->maps_complete) {
-        dcam_pixel_metrics pixel;
-        DCAM_TRY(dcam_pixel_evaluate(s->maps, s->masks, (int)s->images, p->height, p->width, &pixel));
-        m.pixel_auroc = pixel.pixel.auroc;
-        m.pixel_ap = pixel.pixel.ap;
-        m.pixel_f1max = pixel.pixel.f1max;
-        m.aupro = pixel.aupro;
-        m.pro_rescaled = pixel.pro_rescaled;
+        DCAM_TRY(dcam_pixel_evaluate(s->maps, s->masks, (int)s->images, p->height, p->width, pixel));
+        m.pixel_auroc = pixel->pixel.auroc;
+        m.pixel_ap = pixel->pixel.ap;
+        m.pixel_f1max = pixel->pixel.f1max;
+        m.aupro = pixel->aupro;
+        m.pro_rescaled = pixel->pro_rescaled;
     }
     if (s->normal > 0) m.false_alarm_rate = (double)s->false_alarms / (double)s->normal;
     if (s->defective > 0) m.miss_rate = (double)s->misses / (double)s->defective;
@@ -199,12 +190,16 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     DCAM_TRY(find_class(d, name, &model_class));
     uint32_t *order = NULL;
     size_t count = 0;
-    class_scores s = {0};
+    dcam_class_scores s = {0};
+    dcam_pixel_metrics pixel;
     DCAM_TRY(dcam_copy_string(name, &result->name));
+    result->low = result->high = dcam_metrics_none();
     DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
     dcam_status status = create_scores(&s, count, (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height);
     if (status == DCAM_OK) status = score_class(r, d, model_class, order, count, &s, result);
-    if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &result->metrics);
+    if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &pixel, &result->metrics);
+    if (status == DCAM_OK && r->intervals)
+        status = dcam_intervals_of_class(r->intervals, &d->model->preprocessing, &s, &pixel, result);
     result->images = s.images;
     result->defective = s.defective;
     clear_scores(&s);
@@ -212,18 +207,15 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     return status;
 }
 
-/* The mean of each metric over the classes that have it: dcam_metrics is a row
- * of doubles, which is checked here so that a new field cannot be forgotten. */
+/* The mean of each metric over the classes that have it. */
 static void average(dcam_evaluation *e)
 {
-    enum { FIELDS = sizeof(dcam_metrics) / sizeof(double) };
-    _Static_assert(sizeof(dcam_metrics) == 10 * sizeof(double), "dcam_metrics holds doubles only");
-    double mean[FIELDS];
-    for (size_t f = 0; f < FIELDS; f++) {
+    double mean[DCAM_METRICS];
+    for (size_t f = 0; f < DCAM_METRICS; f++) {
         double sum = 0;
         size_t n = 0;
         for (size_t i = 0; i < e->class_count; i++) {
-            double row[FIELDS];
+            double row[DCAM_METRICS];
             memcpy(row, &e->classes[i].metrics, sizeof row);
             if (isnan(row[f])) continue;
             sum += row[f];
@@ -319,15 +311,19 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     if (status != DCAM_OK) goto cleanup;
     r.dataset = dataset;
     if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
+    if (options->resamples >= 0 && (status = dcam_intervals_create(options, &r.intervals)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;
     if ((status = evaluate_classes(&r, &e)) != DCAM_OK) goto cleanup;
     average(&e);
+    e.mean_low = e.mean_high = dcam_metrics_none();
+    if (r.intervals) dcam_intervals_of_mean(r.intervals, &e);
     if (r.inferred > 0) e.class_inferred_right = (double)r.inferred_right / (double)r.inferred;
     e.seconds = dcam_seconds() - start;
     *out = e;
     e = (dcam_evaluation){0};
 cleanup:
     dcam_evaluation_clear(&e);
+    dcam_intervals_destroy(r.intervals);
     dcam_dataset_destroy(dataset);
     return status;
 }

@@ -93,8 +93,43 @@ static void evaluation_is_that_of_the_verdicts(void **state)
         sum += r->metrics.aupro;
     }
     assert_true(fabs(e.mean.aupro - sum / CASE_CLASSES) < 1e-12);
+    assert_int_equal(e.resamples, 1000);
     dcam_evaluation_clear(&e);
     dcam_evaluation_clear(&e);
+}
+
+static void intervals_hold_their_metrics(void **state)
+{
+    dcam_evaluation all, one, none;
+    dcam_evaluate_options options = {.dataset = case_data, .model = case_model, .resamples = 200, .seed = 4};
+    (void)state;
+    assert_int_equal(dcam_evaluate(&options, &all), DCAM_OK);
+    assert_int_equal(all.resamples, 200);
+    assert_true(all.mean_low.aupro < all.mean.aupro && all.mean.aupro < all.mean_high.aupro);
+    assert_true(all.mean_low.miss_rate <= all.mean.miss_rate && all.mean.miss_rate <= all.mean_high.miss_rate);
+    for (size_t i = 0; i < CASE_CLASSES; i++) {
+        const dcam_class_result *r = &all.classes[i];
+        assert_true(r->low.aupro < r->metrics.aupro && r->metrics.aupro < r->high.aupro);
+        assert_true(r->low.pixel_ap < r->metrics.pixel_ap && r->metrics.pixel_ap < r->high.pixel_ap);
+        /* two images say little about a rate */
+        assert_true(r->low.false_alarm_rate <= r->metrics.false_alarm_rate && r->metrics.false_alarm_rate <= r->high.false_alarm_rate);
+        assert_true(r->high.false_alarm_rate - r->low.false_alarm_rate > 0.5);
+    }
+    /* a class's intervals do not depend on the others */
+    options.classes = names[1];
+    assert_int_equal(dcam_evaluate(&options, &one), DCAM_OK);
+    assert_true(one.classes[0].low.aupro == all.classes[1].low.aupro && one.mean_low.aupro == one.classes[0].low.aupro);
+    assert_true(one.classes[0].high.miss_rate == all.classes[1].high.miss_rate);
+    options.resamples = -1;
+    assert_int_equal(dcam_evaluate(&options, &none), DCAM_OK);
+    assert_int_equal(none.resamples, 0);
+    assert_true(isnan(none.mean_low.aupro) && isnan(none.classes[0].high.miss_rate));
+    assert_true(none.mean.aupro == one.mean.aupro);
+    dcam_evaluation_clear(&none);
+    dcam_evaluation_clear(&one);
+    dcam_evaluation_clear(&all);
+    options.resamples = 100001;
+    assert_int_equal(dcam_evaluate(&options, &none), DCAM_ERROR_USAGE);
 }
 
 /* A bad image and a bad mask are counted and left out; with a mask gone the pixel metrics are not defined. */
@@ -328,7 +363,8 @@ static void bench_measures_every_stage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(evaluation_is_that_of_the_verdicts), cmocka_unit_test(bad_images_are_left_out),
+        cmocka_unit_test(evaluation_is_that_of_the_verdicts),
+        cmocka_unit_test(intervals_hold_their_metrics), cmocka_unit_test(bad_images_are_left_out),
         cmocka_unit_test(evaluation_refuses), cmocka_unit_test(a_model_for_each_class),
         cmocka_unit_test(thresholds_are_set_anew), cmocka_unit_test(info_knows_every_kind),
         cmocka_unit_test(bench_measures_every_stage),

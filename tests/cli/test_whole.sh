@@ -45,21 +45,28 @@ expect 0 eval data -m model.safetensors --csv figures.csv
 out_has '^class .*AUROC.*AUPRO'
 out_has "^$first +7 +4 "
 out_has '^mean '
-same "lines" 5 "$(wc -l <out)"
+same "lines" 8 "$(wc -l <out)"
+out_has '^ +95 % in +[0-9]+-[0-9]+%' 
 same "CSV head" "class,images,defective,image_auroc,image_ap,image_f1max,pixel_auroc,pixel_ap,pixel_f1max,aupro,pro_rescaled,false_alarm_rate,miss_rate" \
-    "$(head -n 1 figures.csv)"
+    "$(head -n 1 figures.csv | cut -d, -f1-13)"
+same "CSV intervals" "image_auroc_low,image_auroc_high,miss_rate_low,miss_rate_high" "$(head -n 1 figures.csv | cut -d, -f14,15,32-)"
 same "CSV lines" 4 "$(wc -l <figures.csv)"
 expect 0 eval data -m model.safetensors --json
-same "keys" "model dataset classes mean seconds" "$("$json" -k out | tr '\n' ' ' | sed 's/ $//')"
+same "keys" "model dataset classes mean resamples seconds" "$("$json" -k out | tr '\n' ' ' | sed 's/ $//')"
 metrics="image_auroc image_ap image_f1max pixel_auroc pixel_ap pixel_f1max aupro pro_rescaled false_alarm_rate miss_rate"
-same "keys of a class" "images defective $metrics" "$("$json" -k out classes "$first" | tr '\n' ' ' | sed 's/ $//')"
-same "keys of the mean" "$metrics" "$("$json" -k out mean | tr '\n' ' ' | sed 's/ $//')"
+same "keys of a class" "images defective $metrics intervals" "$("$json" -k out classes "$first" | tr '\n' ' ' | sed 's/ $//')"
+same "keys of the mean" "$metrics intervals" "$("$json" -k out mean | tr '\n' ' ' | sed 's/ $//')"
+same "intervals" "$metrics" "$("$json" -k out mean intervals | tr '\n' ' ' | sed 's/ $//')"
+[ "$("$json" out mean intervals miss_rate)" != null ] || fail "no interval of the miss rate"
 for metric in $metrics; do
     "$json" out mean "$metric" | awk '{ exit !($1 >= 0 && $1 <= 1) }' || fail "$metric is not in 0..1"
 done
 same "CSV and JSON" "$(printf '%.6f' "$("$json" out mean aupro)")" "$(printf '%.6f' "$(tail -n 1 figures.csv | cut -d, -f10)")"
 expect 0 eval data -m model.safetensors --classes "$first" --infer-class --json
 same "one class" "$first" "$("$json" -k out classes)"
+
+expect 0 eval data -m model.safetensors --classes "$first" --resamples 0 --json
+same "no intervals" "images defective $metrics" "$("$json" -k out classes "$first" | tr '\n' ' ' | sed 's/ $//')"
 
 # Calibrate: another rate moves the thresholds; into another file, then in place.
 sum=$(cksum model.safetensors)

@@ -1,0 +1,40 @@
+/* evaluation.h - what the parts of an evaluation share: one class's test images as they were scored, and the intervals
+ * of its metrics. */
+#ifndef DCAM_API_EVALUATION_H
+#define DCAM_API_EVALUATION_H
+
+#include "image/image.h"
+#include "metrics/metrics.h"
+
+/* dcam_metrics is a row of doubles, so that what is done to each of them is written once; a new field cannot be
+ * forgotten. */
+#define DCAM_METRICS 10
+_Static_assert(sizeof(dcam_metrics) == DCAM_METRICS * sizeof(double), "dcam_metrics holds DCAM_METRICS doubles only");
+
+dcam_metrics dcam_metrics_none(void); /* NAN in all of them */
+
+/* What is known of one class's test images while they are scored. */
+typedef struct {
+    size_t count, images;  /* room for; scored */
+    size_t pixels;
+    float *maps;           /* count x pixels */
+    uint8_t *masks;        /* count x pixels */
+    float *scores;
+    uint8_t *labels;
+    size_t false_alarms, misses, normal, defective;
+    bool maps_complete;    /* every defective image has a mask */
+} dcam_class_scores;
+
+/* Gathers the intervals of each class and of the mean: classes are resampled on their own, and the mean of a resample
+ * is that of its classes. */
+typedef struct dcam_intervals dcam_intervals;
+DCAM_MUST_CHECK dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_intervals **out);
+void dcam_intervals_destroy(dcam_intervals *intervals); /* NULL-safe */
+/* Fills result->low and high; name, metrics and (where there are pixel metrics) pixel must be there. */
+DCAM_MUST_CHECK dcam_status dcam_intervals_of_class(dcam_intervals *intervals, const dcam_preprocessing *p,
+                                                    const dcam_class_scores *s, const dcam_pixel_metrics *pixel,
+                                                    dcam_class_result *result);
+/* Fills mean_low, mean_high and resamples, after all classes. */
+void dcam_intervals_of_mean(dcam_intervals *intervals, dcam_evaluation *e);
+
+#endif

@@ -1,0 +1,174 @@
+/* bootstrap.c - which images a resample holds, the image metrics of each resample, rates, and percentiles. The pixel
+ * metrics are in bootstrap_pixels.c. */
+#include "metrics/bootstrap.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "metrics/sorted.h"
+
+/* Streams of neighbouring resamples must not meet those of another class, whose stream is a hash: an odd constant
+ * (the golden ratio's) spreads them over 64 bits. */
+#define SPREAD 0x9e3779b97f4a7c15u
+/* Rates draw from streams far beyond those of the resamples. */
+#define RATE_STREAMS 0x100000000u
+
+static dcam_random stream_of(const dcam_bootstrap *o, uint64_t number)
+{
+    return dcam_random_make(o->seed, o->stream + SPREAD * (number + 1));
+}
+
+static void draw(dcam_random *r, const uint32_t *images, size_t count, uint32_t *weights)
+{
+    for (size_t i = 0; i < count; i++) weights[images[i]] = 0;
+    for (size_t i = 0; i < count; i++) weights[images[dcam_random_below(r, count)]]++;
+}
+
+void dcam_bootstrap_weights(const dcam_bootstrap *o, int b, const uint32_t *good, size_t good_count,
+                            const uint32_t *defective, size_t defective_count, uint32_t *weights)
+{
+    dcam_random r = stream_of(o, (uint64_t)b);
+    draw(&r, good, good_count, weights);
+    draw(&r, defective, defective_count, weights);
+}
+
+dcam_ranking_metrics dcam_ranking_of_bins(const double *normal, const double *defect, size_t bins)
+{
+    dcam_ranking_metrics m = {NAN, NAN, NAN, NAN};
+    double normals = 0, positives = 0;
+    for (size_t k = 0; k < bins; k++) {
+        normals += normal[k];
+        positives += defect[k];
+    }
+    if (!(normals > 0) || !(positives > 0)) return m;
+    double tp = 0, fp = 0, pairs = 0, ap = 0, f1 = 0;
+    for (size_t k = bins; k-- > 0;) {
+        fp += normal[k];
+        if (!(defect[k] > 0)) continue;
+        tp += defect[k];
+        pairs += defect[k] * (normals - fp + normal[k] / 2);
+        ap += defect[k] / positives * (tp / (tp + fp));
+        f1 = fmax(f1, 2 * tp / (tp + fp + positives));
+    }
+    m.auroc = pairs / (positives * normals);
+    m.ap = ap;
+    m.f1max = f1;
+    return m;
+}
+
+/* ---- image metrics ---- */
+
+typedef struct {
+    float score;
+    uint32_t image;
+} scored;
+
+static int compare_scored(const void *a, const void *b)
+{
+    const float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
+    return (x > y) - (x < y);
+}
+
+/* rank[i]: the position of image i's score among the distinct ones. Returns how many there are. */
+static size_t rank_images(const float *scores, size_t n, scored *sorted, uint32_t *rank)
+{
+    size_t distinct = 0;
+    for (size_t i = 0; i < n; i++) sorted[i] = (scored){scores[i], (uint32_t)i};
+    qsort(sorted, n, sizeof *sorted, compare_scored);
+    for (size_t i = 0; i < n; i++) {
+        distinct += i == 0 || sorted[i].score > sorted[i - 1].score;
+        rank[sorted[i].image] = (uint32_t)distinct - 1;
+    }
+    return distinct;
+}
+
+dcam_status dcam_bootstrap_images(const dcam_bootstrap *o, const float *scores, const uint8_t *labels, size_t n,
+                                  double *values[DCAM_BOOT_IMAGE_METRICS])
+{
+    scored *sorted = NULL;
+    uint32_t *numbers = NULL; /* ranks, images good then defective, weights */
+    double *bins = NULL;      /* normal, defect */
+    dcam_status status = dcam_alloc(n, sizeof *sorted, &sorted);
+    if (status == DCAM_OK) status = dcam_alloc(n, 3 * sizeof *numbers, &numbers);
+    if (status == DCAM_OK) status = dcam_alloc(n, 2 * sizeof *bins, &bins);
+    if (status == DCAM_OK) {
+        uint32_t *const rank = numbers, *const images = numbers + n, *const weights = numbers + 2 * n;
+        const size_t distinct = rank_images(scores, n, sorted, rank);
+        size_t good = 0, at = 0;
+        for (size_t i = 0; i < n; i++)
+            if (!labels[i]) images[good++] = (uint32_t)i;
+        for (size_t i = 0; i < n; i++)
+            if (labels[i]) images[good + at++] = (uint32_t)i;
+        for (int b = 0; b < o->resamples; b++) {
+            dcam_bootstrap_weights(o, b, images, good, images + good, at, weights);
+            memset(bins, 0, 2 * distinct * sizeof *bins);
+            for (size_t i = 0; i < n; i++) bins[(labels[i] ? distinct : 0) + rank[i]] += weights[i];
+            const dcam_ranking_metrics m = dcam_ranking_of_bins(bins, bins + distinct, distinct);
+            values[DCAM_BOOT_AUROC][b] = m.auroc;
+            values[DCAM_BOOT_AP][b] = m.ap;
+            values[DCAM_BOOT_F1MAX][b] = m.f1max;
+        }
+    }
+    dcam_free(bins);
+    dcam_free(numbers);
+    dcam_free(sorted);
+    return status;
+}
+
+/* ---- rates ---- */
+
+/* Gamma of the shape and scale 1 (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000). */
+static double draw_gamma(dcam_random *r, double shape)
+{
+    if (shape < 1) {
+        const double u = 1 - dcam_random_uniform(r); /* (0, 1] */
+        return draw_gamma(r, shape + 1) * pow(u, 1 / shape);
+    }
+    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
+    for (;;) {
+        const double x = dcam_random_normal(r), v = pow(1 + c * x, 3);
+        if (!(v > 0)) continue;
+        if (log(1 - dcam_random_uniform(r)) < x * x / 2 + d - d * v + d * log(v)) return d * v;
+    }
+}
+
+void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values)
+{
+    dcam_random r = stream_of(o, RATE_STREAMS + (uint64_t)which);
+    for (int b = 0; b < o->resamples; b++) {
+        const double a = draw_gamma(&r, (double)events + 0.5), c = draw_gamma(&r, (double)(count - events) + 0.5);
+        values[b] = a / (a + c);
+    }
+}
+
+/* ---- percentiles ---- */
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, size_t n, double q)
+{
+    const double at = q * (double)(n - 1);
+    const size_t k = (size_t)at < n - 1 ? (size_t)at : n - 1;
+    const double next = sorted[k + 1 < n ? k + 1 : k];
+    return sorted[k] + (next - sorted[k]) * (at - (double)k);
+}
+
+bool dcam_percentile_interval(double *values, size_t n, double *low, double *high)
+{
+    *low = *high = NAN;
+    if (n == 0) return false;
+    for (size_t i = 0; i < n; i++)
+        if (isnan(values[i])) return false;
+    qsort(values, n, sizeof *values, compare_doubles);
+    if (!(values[n - 1] > values[0])) return false;
+    *low = quantile(values, n, (1 - DCAM_CONFIDENCE) / 2);
+    *high = quantile(values, n, (1 + DCAM_CONFIDENCE) / 2);
+    return true;
+}

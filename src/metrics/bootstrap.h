@@ -1,0 +1,67 @@
+/* bootstrap.h - how far a metric of one class would move with other test images of the same kind: percentile intervals
+ * over resamples of the images (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13).
+ *
+ * Stratified: a resample draws as many good images from the good ones, and as many defective from the defective ones,
+ * as there are, with replacement. Pixels and regions follow their image, for pixels of one image are not independent.
+ * Every draw is a function of (seed, stream, number of the resample): the same on any number of threads.
+ *
+ * Percentiles, not BCa: they stay within 0..1, need no jackknife over pixels, and do not break down where many
+ * resamples give the same value, as they do near 1. docs/numerics.md has their measured coverage. */
+#ifndef DCAM_METRICS_BOOTSTRAP_H
+#define DCAM_METRICS_BOOTSTRAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "metrics/metrics.h"
+
+#define DCAM_DEFAULT_RESAMPLES 1000
+/* Percentiles gain nothing from more; 10 metrics of that many are kept. */
+#define DCAM_MAX_RESAMPLES 100000
+#define DCAM_CONFIDENCE 0.95
+/* Bins of the pixel scores. Memory is 12 bytes a bin and image: images x bins is kept below the second number. */
+#define DCAM_BOOTSTRAP_BINS 2048
+#define DCAM_BOOTSTRAP_LEAST_BINS 128
+#define DCAM_BOOTSTRAP_MOST_CELLS ((size_t)1 << 24)
+
+typedef struct {
+    uint64_t seed, stream; /* stream: one a class */
+    int resamples;         /* 1 to DCAM_MAX_RESAMPLES */
+} dcam_bootstrap;
+
+/* How often each of n images is in resample b. good, then defective: the indices of the images of each kind. */
+void dcam_bootstrap_weights(const dcam_bootstrap *o, int b, const uint32_t *good, size_t good_count,
+                            const uint32_t *defective, size_t defective_count, uint32_t *weights);
+
+typedef enum { DCAM_BOOT_AUROC, DCAM_BOOT_AP, DCAM_BOOT_F1MAX, DCAM_BOOT_AUPRO, DCAM_BOOT_PRO_RESCALED } dcam_boot_metric;
+#define DCAM_BOOT_IMAGE_METRICS 3
+#define DCAM_BOOT_PIXEL_METRICS 5
+
+/* The metrics of each resample, exact: values[m] has room for o->resamples. labels[n]: 0 good. Both kinds are needed. */
+DCAM_MUST_CHECK dcam_status dcam_bootstrap_images(const dcam_bootstrap *o, const float *scores, const uint8_t *labels,
+                                                  size_t n, double *values[DCAM_BOOT_IMAGE_METRICS]);
+
+/* The pixel metrics of each resample, as dcam_pixel_evaluate defines them, with scores in bins: half of the edges are
+ * quantiles of the defect pixels, half of the normal ones, and within a bin all scores count as equal. Each value is
+ * moved by what the bins change of `exact`, the metrics of all images. Where every distinct score is shared by one in
+ * 1,024 pixels of a kind, as with quantised maps, nothing is lost.
+ * labels[n]: the kind of each image; masks as for dcam_pixel_evaluate. Both kinds of pixels and images are needed. */
+DCAM_MUST_CHECK dcam_status dcam_bootstrap_pixels(const dcam_bootstrap *o, const float *maps, const uint8_t *masks,
+                                                  const uint8_t *labels, int n, int height, int width,
+                                                  const dcam_pixel_metrics *exact,
+                                                  double *values[DCAM_BOOT_PIXEL_METRICS]);
+
+/* Draws of a rate of which `events` of `count` were seen: from Beta(events + 1/2, count - events + 1/2), whose
+ * percentiles are Jeffreys' interval (Brown, Cai, DasGupta, "Interval estimation for a binomial proportion", 2001).
+ * Resampling would promise a rate of exactly 0 where no event was seen. which: one number a rate, from 0. */
+void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values);
+
+/* The central DCAM_CONFIDENCE of n values, which are sorted here; between two of them linearly. False, and NAN in
+ * both, where all values are the same: then the resamples could not show any spread (a perfect score, say). */
+bool dcam_percentile_interval(double *values, size_t n, double *low, double *high);
+
+/* Inside this layer: ranking metrics of weights in bins of ascending score; NAN without both kinds. */
+dcam_ranking_metrics dcam_ranking_of_bins(const double *normal, const double *defect, size_t bins);
+
+#endif

@@ -1,0 +1,262 @@
+/* Resampling: intervals against SciPy's (golden/make_bootstrap.py), pixel metrics of a resample against the exact metrics
+ * of the images copied as often as they were drawn, the coverage on simulated images, and failing memory. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "base/random.h"
+#include "formula.h"
+#include "golden_file.h"
+#include "metrics/bootstrap.h"
+
+static void close_to(double found, double wanted, double tolerance, const char *what)
+{
+    if (isnan(wanted) ? isnan(found) : fabs(found - wanted) <= tolerance) return;
+    fail_msg("%s: %.17g, wanted %.17g within %g", what, found, wanted, tolerance);
+}
+
+static const struct image_case { uint32_t seed, good, defective; float gain; } image_cases[] = {{1, 40, 30, 0.5f}, {2, 25, 50, 1}};
+enum { MANY = 20000, MOST = 80 };
+
+/* Two runs of 20,000 resamples each differ by chance: a percentile's standard error is below 0.0015 here, so the
+ * difference of two is below 0.007 but once in a thousand such tests. */
+#define CHANCE 0.007
+
+static void image_intervals_are_scipys(void **state)
+{
+    static double rows[DCAM_BOOT_IMAGE_METRICS][MANY];
+    double *values[] = {rows[0], rows[1], rows[2]};
+    (void)state;
+    for (size_t k = 0; k < sizeof image_cases / sizeof *image_cases; k++) {
+        const struct image_case *c = &image_cases[k];
+        const dcam_bootstrap options = {.seed = 5, .stream = c->seed, .resamples = MANY};
+        float scores[MOST];
+        uint8_t labels[MOST];
+        char name[32];
+        for (uint32_t i = 0; i < c->good + c->defective; i++) {
+            labels[i] = i >= c->good;
+            scores[i] = formula_value(c->seed, i) + (labels[i] ? c->gain : 0);
+        }
+        assert_int_equal(dcam_bootstrap_images(&options, scores, labels, c->good + c->defective, values), DCAM_OK);
+        snprintf(name, sizeof name, "images%u", c->seed);
+        double *wanted = golden_read("bootstrap.bin", name, 6), low, high;
+        for (size_t m = 0; m < DCAM_BOOT_IMAGE_METRICS; m++) {
+            assert_true(dcam_percentile_interval(rows[m], MANY, &low, &high));
+            close_to(low, wanted[2 * m], CHANCE, name);
+            close_to(high, wanted[2 * m + 1], CHANCE, name);
+        }
+        free(wanted);
+    }
+}
+
+static void rates_are_jeffreys(void **state)
+{
+    static const size_t cases[][2] = {{0, 20}, {3, 50}, {50, 50}, {1, 8}};
+    static double values[MANY];
+    const dcam_bootstrap options = {.seed = 3, .resamples = MANY};
+    double *wanted = golden_read("bootstrap.bin", "rates", 8), low, high;
+    (void)state;
+    for (size_t k = 0; k < 4; k++) {
+        dcam_bootstrap_rate(&options, (int)k, cases[k][0], cases[k][1], values);
+        assert_true(dcam_percentile_interval(values, MANY, &low, &high));
+        close_to(low, wanted[2 * k], CHANCE, "rate");
+        close_to(high, wanted[2 * k + 1], CHANCE, "rate");
+    }
+    free(wanted);
+}
+
+static void percentiles(void **state)
+{
+    double values[37], low, high, *wanted = golden_read("bootstrap.bin", "quantiles", 2);
+    (void)state;
+    for (uint32_t i = 0; i < 37; i++) values[i] = (double)formula_value(9, i);
+    assert_true(dcam_percentile_interval(values, 37, &low, &high));
+    close_to(low, wanted[0], 1e-12, "low");
+    close_to(high, wanted[1], 1e-12, "high");
+    free(wanted);
+    /* no spread, nothing, undefined */
+    assert_false(dcam_percentile_interval((double[]){1, 1, 1}, 3, &low, &high));
+    assert_true(isnan(low) && isnan(high));
+    assert_false(dcam_percentile_interval(NULL, 0, &low, &high));
+    assert_false(dcam_percentile_interval((double[]){1, (double)NAN, 2}, 3, &low, &high));
+    assert_true(isnan(low));
+}
+
+/* ---- pixels ---- */
+
+enum { IMAGES = 9, HEIGHT = 20, WIDTH = 24, PIXELS = HEIGHT * WIDTH, RESAMPLES = 24 };
+typedef struct {
+    float maps[IMAGES * PIXELS];
+    uint8_t masks[IMAGES * PIXELS], labels[IMAGES];
+    dcam_pixel_metrics exact;
+    double values[DCAM_BOOT_PIXEL_METRICS][RESAMPLES];
+} pixel_case;
+
+/* quantum > 0: as many values as that a unit. Images 2 and 5 are good. */
+static void make_pixels(pixel_case *c, float quantum)
+{
+    for (uint32_t i = 0; i < IMAGES * PIXELS; i++) {
+        const uint32_t image = i / PIXELS, y = i / WIDTH % HEIGHT, x = i % WIDTH;
+        c->labels[image] = image != 2 && image != 5;
+        c->masks[i] = c->labels[image] && formula_value(71, image * 1000 + y / 4 * 10 + x / 4) > 0.6f;
+        c->maps[i] = formula_value(72, i) + formula_value(73, image) * 0.3f + (c->masks[i] ? 0.7f : 0);
+        if (quantum > 0) c->maps[i] = floorf(c->maps[i] * quantum) / quantum;
+    }
+    assert_int_equal(dcam_pixel_evaluate(c->maps, c->masks, IMAGES, HEIGHT, WIDTH, &c->exact), DCAM_OK);
+}
+
+static dcam_status run_pixels(pixel_case *c, const dcam_bootstrap *o)
+{
+    double *values[DCAM_BOOT_PIXEL_METRICS];
+    for (int m = 0; m < DCAM_BOOT_PIXEL_METRICS; m++) values[m] = c->values[m];
+    return dcam_bootstrap_pixels(o, c->maps, c->masks, c->labels, IMAGES, HEIGHT, WIDTH, &c->exact, values);
+}
+
+/* The exact metrics of the images of resample b, each copied as often as it was drawn. */
+static dcam_pixel_metrics copied(const pixel_case *c, const dcam_bootstrap *o, int b)
+{
+    static float maps[IMAGES * PIXELS];
+    static uint8_t masks[IMAGES * PIXELS];
+    uint32_t good[IMAGES], defective[IMAGES], weights[IMAGES];
+    size_t good_count = 0, defective_count = 0, n = 0;
+    dcam_pixel_metrics m;
+    for (uint32_t i = 0; i < IMAGES; i++) {
+        if (c->labels[i]) defective[defective_count++] = i;
+        else good[good_count++] = i;
+    }
+    dcam_bootstrap_weights(o, b, good, good_count, defective, defective_count, weights);
+    for (size_t i = 0; i < IMAGES; i++)
+        for (uint32_t k = 0; k < weights[i]; k++, n++) {
+            memcpy(maps + n * PIXELS, c->maps + i * PIXELS, PIXELS * sizeof *maps);
+            memcpy(masks + n * PIXELS, c->masks + i * PIXELS, PIXELS);
+        }
+    assert_int_equal(n, IMAGES); /* as many of each kind as there are */
+    assert_int_equal(dcam_pixel_evaluate(maps, masks, IMAGES, HEIGHT, WIDTH, &m), DCAM_OK);
+    return m;
+}
+
+static void compare_pixels(float quantum, double tolerance)
+{
+    static pixel_case c;
+    const dcam_bootstrap options = {.seed = 1, .stream = 99, .resamples = RESAMPLES};
+    double least = 1, most = 0;
+    make_pixels(&c, quantum);
+    assert_int_equal(run_pixels(&c, &options), DCAM_OK);
+    for (int b = 0; b < RESAMPLES; b++) {
+        const dcam_pixel_metrics m = copied(&c, &options, b);
+        close_to(c.values[DCAM_BOOT_AUROC][b], m.pixel.auroc, tolerance, "AUROC");
+        close_to(c.values[DCAM_BOOT_AP][b], m.pixel.ap, tolerance, "AP");
+        close_to(c.values[DCAM_BOOT_F1MAX][b], m.pixel.f1max, tolerance, "F1-max");
+        close_to(c.values[DCAM_BOOT_AUPRO][b], m.aupro, tolerance, "AUPRO");
+        close_to(c.values[DCAM_BOOT_PRO_RESCALED][b], m.pro_rescaled, quantum > 0 ? 1e-3 : 4e-3, "rescaled PRO");
+        least = fmin(least, m.aupro);
+        most = fmax(most, m.aupro);
+    }
+    assert_true(most - least > 0.05); /* the resamples differ by far more than the tolerance */
+}
+
+static void pixels_of_a_resample_are_those_of_copies(void **state)
+{
+    (void)state;
+    compare_pixels(8, 1e-6);   /* few distinct scores: exact but for shares in float */
+    compare_pixels(0, 2e-3);   /* every score distinct */
+}
+
+static void threads_do_not_matter(void **state)
+{
+    static pixel_case one, two;
+    const dcam_bootstrap options = {.seed = 4, .resamples = RESAMPLES};
+    (void)state;
+    make_pixels(&one, 0);
+    make_pixels(&two, 0);
+    dcam_set_threads(1);
+    assert_int_equal(run_pixels(&one, &options), DCAM_OK);
+    dcam_set_threads(2);
+    assert_int_equal(run_pixels(&two, &options), DCAM_OK);
+    dcam_set_threads(0);
+    assert_memory_equal(one.values, two.values, sizeof one.values);
+    const dcam_bootstrap other = {.seed = 5, .resamples = RESAMPLES};
+    assert_int_equal(run_pixels(&two, &other), DCAM_OK);
+    assert_memory_not_equal(one.values, two.values, sizeof one.values);
+}
+
+/* ---- coverage ---- */
+
+/* 500 sets of 40 good and 40 defective images with normal scores, a distance of 1.5 deviations: AUROC = Phi(1.5 / sqrt 2).
+ * How often the interval of 300 resamples holds it. The binomial deviation of the count is 0.01. */
+static void intervals_hold_the_truth(void **state)
+{
+    enum { SETS = 500, EACH = 40, DRAWS = 300 };
+    static double rows[DCAM_BOOT_IMAGE_METRICS][DRAWS];
+    double *values[] = {rows[0], rows[1], rows[2]};
+    const double truth = 0.5 * erfc(-1.5 / 2);
+    dcam_random r = dcam_random_make(77, 0);
+    int held = 0;
+    (void)state;
+    for (int set = 0; set < SETS; set++) {
+        const dcam_bootstrap options = {.seed = 6, .stream = (uint64_t)set, .resamples = DRAWS};
+        float scores[2 * EACH];
+        uint8_t labels[2 * EACH];
+        double low, high;
+        for (int i = 0; i < 2 * EACH; i++) {
+            labels[i] = i >= EACH;
+            scores[i] = (float)(dcam_random_normal(&r) + (labels[i] ? 1.5 : 0));
+        }
+        assert_int_equal(dcam_bootstrap_images(&options, scores, labels, 2 * EACH, values), DCAM_OK);
+        assert_true(dcam_percentile_interval(rows[DCAM_BOOT_AUROC], DRAWS, &low, &high));
+        held += low <= truth && truth <= high;
+    }
+    print_message("coverage of image AUROC: %.3f\n", (double)held / SETS);
+    assert_true(held >= 0.90 * SETS && held <= 0.98 * SETS);
+}
+
+static void memory_may_fail(void **state)
+{
+    static pixel_case c;
+    static double rows[DCAM_BOOT_IMAGE_METRICS][4];
+    double *values[] = {rows[0], rows[1], rows[2]};
+    const dcam_bootstrap options = {.resamples = 4};
+    const size_t held = dcam_memory_held();
+    dcam_status status = DCAM_ERROR_MEMORY;
+    uint64_t n = 0;
+    (void)state;
+    make_pixels(&c, 0);
+    while (status != DCAM_OK) {
+        dcam_memory_fail_at(++n, false);
+        status = run_pixels(&c, &options);
+        dcam_memory_fail_at(0, false);
+        assert_true(status == DCAM_OK || status == DCAM_ERROR_MEMORY);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_true(n > 10);
+    for (n = 1, status = DCAM_ERROR_MEMORY; status != DCAM_OK; n++) {
+        dcam_memory_fail_at(n, false);
+        status = dcam_bootstrap_images(&options, (float[]){1, 2, 3, 4}, (uint8_t[]){0, 0, 1, 1}, 4, values);
+        dcam_memory_fail_at(0, false);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_true(n > 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(image_intervals_are_scipys),
+        cmocka_unit_test(rates_are_jeffreys),
+        cmocka_unit_test(percentiles),
+        cmocka_unit_test(pixels_of_a_resample_are_those_of_copies),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(intervals_hold_the_truth),
+        cmocka_unit_test(memory_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
