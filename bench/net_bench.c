@@ -3,7 +3,8 @@
  * command:
  *     net_bench network f32 1 50
  *     echo "map 100" | net_bench
- * The environment is read here (DCAM_BENCH_THREADS), never by the library. */
+ * The environment is read here, never by the library: DCAM_BENCH_THREADS; DCAM_BENCH_ISA=none|avx2|avx512|bf16, the most
+ * that dcam's own kernels may use. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,13 @@ static int answer(const char *line, double *times)
     return status == DCAM_OK ? 0 : 1;
 }
 
+static void limit_isa(const char *name)
+{
+    static const char *const names[] = {"none", "avx2", "avx512", "bf16"};
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) dcam_nn_limit_isa((dcam_nn_isa)i);
+}
+
 int main(int argc, char **argv)
 {
     char line[256] = "";
@@ -123,6 +131,7 @@ int main(int argc, char **argv)
     int code = 0;
     const char *threads = getenv("DCAM_BENCH_THREADS");
     dcam_set_threads(threads ? atoi(threads) : 0);
+    limit_isa(getenv("DCAM_BENCH_ISA"));
     if (dcam_alloc(BENCH_MAX_REPEATS, sizeof *times, &times) != DCAM_OK) return 1;
     for (int i = 1; i < argc; i++)
         snprintf(line + strlen(line), sizeof line - strlen(line), "%s%s", i > 1 ? " " : "", argv[i]);

@@ -1,37 +1,49 @@
-/* direct.c - see direct.h. A block of output positions is small enough for its inputs to stay in a core's cache; for
- * each panel of 16 output channels all positions of the block are worked through, six at a time in registers. */
+/* direct.c - see direct.h: what it serves, its weights, and how the positions are shared by the threads. */
 #include "nn/direct.h"
 
 #include <string.h>
 
 #include "base/parallel.h"
-#include "base/vector.h"
-#include "nn/winograd_tile.h"
+#include "nn/kernels.h"
+#include "nn/round.h"
 
-#define TAPS 9
-/* Positions of a block: their 9 tables of addresses lie on the stack. */
-#define BLOCK 96
+/* Bytes of the gathered rows of a block: half of a core's cache, the weights pass through the rest. */
+#define BLOCK_BYTES (384 * 1024)
+#define LEAST_BLOCK 24
+#define MOST_BLOCK 96
 
 bool dcam_direct_fits(const dcam_nn_convolution *c)
 {
-    return c->kernel == 3 && c->stride == 2 && c->padding == 1 && c->src.type == DCAM_NN_F32 &&
-           c->dst_type == DCAM_NN_F32 && c->src.layout == DCAM_NN_NHWC && c->dst_layout == DCAM_NN_NHWC &&
-           c->src.c % PANEL == 0 && c->out_channels % PANEL == 0 && winograd_processor_fits();
+    return ((c->kernel == 3 && c->padding == 1) || (c->kernel == 1 && c->padding == 0)) && c->stride == 2 &&
+           c->src.type == DCAM_NN_F32 && c->dst_type == DCAM_NN_F32 && c->src.layout == DCAM_NN_NHWC &&
+           c->dst_layout == DCAM_NN_NHWC && c->src.c % PANEL == 0 && c->out_channels % PANEL == 0;
 }
 
-static int half(int size) { return (size + 1) / 2; }
+static size_t half(int size) { return ((size_t)size + 1) / 2; }
+static size_t taps(const dcam_direct *d) { return (size_t)(d->kernel * d->kernel); }
+/* Floats that hold the values of one gathered row. */
+static size_t depth(const dcam_direct *d) { return taps(d) * (size_t)d->in / (d->bf16 ? 2 : 1); }
+
+static size_t block_of(const dcam_direct *d)
+{
+    const size_t block = BLOCK_BYTES / (sizeof(float) * depth(d));
+    return block < LEAST_BLOCK ? LEAST_BLOCK : block > MOST_BLOCK ? MOST_BLOCK : block;
+}
+
+static size_t part_scratch(const dcam_direct *d) { return block_of(d) * (depth(d) + (size_t)d->out); }
 
 size_t dcam_direct_bytes(const dcam_direct *d, dcam_nn_argument which)
 {
-    const size_t weights = sizeof(float) * TAPS * (size_t)d->in * (size_t)d->out;
+    const size_t plain = sizeof(float) * taps(d) * (size_t)d->in * (size_t)d->out, own = d->bf16 ? plain / 2 : plain;
     const size_t images = sizeof(float) * (size_t)d->n;
-    if (d->weights_in) return which == DCAM_NN_SRC || which == DCAM_NN_DST ? weights : 0;
+    if (d->weights_in) return which == DCAM_NN_SRC ? plain : which == DCAM_NN_DST ? own : 0;
     switch (which) {
     case DCAM_NN_SRC: return images * (size_t)d->h * (size_t)d->w * (size_t)d->in;
-    case DCAM_NN_DST: return images * (size_t)half(d->h) * (size_t)half(d->w) * (size_t)d->out;
-    case DCAM_NN_WEIGHTS: return weights;
+    case DCAM_NN_DST: return images * half(d->h) * half(d->w) * (size_t)d->out;
+    case DCAM_NN_WEIGHTS: return own;
     case DCAM_NN_BIAS: return d->bias ? sizeof(float) * (size_t)d->out : 0;
-    case DCAM_NN_SCRATCHPAD: return sizeof(float) * (size_t)d->in; /* zeros: what lies outside */
+    /* zeros: what lies outside */
+    case DCAM_NN_SCRATCHPAD: return sizeof(float) * ((size_t)d->in + (size_t)d->threads * part_scratch(d));
     default: return 0;
     }
 }
@@ -39,90 +51,23 @@ size_t dcam_direct_bytes(const dcam_direct *d, dcam_nn_argument which)
 /* OIHW to panel x tap x in x 16. */
 static void run_weights_in(const dcam_direct *d, const float *plain, float *out)
 {
-    const size_t in = (size_t)d->in, channels = (size_t)d->out;
+    const size_t in = (size_t)d->in, channels = (size_t)d->out, count = taps(d);
     for (size_t o = 0; o < channels; o++)
         for (size_t i = 0; i < in; i++)
-            for (size_t tap = 0; tap < TAPS; tap++)
-                out[((o / PANEL * TAPS + tap) * in + i) * PANEL + o % PANEL] = plain[(o * in + i) * TAPS + tap];
+            for (size_t tap = 0; tap < count; tap++)
+                dcam_put_factor(out, d->bf16, (o / PANEL * count + tap) * in + i, o % PANEL,
+                                plain[(o * in + i) * count + tap]);
 }
 
 typedef struct {
-    const dcam_direct *d;
-    tiled_map from;
-    size_t in, out, height, width, positions; /* of the output; positions: over all images */
-    const float *weights, *bias;
-    float *to;
-} direct_job;
+    const dcam_kernels *kernels;
+    direct_job job;
+} direct_run;
 
-/* Rows of one product: outputs that lie one after the other. from: tap x BLOCK addresses of their input channels. */
-DCAM_INLINE void multiply(const direct_job *job, size_t rows, const float *const (*from)[BLOCK], size_t first,
-                          const float *w, const float *bias, float *to)
+static void run_parts(void *context, size_t begin, size_t end)
 {
-    dcam_f32x8 low[MAX_ROWS] = {0}, high[MAX_ROWS] = {0}, a, b;
-    for (size_t tap = 0; tap < TAPS; tap++) {
-        const float *x[MAX_ROWS];
-        for (size_t r = 0; r < rows; r++) x[r] = from[tap][first + r];
-        for (size_t c = 0; c < job->in; c++, w += PANEL) {
-            dcam_load8(&a, w, DCAM_LANES);
-            dcam_load8(&b, w + DCAM_LANES, DCAM_LANES);
-#pragma GCC unroll 6
-            for (size_t r = 0; r < rows; r++) {
-                low[r] += x[r][c] * a;
-                high[r] += x[r][c] * b;
-            }
-        }
-    }
-    dcam_load8(&a, bias, DCAM_LANES);
-    dcam_load8(&b, bias + DCAM_LANES, DCAM_LANES);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < rows; r++) {
-        float *at = to + (first + r) * job->out;
-        finish_values(&a, job->d->sum, job->d->relu, at, &low[r]);
-        finish_values(&b, job->d->sum, job->d->relu, at + DCAM_LANES, &high[r]);
-    }
-}
-
-/* One panel of a block. */
-WINOGRAD_KERNEL static void multiply_panel(const direct_job *job, const float *const (*from)[BLOCK], size_t count,
-                                           const float *w, const float *bias, float *to)
-{
-    const size_t chunks = row_chunks(count);
-    for (size_t k = 0; k < chunks; k++) {
-        const size_t first = count * k / chunks, rows = count * (k + 1) / chunks - first;
-        switch (rows) {
-        case 1: multiply(job, 1, from, first, w, bias, to); break;
-        case 2: multiply(job, 2, from, first, w, bias, to); break;
-        case 3: multiply(job, 3, from, first, w, bias, to); break;
-        case 4: multiply(job, 4, from, first, w, bias, to); break;
-        case 5: multiply(job, 5, from, first, w, bias, to); break;
-        default: multiply(job, 6, from, first, w, bias, to); break;
-        }
-    }
-}
-
-static void find_inputs(const direct_job *job, size_t first, size_t count, const float *(*from)[BLOCK])
-{
-    for (size_t p = 0; p < count; p++) {
-        const size_t position = first + p, image = position / (job->height * job->width);
-        const size_t y = position / job->width % job->height * 2, x = position % job->width * 2;
-        for (size_t tap = 0; tap < TAPS; tap++)
-            from[tap][p] = channels_at(&job->from, image, y + tap / 3 - 1, x + tap % 3 - 1);
-    }
-}
-
-static void run_positions(void *context, size_t begin, size_t end)
-{
-    static const float no_bias[PANEL] = {0};
-    const direct_job *job = context;
-    const float *from[TAPS][BLOCK];
-    const size_t blocks = (end - begin + BLOCK - 1) / BLOCK;
-    for (size_t k = 0; k < blocks; k++) {
-        const size_t first = begin + (end - begin) * k / blocks, count = begin + (end - begin) * (k + 1) / blocks - first;
-        find_inputs(job, first, count, from);
-        for (size_t o = 0; o < job->out; o += PANEL)
-            multiply_panel(job, (const float *const (*)[BLOCK])from, count, job->weights + o * TAPS * job->in,
-                           job->bias ? job->bias + o : no_bias, job->to + first * job->out + o);
-    }
+    const direct_run *run = context;
+    for (size_t part = begin; part < end; part++) run->kernels->direct(&run->job, part);
 }
 
 void dcam_direct_run(const dcam_direct *d, void *const memory[DCAM_NN_ARGUMENTS])
@@ -131,11 +76,15 @@ void dcam_direct_run(const dcam_direct *d, void *const memory[DCAM_NN_ARGUMENTS]
         run_weights_in(d, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
         return;
     }
-    memset(memory[DCAM_NN_SCRATCHPAD], 0, sizeof(float) * (size_t)d->in);
-    direct_job job = {.d = d, .from = tile_map(memory[DCAM_NN_SRC], memory[DCAM_NN_SCRATCHPAD], d->h, d->w, d->in),
-                      .in = (size_t)d->in, .out = (size_t)d->out, .height = (size_t)half(d->h),
-                      .width = (size_t)half(d->w), .weights = memory[DCAM_NN_WEIGHTS],
-                      .bias = d->bias ? memory[DCAM_NN_BIAS] : NULL, .to = memory[DCAM_NN_DST]};
-    job.positions = (size_t)d->n * job.height * job.width;
-    dcam_parallel_for(job.positions, run_positions, &job);
+    float *zeros = memory[DCAM_NN_SCRATCHPAD];
+    memset(zeros, 0, sizeof(float) * (size_t)d->in);
+    direct_run run = {dcam_kernels_for(d->isa, d->bf16),
+                      {.from = tile_map(memory[DCAM_NN_SRC], zeros, d->h, d->w, d->in), .kernel = (size_t)d->kernel,
+                       .in = (size_t)d->in, .out = (size_t)d->out, .height = half(d->h), .width = half(d->w),
+                       .block = block_of(d), .depth = depth(d), .weights = memory[DCAM_NN_WEIGHTS],
+                       .bias = d->bias ? memory[DCAM_NN_BIAS] : NULL, .to = memory[DCAM_NN_DST],
+                       .scratch = zeros + d->in, .part_scratch = part_scratch(d), .parts = (size_t)d->threads,
+                       .sum = d->sum, .relu = d->relu}};
+    run.job.positions = (size_t)d->n * run.job.height * run.job.width;
+    dcam_parallel_for(run.job.parts, run_parts, &run);
 }

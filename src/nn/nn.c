@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "nn/dnnl_compat.h"
+#include "nn/isa.h"
 #include "nn/own.h"
 
 struct dcam_nn {
@@ -104,8 +105,11 @@ size_t dcam_nn_type_bytes(dcam_nn_type type) { return type == DCAM_NN_BF16 ? 2 :
 
 dcam_nn_layout dcam_nn_best_layout(dcam_nn_type type)
 {
-    /* Winograd exists in the blocked layout only; bf16 kernels and all others are at least as fast channels last. */
-    return type == DCAM_NN_F32 && has_isa(dnnl_cpu_isa_avx512_core) ? DCAM_NN_BLOCKED16 : DCAM_NN_NHWC;
+    /* Our own kernels want channels last. oneDNN's Winograd exists in the blocked layout only; its bf16 kernels and all
+     * others are at least as fast channels last. */
+    return type == DCAM_NN_F32 && dcam_nn_isa_here() == DCAM_NN_ISA_NONE && has_isa(dnnl_cpu_isa_avx512_core)
+               ? DCAM_NN_BLOCKED16
+               : DCAM_NN_NHWC;
 }
 
 int dcam_nn_output_size(int size, int kernel, int stride, int padding)

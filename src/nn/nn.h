@@ -45,6 +45,11 @@ const char *dcam_nn_describe(char *text, size_t capacity);
 /* Whether this processor computes bf16 products faster than f32 ones. */
 bool dcam_nn_fast_bf16(void);
 
+/* Instructions of our own kernels; each includes those before it. NONE: all is oneDNN's. */
+typedef enum { DCAM_NN_ISA_NONE, DCAM_NN_ISA_AVX2, DCAM_NN_ISA_AVX512, DCAM_NN_ISA_AVX512_BF16 } dcam_nn_isa;
+/* For tests and measurements: operations made from now on use no others than these. oneDNN goes its own way. */
+void dcam_nn_limit_isa(dcam_nn_isa most);
+
 /* ---- operations -------------------------------------------------------- */
 
 typedef struct dcam_nn_op dcam_nn_op;
@@ -69,6 +74,8 @@ typedef struct {
     /* Forward only, in this order: dst = relu(conv + bias + dst before). */
     bool bias, sum, relu;
     bool training; /* weights change from call to call: no format that is costly to reorder into */
+    /* Where the processor has bf16 products but no AMX: f32 maps, factors rounded to bf16 in our own kernels. */
+    bool bf16_products;
     bool exact;    /* direct convolution only; else Winograd for 3x3, stride 1, where the processor has it */
 } dcam_nn_convolution;
 

@@ -13,23 +13,27 @@ bool dcam_own_is(const dcam_own *own)
 
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
 {
+    const dcam_nn_isa isa = dcam_nn_isa_here();
     const bool forward = part == DCAM_WINOGRAD_FORWARD, bias = forward && c->bias, sum = forward && c->sum,
                relu = forward && c->relu;
+    const bool bf16 = c->bf16_products && isa >= DCAM_NN_ISA_AVX512_BF16 && part != DCAM_WINOGRAD_BACKWARD_WEIGHTS;
+    if (isa == DCAM_NN_ISA_NONE) return false;
     if (dcam_winograd_fits(c)) {
         *out = (dcam_own){.winograd = {.part = part, .n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
-                                       .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu,
-                                       .threads = threads}};
+                                       .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu, .bf16 = bf16,
+                                       .threads = threads, .isa = isa}};
         return true;
     }
     if (forward && dcam_direct_fits(c)) {
         *out = (dcam_own){.direct = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
-                                     .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu,
-                                     .threads = threads}};
+                                     .out = c->out_channels, .kernel = c->kernel, .bias = bias, .sum = sum,
+                                     .relu = relu, .bf16 = bf16, .threads = threads, .isa = isa}};
         return true;
     }
     if (forward && dcam_stem_fits(c)) {
         *out = (dcam_own){.stem = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .out = c->out_channels, .bias = bias,
-                                   .relu = relu, .threads = threads}};
+                                   .relu = relu, .planes = c->src.layout == DCAM_NN_NCHW, .bf16 = bf16,
+                                   .threads = threads, .isa = isa}};
         return true;
     }
     return false;
@@ -51,9 +55,15 @@ dcam_own dcam_own_weights(const dcam_own *of, bool in)
     return own;
 }
 
+static bool is_bf16(const dcam_own *own) { return own->winograd.bf16 || own->direct.bf16 || own->stem.bf16; }
+
 const char *dcam_own_name(const dcam_own *own)
 {
-    return is_pool(own) ? "own pool" : is_stem(own) ? "own stem" : is_direct(own) ? "own direct" : "own winograd";
+    const bool bf16 = is_bf16(own);
+    if (is_pool(own)) return "own pool";
+    if (is_stem(own)) return bf16 ? "own stem, bf16" : "own stem";
+    if (is_direct(own)) return bf16 ? "own direct, bf16" : "own direct";
+    return bf16 ? "own winograd, bf16" : "own winograd";
 }
 
 static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
@@ -73,7 +83,9 @@ size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
 
 bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
 {
-    if (is_direct(a) && is_direct(b)) return a->direct.in == b->direct.in && a->direct.out == b->direct.out;
+    if (is_bf16(a) != is_bf16(b)) return false;
+    if (is_direct(a) && is_direct(b))
+        return a->direct.in == b->direct.in && a->direct.out == b->direct.out && a->direct.kernel == b->direct.kernel;
     if (is_stem(a) && is_stem(b)) return a->stem.out == b->stem.out;
     return is_winograd(a) && a->winograd.part == b->winograd.part && a->winograd.in == b->winograd.in &&
            a->winograd.out == b->winograd.out;

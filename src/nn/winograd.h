@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "nn/nn.h"
+#include "nn/isa.h"
 
 typedef enum {
     DCAM_WINOGRAD_NONE,
@@ -22,7 +22,9 @@ typedef struct {
     dcam_winograd_part part, of;
     int n, h, w, in, out;           /* in, out: channels of the forward convolution */
     bool bias, sum, relu;
+    bool bf16;                      /* factors are rounded to bf16; forward and backward data only */
     int threads;
+    dcam_nn_isa isa;
 } dcam_winograd;
 
 /* Whether this convolution can run here. */
@@ -39,8 +41,5 @@ void dcam_winograd_forward(const dcam_winograd *w, void *const *memory); /* and 
 void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory);
 void dcam_winograd_weights_in(const dcam_winograd *w, void *const *memory);
 void dcam_winograd_weights_out(const dcam_winograd *w, void *const *memory);
-/* m (rows x 16, m_stride apart) = v (rows x k, v_stride apart) times u (k x 16); at most 6 rows. */
-void dcam_winograd_multiply(size_t rows, const float *v, size_t v_stride, const float *u, size_t k, float *m,
-                            size_t m_stride);
 
 #endif

@@ -1,5 +1,6 @@
 /* test_own.c - the convolutions that are our own where test_nn.c does not reach: many blocks of tiles, several images,
- * any number of threads. The oracle is oneDNN's direct convolution, which test_nn.c compares with plain C. */
+ * any number of threads, every set of instructions that this processor has. The oracle is oneDNN's direct convolution,
+ * which test_nn.c compares with plain C. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "formula.h"
+#include "nn/isa.h"
 #include "nn/nn.h"
 #include "nn/reference.h"
 
@@ -127,7 +129,14 @@ static void check_close(const char *what, const float *a, const float *b, size_t
     assert_true(worst < bound * largest);
 }
 
-static void check_shape(int n, int in, int out, int h, int w, int kernel, int stride)
+/* The most that this processor has. */
+static dcam_nn_isa here(void)
+{
+    dcam_nn_limit_isa(DCAM_NN_ISA_AVX512_BF16);
+    return dcam_nn_isa_here();
+}
+
+static void check_shape_here(int n, int in, int out, int h, int w, int kernel, int stride)
 {
     dcam_nn_convolution c = {.src = {n, in, h, w, DCAM_NN_F32, DCAM_NN_NHWC}, .out_channels = out, .kernel = kernel,
                              .stride = stride, .padding = kernel / 2, .dst_type = DCAM_NN_F32,
@@ -153,25 +162,23 @@ static void check_shape(int n, int in, int out, int h, int w, int kernel, int st
     clear(&direct);
 }
 
-static bool own_is_here(void)
+/* With each set of instructions. */
+static void check_shape(int n, int in, int out, int h, int w, int kernel, int stride)
 {
-    dcam_nn *nn;
-    dcam_nn_op *op;
-    const dcam_nn_convolution c = {.src = {1, 16, 8, 8, DCAM_NN_F32, DCAM_NN_NHWC}, .out_channels = 16, .kernel = 3,
-                                   .stride = 1, .padding = 1, .dst_type = DCAM_NN_F32, .dst_layout = DCAM_NN_NHWC};
-    OK(dcam_nn_create(&nn));
-    OK(dcam_nn_convolution_forward(nn, &c, &op));
-    const bool here = strncmp(dcam_nn_op_implementation(op), "own", 3) == 0;
-    dcam_nn_op_destroy(op);
-    dcam_nn_destroy(nn);
-    return here;
+    for (dcam_nn_isa isa = DCAM_NN_ISA_AVX2; isa <= here(); isa++) {
+        dcam_nn_limit_isa(isa);
+        print_message("instructions %d: %d x %d x %d x %d to %d, kernel %d, stride %d\n", (int)isa, n, in, h, w, out,
+                      kernel, stride);
+        check_shape_here(n, in, out, h, w, kernel, stride);
+    }
+    dcam_nn_limit_isa(DCAM_NN_ISA_AVX512_BF16);
 }
 
 /* More tiles than a block of the forward pass (96) and of the gradient's (some 1800 of 16 channels) hold. */
 static void test_many_tiles(void **state)
 {
     (void)state;
-    if (!own_is_here()) skip();
+    if (here() == DCAM_NN_ISA_NONE) skip();
     check_shape(3, 16, 16, 110, 106, 3, 1);
     check_shape(2, 64, 32, 33, 64, 3, 1);
 }
@@ -180,7 +187,7 @@ static void test_many_tiles(void **state)
 static void test_few_tiles(void **state)
 {
     (void)state;
-    if (!own_is_here()) skip();
+    if (here() == DCAM_NN_ISA_NONE) skip();
     check_shape(1, 64, 128, 9, 7, 3, 1);
     check_shape(1, 128, 48, 4, 4, 3, 1);
     check_shape(1, 16, 16, 1, 1, 3, 1);
@@ -189,16 +196,18 @@ static void test_few_tiles(void **state)
 static void test_stride_two(void **state)
 {
     (void)state;
-    if (!own_is_here()) skip();
+    if (here() == DCAM_NN_ISA_NONE) skip();
     check_shape(2, 64, 128, 33, 40, 3, 2);
     check_shape(1, 16, 16, 1, 2, 3, 2);
+    check_shape(2, 64, 48, 33, 40, 1, 2);
+    check_shape(1, 16, 16, 1, 1, 1, 2);
 }
 
 /* More tiles in a row than a block holds (24), and sides that are no multiple of a tile (3). */
 static void test_stem(void **state)
 {
     (void)state;
-    if (!own_is_here()) skip();
+    if (here() == DCAM_NN_ISA_NONE) skip();
     check_shape(2, 3, 64, 64, 160, 7, 2);
     check_shape(1, 3, 16, 2, 4, 7, 2);
 }

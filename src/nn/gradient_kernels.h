@@ -1,0 +1,131 @@
+/* gradient_kernels.h - the gradient of the weights: the tiles of a block into V and dM, and the products of some input
+ * channels over all tiles of the block. */
+#ifndef DCAM_NN_GRADIENT_KERNELS_H
+#define DCAM_NN_GRADIENT_KERNELS_H
+
+#include "nn/kernels.h"
+#include "nn/multiply_kernel.h"
+#include "nn/winograd_tile.h"
+
+/* dM of one tile, row `row` of its block. */
+LANES_INLINE void transform_gradient_tile(const gradient_job *job, size_t row)
+{
+    const tiled_map *m = &job->d_dst;
+    const tile_place at = place_of(m, job->first + row);
+    const float *from[TILE * TILE];
+    for (size_t i = 0; i < TILE; i++)
+        for (size_t j = 0; j < TILE; j++) from[i * TILE + j] = channels_at(m, at.image, at.y + i, at.x + j);
+    for (size_t c = 0; c < m->c; c += LANES) {
+        vec y[TILE], d[SPAN], half[SPAN][TILE];
+        float *to = job->dm + (c / PANEL * job->block + row) * PANEL + c % PANEL;
+        for (size_t j = 0; j < TILE; j++) {
+#pragma GCC unroll 4
+            for (size_t i = 0; i < TILE; i++) load(&y[i], from[i * TILE + j] + c);
+            transform_output_gradient(y, d);
+#pragma GCC unroll 6
+            for (size_t i = 0; i < SPAN; i++) half[i][j] = d[i];
+        }
+        for (size_t i = 0; i < SPAN; i++) {
+            transform_output_gradient(half[i], d);
+#pragma GCC unroll 6
+            for (size_t j = 0; j < SPAN; j++) store(to + (i * SPAN + j) * job->dm_stride, &d[j]);
+        }
+    }
+}
+
+KERNEL static void transform_gradient(const gradient_job *job, size_t begin, size_t end)
+{
+    for (size_t row = begin; row < end; row++) {
+        transform_input_tile(&job->src, job->first + row, job->v + row * job->in, job->v_stride);
+        transform_gradient_tile(job, row);
+    }
+}
+
+/* Up to LANES_ROWS input channels times one or two vectors of output channels. */
+typedef struct {
+    const float *v;         /* tiles x in */
+    size_t v_stride;
+    const float *dm;        /* tiles x 16 of the first panel */
+    size_t dm_panel;        /* to the next panel's */
+    size_t tiles;
+    float *du;              /* rows x 16 of the first panel */
+    size_t du_panel;
+    bool add;               /* to what is there */
+} gradient_product;
+
+LANES_INLINE void sum_tiles(size_t rows, size_t vectors, const gradient_product *p)
+{
+    vec sum[LANES_ROWS][VECTORS] = {{{0}}}, b[VECTORS];
+    const float *dm[VECTORS];
+    float *du[VECTORS];
+    for (size_t k = 0; k < vectors; k++) {
+        dm[k] = p->dm + k / SPLIT * p->dm_panel + k % SPLIT * LANES;
+        du[k] = p->du + k / SPLIT * p->du_panel + k % SPLIT * LANES;
+    }
+    if (p->add) {
+#pragma GCC unroll 12
+        for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; k++) load(&sum[r][k], du[k] + r * PANEL);
+        }
+    }
+    for (size_t t = 0; t < p->tiles; t++) {
+        const float *v = p->v + t * p->v_stride;
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; k++) load(&b[k], dm[k] + t * PANEL);
+#pragma GCC unroll 12
+        for (size_t r = 0; r < rows; r++) {
+            const float x = v[r];
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; k++) multiply_add(&sum[r][k], x, &b[k]);
+        }
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; k++) store(du[k] + r * PANEL, &sum[r][k]);
+    }
+}
+
+#define SUM_ROWS(n) case n: sum_tiles(n, vectors, p); break;
+
+LANES_INLINE void sum_some(size_t rows, size_t vectors, const gradient_product *p)
+{
+    switch (rows) {
+    SUM_ROWS(1) SUM_ROWS(2) SUM_ROWS(3) SUM_ROWS(4) SUM_ROWS(5)
+#if LANES_ROWS > 6
+    SUM_ROWS(6) SUM_ROWS(7) SUM_ROWS(8) SUM_ROWS(9) SUM_ROWS(10) SUM_ROWS(11)
+#endif
+    default: sum_tiles(LANES_ROWS, vectors, p); break;
+    }
+}
+
+KERNEL static void sum_pair(size_t rows, const gradient_product *p) { sum_some(rows, 2, p); }
+#if SPLIT == 1
+KERNEL static void sum_single(size_t rows, const gradient_product *p) { sum_some(rows, 1, p); }
+#endif
+
+/* One unit: some input channels of one place, all output channels. */
+static void multiply_gradient(const gradient_job *job, size_t place, size_t begin, size_t end)
+{
+    const size_t chunks = row_chunks(end - begin), panels = job->out / PANEL, step = VECTORS / SPLIT;
+    gradient_product p = {.v_stride = job->in, .dm_panel = job->block * PANEL, .tiles = job->now,
+                          .du_panel = job->in * PANEL, .add = job->first > 0};
+    for (size_t panel = 0; panel < panels; panel += step)
+        for (size_t k = 0; k < chunks; k++) {
+            const size_t row = begin + (end - begin) * k / chunks;
+            const size_t rows = begin + (end - begin) * (k + 1) / chunks - row;
+            p.v = job->v + place * job->v_stride + row;
+            p.dm = job->dm + place * job->dm_stride + panel * p.dm_panel;
+            p.du = job->du + (place * panels + panel) * p.du_panel + row * PANEL;
+#if SPLIT == 1
+            if (panel + 1 == panels) {
+                sum_single(rows, &p);
+                continue;
+            }
+#endif
+            sum_pair(rows, &p);
+        }
+}
+
+#endif
