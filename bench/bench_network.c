@@ -185,7 +185,8 @@ static dcam_status time_layers(dcam_nn *nn, dcam_net_precision precision, int ba
 {
     dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
     const int count = dcam_architecture_convolutions(dcam_architecture_find(NULL), shapes);
-    const dcam_nn_type type = precision == DCAM_NET_BF16 ? DCAM_NN_BF16 : DCAM_NN_F32;
+    const bool products = precision == DCAM_NET_BF16 && dcam_nn_bf16_products();
+    const dcam_nn_type type = precision == DCAM_NET_BF16 && !products ? DCAM_NN_BF16 : DCAM_NN_F32;
     const dcam_nn_layout layout = dcam_nn_best_layout(type);
     int side = BENCH_SIDE, before = BENCH_SIDE; /* of the present map, and of the block's input */
     for (int i = 0; i < count; i++) {
@@ -195,7 +196,7 @@ static dcam_status time_layers(dcam_nn *nn, dcam_net_precision precision, int ba
         const dcam_nn_convolution c = {
             .src = {batch, s->in_channels, from, from, type, stem && layout == DCAM_NN_BLOCKED16 ? DCAM_NN_NCHW : layout},
             .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
-            .dst_type = type, .dst_layout = layout, .bias = true, .relu = true};
+            .dst_type = type, .dst_layout = layout, .bias = true, .relu = true, .bf16_products = products};
         DCAM_TRY(time_layer(nn, &c, s->name, stem, repeats));
         if (strstr(s->name, "conv1")) before = side;
         if (!strstr(s->name, "downsample")) side = dcam_nn_convolution_dst(&c).h;

@@ -18,13 +18,17 @@
 #define MAX_PART 8
 #define MAX_OPS (DCAM_MAX_CONVOLUTIONS + DCAM_STAGES + 2)
 
+/* Values of a plan that are the caller's features of a stage: bound at each call. */
+#define FEATURES(stage) (NET_PLAN_OUTSIDE - 1 - (stage))
+
 /* The operations for parts of n images. */
 typedef struct part {
     int n;
     dcam_nn_op *ops[MAX_OPS];
     int op_count;
     dcam_nn_op *first;              /* reads the caller's input */
-    dcam_nn_op *taps[DCAM_STAGES];  /* write the caller's features */
+    struct { dcam_nn_op *op; dcam_nn_argument argument; int stage; } features[2 * MAX_OPS]; /* the caller's */
+    int feature_count;
     dcam_nn_op *convolutions[DCAM_MAX_CONVOLUTIONS];
     void *arena;
     size_t arena_bytes;
@@ -44,7 +48,9 @@ struct dcam_net {
     dcam_net_options options;
     dcam_trunk_weights *weights; /* folded */
     dcam_nn *nn;
+    dcam_nn_type type;     /* of the maps */
     dcam_nn_layout layout;
+    bool bf16_products;    /* of f32 maps */
     formatted *formatted;
     part *parts;
 };
@@ -107,23 +113,38 @@ static dcam_status add_value(builder *b, const dcam_nn_tensor *t, int *out)
     return DCAM_OK;
 }
 
+static void bind_value(builder *b, dcam_nn_op *op, dcam_nn_argument argument, int value)
+{
+    part *p = b->part;
+    if (value < NET_PLAN_OUTSIDE) {
+        p->features[p->feature_count].op = op;
+        p->features[p->feature_count].argument = argument;
+        p->features[p->feature_count++].stage = FEATURES(0) - value;
+    } else {
+        net_plan_bind(b->plan, op, argument, value);
+    }
+}
+
 static void add_op(builder *b, dcam_nn_op *op, int src, int dst)
 {
     b->part->ops[b->part->op_count++] = op;
-    net_plan_bind(b->plan, op, DCAM_NN_SRC, src);
-    net_plan_bind(b->plan, op, DCAM_NN_DST, dst);
+    bind_value(b, op, DCAM_NN_SRC, src);
+    bind_value(b, op, DCAM_NN_DST, dst);
     net_plan_step(b->plan, op);
 }
 
-/* The next convolution of the table from src; *dst NET_PLAN_OUTSIDE: a fresh value, else it is added to. */
-static dcam_status add_convolution(builder *b, const dcam_nn_tensor *src, int src_value, bool relu, int *dst,
+/* What a convolution does at its end: dst = relu(result + dst). */
+typedef struct { bool sum, relu; } ending;
+
+/* The next convolution of the table from src; *dst NET_PLAN_OUTSIDE: a fresh value. */
+static dcam_status add_convolution(builder *b, const dcam_nn_tensor *src, int src_value, ending end, int *dst,
                                    dcam_nn_tensor *dst_shape)
 {
     const dcam_convolution_shape *s = &b->net->weights->shapes[b->convolution];
     const dcam_nn_convolution c = {
         .src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
-        .dst_type = net_type(b->net->options.precision), .dst_layout = b->net->layout, .bias = true,
-        .sum = *dst != NET_PLAN_OUTSIDE, .relu = relu, .exact = b->net->options.exact};
+        .dst_type = b->net->type, .dst_layout = b->net->layout, .bias = true, .sum = end.sum, .relu = end.relu,
+        .bf16_products = b->net->bf16_products, .exact = b->net->options.exact};
     dcam_nn_op *op;
     *dst_shape = dcam_nn_convolution_dst(&c);
     if (*dst == NET_PLAN_OUTSIDE) DCAM_TRY(add_value(b, dst_shape, dst));
@@ -133,41 +154,57 @@ static dcam_status add_convolution(builder *b, const dcam_nn_tensor *src, int sr
     return DCAM_OK;
 }
 
+/* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
+static bool maps_are_features(const dcam_net *net) { return net->type == DCAM_NN_F32 && net->layout == DCAM_NN_NHWC; }
+
+/* The stem's input: as it comes, if the convolution reads it so. */
+static dcam_nn_tensor stem_source(const builder *b, const dcam_nn_tensor *input)
+{
+    const dcam_net *net = b->net;
+    const dcam_convolution_shape *s = &net->weights->shapes[0];
+    const dcam_nn_convolution c = {.src = *input, .out_channels = s->out_channels, .kernel = s->kernel,
+                                   .stride = s->stride, .padding = s->padding, .dst_type = net->type,
+                                   .dst_layout = net->layout, .exact = net->options.exact};
+    if (dcam_nn_is_own(&c)) return *input;
+    return net_stem_source(input->n, input->h, input->w, net->type, net->layout);
+}
+
 static dcam_status add_stem(builder *b)
 {
     const dcam_net *net = b->net;
-    int n = b->part->n, height = net->options.height, width = net->options.width, stem = NET_PLAN_OUTSIDE, source;
-    dcam_nn_tensor input = net_input(n, height, width), stem_shape;
-    dcam_nn_tensor wanted = net_stem_source(n, height, width, net_type(net->options.precision), net->layout);
+    int stem = NET_PLAN_OUTSIDE, source = NET_PLAN_OUTSIDE;
+    dcam_nn_tensor input = net_input(b->part->n, net->options.height, net->options.width), stem_shape;
+    dcam_nn_tensor wanted = stem_source(b, &input);
     dcam_nn_op *op;
-    source = NET_PLAN_OUTSIDE;
     if (wanted.layout != input.layout || wanted.type != input.type) {
         DCAM_TRY(add_value(b, &wanted, &source));
         DCAM_TRY(dcam_nn_reorder(net->nn, &input, &wanted, &op));
         add_op(b, op, NET_PLAN_OUTSIDE, source);
     }
-    DCAM_TRY(add_convolution(b, &wanted, source, true, &stem, &stem_shape));
+    DCAM_TRY(add_convolution(b, &wanted, source, (ending){.relu = true}, &stem, &stem_shape));
     b->part->first = b->part->ops[0];
     b->map = net_pooled(&stem_shape);
-    DCAM_TRY(add_value(b, &b->map, &b->value));
+    /* The blocks of the first stage work in place. */
+    if (maps_are_features(net) && b->map.c == net->weights->architecture->stage_channels[0]) b->value = FEATURES(0);
+    else DCAM_TRY(add_value(b, &b->map, &b->value));
     DCAM_TRY(dcam_nn_max_pool(net->nn, &stem_shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
     add_op(b, op, stem, b->value);
     return DCAM_OK;
 }
 
 /* relu(conv2(relu(conv1(x))) + shortcut(x)); torchvision's table puts the downsampling last. */
-static dcam_status add_block(builder *b, bool downsample)
+static dcam_status add_block(builder *b, int stage, bool downsample)
 {
     int middle = NET_PLAN_OUTSIDE, out = b->value, first = b->convolution;
     dcam_nn_tensor middle_shape, out_shape = b->map;
-    DCAM_TRY(add_convolution(b, &b->map, b->value, true, &middle, &middle_shape));
+    DCAM_TRY(add_convolution(b, &b->map, b->value, (ending){.relu = true}, &middle, &middle_shape));
     if (downsample) {
-        out = NET_PLAN_OUTSIDE;
+        out = maps_are_features(b->net) ? FEATURES(stage) : NET_PLAN_OUTSIDE;
         b->convolution = first + 2;
-        DCAM_TRY(add_convolution(b, &b->map, b->value, false, &out, &out_shape));
+        DCAM_TRY(add_convolution(b, &b->map, b->value, (ending){0}, &out, &out_shape));
         b->convolution = first + 1;
     }
-    DCAM_TRY(add_convolution(b, &middle_shape, middle, true, &out, &out_shape));
+    DCAM_TRY(add_convolution(b, &middle_shape, middle, (ending){.sum = true, .relu = true}, &out, &out_shape));
     b->convolution = first + (downsample ? 3 : 2);
     b->map = out_shape;
     b->value = out;
@@ -180,12 +217,12 @@ static dcam_status add_trunk(builder *b)
     DCAM_TRY(add_stem(b));
     for (int stage = 0; stage < DCAM_STAGES; stage++) {
         for (int k = 0; k < a->stage_blocks[stage]; k++)
-            DCAM_TRY(add_block(b, k == 0 && (stage > 0 || b->map.c != a->stage_channels[stage])));
+            DCAM_TRY(add_block(b, stage, k == 0 && (stage > 0 || b->map.c != a->stage_channels[stage])));
+        if (b->value == FEATURES(stage)) continue;
         dcam_nn_tensor features = net_features(&b->map);
         dcam_nn_op *op;
         DCAM_TRY(dcam_nn_reorder(b->net->nn, &b->map, &features, &op));
-        b->part->taps[stage] = op;
-        add_op(b, op, b->value, NET_PLAN_OUTSIDE);
+        add_op(b, op, b->value, FEATURES(stage));
     }
     return DCAM_OK;
 }
@@ -270,7 +307,9 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
     part *first;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = *options;
-    net->layout = dcam_nn_best_layout(net_type(options->precision));
+    net->bf16_products = options->precision == DCAM_NET_BF16 && !options->exact && dcam_nn_bf16_products();
+    net->type = net->bf16_products ? DCAM_NN_F32 : net_type(options->precision);
+    net->layout = dcam_nn_best_layout(net->type);
     dcam_status status = dcam_trunk_weights_fold(weights, &net->weights);
     if (status == DCAM_OK) status = dcam_nn_create(&net->nn);
     if (status == DCAM_OK) status = find_part(net, options->batch, &first);
@@ -299,7 +338,8 @@ void dcam_net_destroy(dcam_net *net)
 static dcam_status run_part(const part *p, const float *input, float *const features[DCAM_STAGES])
 {
     DCAM_TRY(dcam_nn_op_bind(p->first, DCAM_NN_SRC, input));
-    for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(dcam_nn_op_bind(p->taps[k], DCAM_NN_DST, features[k]));
+    for (int i = 0; i < p->feature_count; i++)
+        DCAM_TRY(dcam_nn_op_bind(p->features[i].op, p->features[i].argument, features[p->features[i].stage]));
     for (int i = 0; i < p->op_count; i++) DCAM_TRY(dcam_nn_op_run(p->ops[i]));
     return DCAM_OK;
 }

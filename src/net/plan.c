@@ -13,14 +13,14 @@ int net_plan_value(net_plan *plan, size_t bytes)
 
 void net_plan_use(net_plan *plan, int value)
 {
-    if (value == NET_PLAN_OUTSIDE) return;
+    if (value <= NET_PLAN_OUTSIDE) return;
     if (plan->items[value].first < 0) plan->items[value].first = plan->step;
     plan->items[value].last = plan->step;
 }
 
 void net_plan_bind(net_plan *plan, dcam_nn_op *op, dcam_nn_argument argument, int value)
 {
-    if (value == NET_PLAN_OUTSIDE) return;
+    if (value <= NET_PLAN_OUTSIDE) return;
     if (plan->binding_count == NET_PLAN_VALUES) {
         plan->overflow = true;
         return;

@@ -80,6 +80,11 @@ static bool has_isa(dnnl_cpu_isa_t set)
 
 bool dcam_nn_fast_bf16(void) { return has_isa(dnnl_cpu_isa_avx512_core_bf16); }
 
+bool dcam_nn_bf16_products(void)
+{
+    return dcam_nn_isa_here() == DCAM_NN_ISA_AVX512_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_amx);
+}
+
 const char *dcam_nn_describe(char *text, size_t capacity)
 {
     const char *isa = has_isa(dnnl_cpu_isa_avx512_core_amx)    ? "AMX"
@@ -355,6 +360,12 @@ static dcam_status make_own(dcam_nn *nn, const dcam_own *own, const dcam_nn_tens
     DCAM_TRY(make_op(nn, NULL, out));
     (*out)->own = *own;
     return DCAM_OK;
+}
+
+bool dcam_nn_is_own(const dcam_nn_convolution *c)
+{
+    dcam_own own;
+    return !c->exact && dcam_own_convolution(c, DCAM_WINOGRAD_FORWARD, 1, &own);
 }
 
 static dcam_status make_convolution(dcam_nn *nn, const dcam_nn_convolution *c, convolution_part part, dcam_nn_op **out)

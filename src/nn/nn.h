@@ -44,6 +44,9 @@ int dcam_nn_threads(const dcam_nn *nn);
 const char *dcam_nn_describe(char *text, size_t capacity);
 /* Whether this processor computes bf16 products faster than f32 ones. */
 bool dcam_nn_fast_bf16(void);
+/* Whether bf16 is best done on f32 maps by our own kernels (dcam_nn_convolution.bf16_products): they multiply less, but
+ * AMX multiplies so much faster that oneDNN's direct convolutions of bf16 maps win there. */
+bool dcam_nn_bf16_products(void);
 
 /* Instructions of our own kernels; each includes those before it. NONE: all is oneDNN's. */
 typedef enum { DCAM_NN_ISA_NONE, DCAM_NN_ISA_AVX2, DCAM_NN_ISA_AVX512, DCAM_NN_ISA_AVX512_BF16 } dcam_nn_isa;
@@ -74,12 +77,13 @@ typedef struct {
     /* Forward only, in this order: dst = relu(conv + bias + dst before). */
     bool bias, sum, relu;
     bool training; /* weights change from call to call: no format that is costly to reorder into */
-    /* Where the processor has bf16 products but no AMX: f32 maps, factors rounded to bf16 in our own kernels. */
-    bool bf16_products;
+    bool bf16_products; /* f32 maps; our own kernels, which must be able to, round the factors to bf16 */
     bool exact;    /* direct convolution only; else Winograd for 3x3, stride 1, where the processor has it */
 } dcam_nn_convolution;
 
 dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c);
+/* Whether the forward pass of this convolution, in these layouts, is one of our own. */
+bool dcam_nn_is_own(const dcam_nn_convolution *c);
 
 DCAM_MUST_CHECK dcam_status dcam_nn_convolution_forward(dcam_nn *nn, const dcam_nn_convolution *c, dcam_nn_op **out);
 DCAM_MUST_CHECK dcam_status dcam_nn_convolution_backward_data(dcam_nn *nn, const dcam_nn_convolution *c,
