@@ -25,8 +25,8 @@ static void bash_value(FILE *stream, const cli_option *option)
         fputs("$(compgen -W '", stream);
         for (const char *at = option->choices; *at; at++) fputc(*at == '|' ? ' ' : *at, stream);
         fputs("' -- \"$cur\")", stream);
-    } else if (option->kind == CLI_FILE || option->kind == CLI_FOLDER) {
-        fprintf(stream, "$(compgen -%c -- \"$cur\")", option->kind == CLI_FILE ? 'f' : 'd');
+    } else if (option->kind == CLI_FILE || option->kind == CLI_FILES || option->kind == CLI_FOLDER) {
+        fprintf(stream, "$(compgen -%c -- \"$cur\")", option->kind == CLI_FOLDER ? 'd' : 'f');
     }
     fputs("); return ;;\n", stream);
 }
@@ -110,7 +110,7 @@ static void zsh_option(FILE *stream, const cli_option *option)
     } else if (option->kind != CLI_FLAG) {
         fputc(':', stream);
         zsh_phrase(stream, option->value_name);
-        fputs(option->kind == CLI_FILE     ? ":_files"
+        fputs(option->kind == CLI_FILE || option->kind == CLI_FILES ? ":_files"
               : option->kind == CLI_FOLDER ? ":_files -/"
                                            : ": ",
               stream);

@@ -9,7 +9,11 @@
 
 const cli_command *const cli_commands[] = {&cli_train,     &cli_eval,  &cli_detect,
                                            &cli_calibrate, &cli_info,  &cli_teacher_import,
-                                           &cli_synth,     &cli_bench, &cli_help};
+                                           &cli_synth,     &cli_bench,
+#ifndef DCAM_WITHOUT_SERVE
+                                           &cli_serve,
+#endif
+                                           &cli_help};
 const size_t cli_command_count = CLI_COUNT(cli_commands);
 
 /* Room for all names with blanks between. */

@@ -255,6 +255,13 @@ static bool set_value(const cli_parsed *parsed, const found_option *found, const
         if (text[0] == '\0') return complain_value(parsed, option, text, "a value: it is empty");
         memcpy(found->target, &text, sizeof text);
         break;
+    case CLI_FILES: {
+        cli_list *list = (cli_list *)(void *)found->target;
+        if (text[0] == '\0') return complain_value(parsed, option, text, "a value: it is empty");
+        if (list->count == CLI_MAX_LIST) return complain_value(parsed, option, text, "one of at most 64");
+        list->items[list->count++] = text;
+        break;
+    }
     case CLI_CHOICE:
     case CLI_CHOICE_INDEX:
         if (!in_choices(option->choices, text, &canonical, &index)) {

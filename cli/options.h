@@ -16,6 +16,7 @@ typedef enum {
     CLI_FLAG,         /* bool; no value */
     CLI_TEXT,         /* const char * */
     CLI_FILE,         /* const char *; completed as a file */
+    CLI_FILES,        /* cli_list; as CLI_FILE, but may be given several times */
     CLI_FOLDER,       /* const char *; completed as a folder */
     CLI_CHOICE,       /* const char *; one of choices */
     CLI_CHOICE_INDEX, /* int or enum; the position in choices */
@@ -25,6 +26,13 @@ typedef enum {
     CLI_SIZE,         /* two ints, width then height, each in min..max and a multiple of 32 */
     CLI_BYTES         /* size_t; 512M, 2G, 0 */
 } cli_kind;
+
+/* The values of an option that may be given several times. */
+#define CLI_MAX_LIST 64
+typedef struct {
+    const char *items[CLI_MAX_LIST];
+    size_t count;
+} cli_list;
 
 typedef struct {
     const char *name; /* without dashes */

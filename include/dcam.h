@@ -337,6 +337,56 @@ DCAM_API DCAM_MUST_CHECK dcam_status dcam_bench(const dcam_bench_options *option
                                                 void (*on_result)(void *user, const dcam_bench_result *result),
                                                 void *user, char **machine);
 
+/* ---- server ----------------------------------------------------------- */
+
+/* Models behind HTTP: the Open Inference Protocol, plain photographs, a page
+ * and metrics; docs/serve.md describes them. Not in a library that was built
+ * with DCAM_SERVE=OFF. */
+typedef struct dcam_server dcam_server;
+
+typedef struct dcam_server_model {
+    const char *name;            /* in paths and metrics; NULL: the file's name without its ending */
+    const char *path;
+} dcam_server_model;
+
+typedef struct dcam_server_options {
+    const dcam_server_model *models;
+    size_t model_count;
+    const char *listen;          /* "127.0.0.1:8080", "[::]:8080"; port 0: any that is free */
+    const char *token_file;      /* a bearer token in its first line; an address that is not loopback needs it, */
+    bool no_auth;                /* or this */
+    const char *tls_certificate, *tls_key; /* PEM files; NULL: plain HTTP */
+    int threads;                 /* of the network; 0: all cores */
+    int workers;                 /* threads that decode and build answers; 0: as many as cores */
+    dcam_precision precision;
+    int batch;                   /* most images that run together; 0: 8 */
+    double batch_delay;          /* seconds that an image waits for company; 0: none */
+    int queue;                   /* images, and requests, that may wait; 0: 128. Beyond: 503 with Retry-After */
+    double deadline;             /* seconds a request may wait; 0: 10. Beyond: 504 */
+    size_t max_body_bytes;       /* 0: 64 MiB */
+    size_t max_pixels;           /* of one photograph; 0: 64 Mi */
+    int connections, connections_per_address; /* 0: 512, 256 */
+    double header_timeout, body_timeout, idle_timeout; /* seconds; 0: 10, 30, 60 */
+    double drain_delay;          /* seconds between "not ready" and the end of listening; 0: none */
+    double drain_timeout;        /* most seconds for what was begun to end; 0: 30 */
+    bool no_watch;               /* files that change are not loaded by themselves */
+    /* A JSON object a request or event, without a newline; from any thread; may be NULL. */
+    void (*log)(void *user, dcam_log_level level, const char *line);
+    void *user;
+} dcam_server_options;
+
+/* Loads the models, listens, and returns while its threads serve. The strings
+ * of options must stay until the start has returned. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_server_start(const dcam_server_options *options, dcam_server **out);
+/* "http://127.0.0.1:8080", with the port that it has. */
+DCAM_API const char *dcam_server_url(const dcam_server *server);
+/* Loads all model files again, in the background; requests go on meanwhile,
+ * with the model that they began with. */
+DCAM_API void dcam_server_reload(dcam_server *server);
+/* Not ready; then no new connections; then everything that was begun is
+ * answered; then frees all. False: drain_timeout cut something off. NULL-safe. */
+DCAM_API bool dcam_server_stop(dcam_server *server);
+
 #ifdef __cplusplus
 }
 #endif

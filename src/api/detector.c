@@ -203,27 +203,29 @@ void dcam_detection_clear(dcam_detection *detection)
     detection->region_count = 0;
 }
 
+dcam_status dcam_overlay_draw(const dcam_class_calibration *c, const dcam_image *photo, const float *map, int map_width,
+                              int map_height, const dcam_region *regions, size_t region_count, dcam_image *out)
+{
+    static const uint8_t outline[3] = {255, 255, 255};
+    DCAM_TRY(dcam_overlay(photo, map, map_width, map_height, c->map_low, c->map_high, out));
+    for (size_t i = 0; i < region_count; i++)
+        dcam_draw_box(out, regions[i].x, regions[i].y, regions[i].width, regions[i].height, outline);
+    return DCAM_OK;
+}
+
 dcam_status dcam_overlay_file(const dcam_detector *d, const char *image_path, const dcam_detection *detection,
                               const char *png_path)
 {
-    static const uint8_t outline[3] = {255, 255, 255};
     if (!d || !image_path || !png_path || !detection || !detection->map || !detection->class_name)
         return dcam_fail(DCAM_ERROR_USAGE, "overlay: needs a photograph, a detection with a map and a file name");
     int index = dcam_model_class_index(d->model, detection->class_name);
     if (index < 0) return unknown_class(d, detection->class_name);
-    const dcam_class_calibration *c = &d->model->classes[index];
     dcam_image photo = {0}, overlay = {0};
     dcam_status status = dcam_image_load(image_path, &photo);
     if (status == DCAM_OK)
-        status = dcam_overlay(&photo, detection->map, detection->map_width, detection->map_height, c->map_low,
-                              c->map_high, &overlay);
-    if (status == DCAM_OK) {
-        for (size_t i = 0; i < detection->region_count; i++) {
-            const dcam_region *r = &detection->regions[i];
-            dcam_draw_box(&overlay, r->x, r->y, r->width, r->height, outline);
-        }
-        status = dcam_png_write(png_path, &overlay);
-    }
+        status = dcam_overlay_draw(&d->model->classes[index], &photo, detection->map, detection->map_width,
+                                   detection->map_height, detection->regions, detection->region_count, &overlay);
+    if (status == DCAM_OK) status = dcam_png_write(png_path, &overlay);
     dcam_image_clear(&overlay);
     dcam_image_clear(&photo);
     return status;

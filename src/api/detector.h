@@ -23,4 +23,9 @@ DCAM_MUST_CHECK dcam_status dcam_check_threads(int threads);
 DCAM_MUST_CHECK dcam_status dcam_detection_fill(dcam_detector *detector, const dcam_verdict *verdict, const float *map,
                                                 int width, int height, double milliseconds, dcam_detection *out);
 
+/* The photograph with the map over it, in the class's fixed colours, and the regions outlined. */
+DCAM_MUST_CHECK dcam_status dcam_overlay_draw(const dcam_class_calibration *c, const dcam_image *photo, const float *map,
+                                              int map_width, int map_height, const dcam_region *regions,
+                                              size_t region_count, dcam_image *out);
+
 #endif

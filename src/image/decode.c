@@ -36,10 +36,10 @@ dcam_status dcam_check_sides(const dcam_encoded *file, const char *kind, uint64_
         return dcam_fail(DCAM_ERROR_IMAGE, "%s: %s of %llu x %llu pixels, above the limit of %d a side; scale or crop it",
                          file->name, kind, (unsigned long long)width, (unsigned long long)height,
                          DCAM_MAX_IMAGE_SIDE);
-    if (width * height > DCAM_MAX_IMAGE_PIXELS)
-        return dcam_fail(DCAM_ERROR_IMAGE, "%s: %s of %llu x %llu pixels, above the limit of %u in all; scale or crop it",
-                         file->name, kind, (unsigned long long)width, (unsigned long long)height,
-                         DCAM_MAX_IMAGE_PIXELS);
+    const size_t limit = file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;
+    if (width * height > limit)
+        return dcam_fail(DCAM_ERROR_IMAGE, "%s: %s of %llu x %llu pixels, above the limit of %zu in all; scale or crop it",
+                         file->name, kind, (unsigned long long)width, (unsigned long long)height, limit);
     return DCAM_OK;
 }
 
@@ -135,7 +135,13 @@ static dcam_status decode(const dcam_encoded *file, dcam_image *out)
 
 dcam_status dcam_image_decode(const uint8_t *bytes, size_t count, const char *name, dcam_image *out)
 {
-    return decode(&(dcam_encoded){bytes, count, name, false}, out);
+    return dcam_image_decode_within(bytes, count, name, 0, out);
+}
+
+dcam_status dcam_image_decode_within(const uint8_t *bytes, size_t count, const char *name, size_t max_pixels,
+                                     dcam_image *out)
+{
+    return decode(&(dcam_encoded){bytes, count, name, false, max_pixels}, out);
 }
 
 static dcam_status load(const char *path, bool mask, dcam_image *out)
@@ -143,7 +149,7 @@ static dcam_status load(const char *path, bool mask, dcam_image *out)
     uint8_t *bytes;
     size_t count;
     DCAM_TRY(dcam_file_read(path, DCAM_MAX_IMAGE_FILE_BYTES, &bytes, &count));
-    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask}, out);
+    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask, 0}, out);
     dcam_free(bytes);
     return status;
 }

@@ -15,6 +15,7 @@ typedef struct {
     size_t count;
     const char *name; /* for messages */
     bool mask;        /* a value that is not 0 must not become 0 */
+    size_t max_pixels; /* 0: DCAM_MAX_IMAGE_PIXELS */
 } dcam_encoded;
 
 /* Each gives 3 channels and leaves *out untouched on failure. */

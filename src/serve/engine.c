@@ -1,0 +1,226 @@
+/* engine.c - the models of a server: loading, and reloading while requests run. A request keeps the model it began
+ * with; a file that cannot be loaded leaves the old model in place and says so. */
+#include <string.h>
+
+#include "api/detector.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "serve/internal.h"
+
+/* How often files are looked at. A change counts when two looks agree, so that a file is not read half written. */
+#define WATCH_SECONDS 1
+
+static dcam_status fill_engine(const dcam_server *s, const char *path, serve_engine *e)
+{
+    dcam_scorer_options options = {.batch = s->options.batch};
+    const size_t batch = (size_t)s->options.batch;
+    DCAM_TRY(dcam_resolve_precision(s->options.precision, &options.precision));
+    DCAM_TRY(dcam_model_load(path, &e->model));
+    if (e->model->class_count == 0)
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: has no calibrated class; run `dcam calibrate` on it", path);
+    DCAM_TRY(dcam_scorer_create(e->model, &options, &e->scorer));
+    e->pixels = (size_t)e->model->preprocessing.width * (size_t)e->model->preprocessing.height;
+    DCAM_TRY(dcam_alloc(batch * e->pixels, sizeof(float), &e->maps));
+    DCAM_TRY(dcam_alloc_zero(batch * e->pixels, 3, &e->rgb));
+    DCAM_TRY(dcam_alloc(batch * e->pixels, 3 * sizeof(float), &e->input));
+    DCAM_TRY(dcam_alloc(batch, sizeof *e->verdicts, &e->verdicts));
+    DCAM_TRY(dcam_alloc(batch, sizeof *e->classes, &e->classes));
+    return dcam_scorer_run(e->scorer, e->rgb, s->options.batch, NULL, e->maps, e->verdicts);
+}
+
+dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out)
+{
+    serve_engine *e;
+    dcam_set_threads(s->options.threads);
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *e, &e));
+    e->references = 1;
+    const dcam_status status = fill_engine(s, path, e);
+    if (status == DCAM_OK) *out = e;
+    else serve_engine_destroy(e);
+    return status;
+}
+
+void serve_engine_destroy(serve_engine *e)
+{
+    if (!e) return;
+    dcam_free(e->classes);
+    dcam_free(e->verdicts);
+    dcam_free(e->input);
+    dcam_free(e->rgb);
+    dcam_free(e->maps);
+    dcam_scorer_destroy(e->scorer);
+    dcam_model_destroy(e->model);
+    dcam_free(e);
+}
+
+serve_engine *serve_engine_take(serve_model *model)
+{
+    model->engine->references++;
+    return model->engine;
+}
+
+void serve_engine_release(dcam_server *s, serve_engine *e)
+{
+    if (!e) return;
+    pthread_mutex_lock(&s->lock);
+    const bool last = --e->references == 0;
+    pthread_mutex_unlock(&s->lock);
+    if (last) serve_engine_destroy(e);
+}
+
+serve_model *serve_model_find(dcam_server *s, const char *name, size_t length)
+{
+    for (size_t i = 0; i < s->model_count; i++)
+        if (strlen(s->models[i].name) == length && memcmp(s->models[i].name, name, length) == 0) return &s->models[i];
+    return NULL;
+}
+
+/* Counters for the classes of a model that have none yet. Under metrics->lock, except at the start. */
+static dcam_status add_classes(serve_model *m, const dcam_model *model)
+{
+    for (size_t i = 0; i < model->class_count; i++) {
+        size_t k = 0;
+        while (k < m->class_count && strcmp(m->classes[k].name, model->classes[i].name) != 0) k++;
+        if (k < m->class_count) {
+            m->classes[k].recent_count = 0; /* scores of another model are not compared with this calibration */
+            continue;
+        }
+        DCAM_TRY(dcam_realloc(m->class_count + 1, sizeof *m->classes, &m->classes));
+        dcam_class_metrics *c = &m->classes[m->class_count];
+        *c = (dcam_class_metrics){0};
+        DCAM_TRY(dcam_copy_string(model->classes[i].name, &c->name));
+        m->class_count++;
+    }
+    return DCAM_OK;
+}
+
+/* ---- opening ---- */
+
+/* Letters, digits and -_. only: the name stands in paths, metrics and log lines. */
+static dcam_status check_name(const dcam_server *s, const char *name)
+{
+    const size_t length = strlen(name);
+    if (length == 0 || length > SERVE_MAX_NAME ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != length)
+        return dcam_fail(DCAM_ERROR_USAGE, "model name '%s': 1 to %d letters, digits, '-', '_' and '.' are possible; give one as NAME=FILE",
+                         name, SERVE_MAX_NAME);
+    for (size_t i = 0; i < s->model_count; i++)
+        if (strcmp(s->models[i].name, name) == 0)
+            return dcam_fail(DCAM_ERROR_USAGE, "two models are called %s; name one otherwise, as NAME=FILE", name);
+    return DCAM_OK;
+}
+
+static dcam_status name_from_path(const char *path, char **out)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    return dcam_format_string(out, "%.*s", (int)(dot && dot > base ? dot - base : (long)strlen(base)), base);
+}
+
+static dcam_status open_model(dcam_server *s, const dcam_server_model *given)
+{
+    serve_model m = {0};
+    if (!given->path) return dcam_fail(DCAM_ERROR_USAGE, "a model without a file");
+    dcam_status status = given->name ? dcam_copy_string(given->name, &m.name) : name_from_path(given->path, &m.name);
+    if (status == DCAM_OK) status = check_name(s, m.name);
+    if (status == DCAM_OK) status = dcam_copy_string(given->path, &m.path);
+    if (status == DCAM_OK) {
+        /* Before the file is read: a change in between is then seen later. */
+        if (stat(m.path, &m.loaded) != 0) m.loaded = (struct stat){0};
+        m.seen = m.loaded;
+        status = serve_engine_load(s, m.path, &m.engine);
+    }
+    if (status == DCAM_OK) status = add_classes(&m, m.engine->model);
+    s->models[s->model_count++] = m; /* closed with the others in either case */
+    return status;
+}
+
+dcam_status serve_models_open(dcam_server *s)
+{
+    const dcam_server_options *o = &s->options;
+    if (o->model_count < 1 || o->model_count > SERVE_MAX_MODELS)
+        return dcam_fail(DCAM_ERROR_USAGE, "%zu models; 1 to %d are possible", o->model_count, SERVE_MAX_MODELS);
+    for (size_t i = 0; i < o->model_count; i++) DCAM_TRY(open_model(s, &o->models[i]));
+    return DCAM_OK;
+}
+
+void serve_models_close(dcam_server *s)
+{
+    for (size_t i = 0; i < s->model_count; i++) {
+        serve_model *m = &s->models[i];
+        serve_engine_destroy(m->engine);
+        for (size_t k = 0; k < m->class_count; k++) dcam_free(m->classes[k].name);
+        dcam_free(m->classes);
+        dcam_free(m->path);
+        dcam_free(m->name);
+    }
+    s->model_count = 0;
+}
+
+/* ---- reloading ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void reload(dcam_server *s, serve_model *m)
+{
+    serve_engine *fresh = NULL, *old = NULL;
+    struct stat now;
+    if (stat(m->path, &now) == 0) m->loaded = m->seen = now;
+    dcam_status status = serve_engine_load(s, m->path, &fresh);
+    if (status == DCAM_OK) {
+        serve_metrics_lock(s->metrics);
+        status = add_classes(m, fresh->model);
+        serve_metrics_unlock(s->metrics);
+    }
+    pthread_mutex_lock(&s->lock);
+    if (status == DCAM_OK) {
+        old = m->engine;
+        m->engine = fresh;
+        m->reloads++;
+    } else {
+        m->reload_failures++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (status == DCAM_OK) {
+        serve_engine_release(s, old);
+        serve_log_event(s, DCAM_LOG_INFO, "reload", "%s: loaded again from %s", m->name, m->path);
+    } else {
+        serve_log_event(s, DCAM_LOG_WARNING, "reload", "%s: keeps the model it has: %s", m->name, dcam_error_message());
+        serve_engine_destroy(fresh);
+    }
+}
+
+/* Whether the file is another one now, and has been for two looks. */
+static bool has_settled(serve_model *m)
+{
+    struct stat now;
+    if (stat(m->path, &now) != 0 || same_file(&now, &m->loaded)) return false;
+    const bool settled = same_file(&now, &m->seen);
+    m->seen = now;
+    return settled;
+}
+
+void *serve_keeper(void *server)
+{
+    dcam_server *s = server;
+    pthread_mutex_lock(&s->lock);
+    while (!s->ending) {
+        const bool all = s->reload_wanted;
+        s->reload_wanted = false;
+        pthread_mutex_unlock(&s->lock);
+        for (size_t i = 0; i < s->model_count; i++)
+            if (all || (!s->options.no_watch && has_settled(&s->models[i]))) reload(s, &s->models[i]);
+        pthread_mutex_lock(&s->lock);
+        if (s->ending || s->reload_wanted) continue;
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += WATCH_SECONDS;
+        pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}

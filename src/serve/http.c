@@ -1,0 +1,442 @@
+/* http.c - the only file that speaks to libmicrohttpd: connections with their limits and time-outs, bodies, and the
+ * sending of answers. One thread polls all connections; it never computes and never waits for anything but them. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "serve/internal.h"
+
+/* Request line, headers and one piece of the body; more headers than this are refused with 431. */
+#define CONNECTION_MEMORY (64 * 1024)
+/* A body starts with this much memory, however large it says it will be. */
+#define FIRST_BODY (256 * 1024)
+/* An answer that is known before the body: a body up to this is read and dropped, so that the client reads the answer
+ * instead of an error; a longer one is cut. */
+#define MAX_DROPPED (1024 * 1024)
+/* All bodies that are being held, beside which a new one is put off. */
+#define BODY_MEMORY ((size_t)1 << 30)
+#define WATCH_INTERVAL_NS 250000000L
+/* Seconds a client may take to read its answer. */
+#define SEND_SECONDS 60
+
+/* ---- connections ---- */
+
+static void set_wait(serve_request *r, serve_wait wait)
+{
+    if (!r->link) return;
+    pthread_mutex_lock(&r->server->lock);
+    r->link->wait = wait;
+    r->link->since = dcam_seconds();
+    pthread_mutex_unlock(&r->server->lock);
+}
+
+static void open_connection(dcam_server *s, struct MHD_Connection *connection, void **context)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    serve_connection *c = NULL;
+    /* Without memory it goes on without a watch; the inactivity limit still holds. */
+    if (!info || dcam_alloc_zero(1, sizeof *c, &c) != DCAM_OK) return;
+    c->socket = info->connect_fd;
+    c->since = dcam_seconds();
+    pthread_mutex_lock(&s->lock);
+    c->next = s->connections;
+    if (c->next) c->next->previous = c;
+    s->connections = c;
+    s->connection_count++;
+    pthread_mutex_unlock(&s->lock);
+    *context = c;
+}
+
+static void close_connection(dcam_server *s, serve_connection *c)
+{
+    if (!c) return;
+    pthread_mutex_lock(&s->lock);
+    if (c->previous) c->previous->next = c->next;
+    else s->connections = c->next;
+    if (c->next) c->next->previous = c->previous;
+    s->connection_count--;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    dcam_free(c);
+}
+
+/* libmicrohttpd calls this before it closes the socket, so that the watchdog never touches a number that is another
+ * connection's already. */
+static void on_connection(void *server, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        open_connection(server, connection, context);
+    } else {
+        close_connection(server, *context);
+        *context = NULL;
+    }
+}
+
+static double allowed_seconds(const dcam_server *s, serve_wait wait)
+{
+    switch (wait) {
+    case WAIT_FIRST: return s->options.header_timeout;
+    case WAIT_NEXT: return s->options.idle_timeout;
+    case WAIT_BODY: return s->options.body_timeout;
+    case WAIT_SENT: return SEND_SECONDS;
+    default: return 1e9; /* our turn; the request's deadline holds */
+    }
+}
+
+/* libmicrohttpd's own limit is on silence: a byte now and then would hold a connection for ever. */
+void *serve_watchdog(void *server)
+{
+    dcam_server *s = server;
+    const struct timespec pause = {0, WATCH_INTERVAL_NS};
+    bool ending = false;
+    while (!ending) {
+        pthread_mutex_lock(&s->lock);
+        const double now = dcam_seconds();
+        for (serve_connection *c = s->connections; c; c = c->next)
+            if (now - c->since > allowed_seconds(s, c->wait)) {
+                if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) serve_count_rejected(s->metrics, "timeout");
+                shutdown(c->socket, SHUT_RDWR);
+                c->wait = WAIT_NONE;
+            }
+        ending = s->ending;
+        pthread_mutex_unlock(&s->lock);
+        if (!ending) nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+/* ---- requests ---- */
+
+static void write_remote(struct MHD_Connection *connection, char *out, size_t bytes)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    char text[INET6_ADDRSTRLEN] = "";
+    if (info && info->client_addr->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)info->client_addr)->sin_addr, text, sizeof text);
+    else if (info && info->client_addr->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)info->client_addr)->sin6_addr, text, sizeof text);
+    snprintf(out, bytes, "%s", text);
+}
+
+static const char *header(const serve_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+/* The client's X-Request-Id if it can stand in a log line and a header as it is, else one of ours. */
+static void set_id(serve_request *r)
+{
+    const char *given = header(r, "X-Request-Id");
+    const size_t length = given ? strlen(given) : 0;
+    if (length > 0 && length < SERVE_ID_BYTES &&
+        strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") == length)
+        memcpy(r->id, given, length + 1);
+    else
+        snprintf(r->id, sizeof r->id, "%012llx-%llu", (unsigned long long)r->server->id_start,
+                 (unsigned long long)atomic_fetch_add(&r->server->next_id, 1) + 1);
+}
+
+static serve_request *create_request(dcam_server *s, struct MHD_Connection *connection)
+{
+    serve_request *r;
+    if (dcam_alloc_zero(1, sizeof *r, &r) != DCAM_OK) return NULL;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    r->server = s;
+    r->connection = connection;
+    r->link = info ? info->socket_context : NULL;
+    r->header_bytes = -1;
+    r->times.begun = dcam_seconds();
+    r->answer.policy = "default-src 'none'; frame-ancestors 'none'";
+    set_id(r);
+    write_remote(connection, r->remote, sizeof r->remote);
+    pthread_mutex_lock(&s->lock);
+    s->open_requests++;
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+static void free_body(serve_request *r)
+{
+    dcam_server *s = r->server;
+    dcam_free(r->body);
+    r->body = NULL;
+    if (r->body_capacity == 0) return;
+    pthread_mutex_lock(&s->lock);
+    s->body_memory -= r->body_capacity;
+    pthread_mutex_unlock(&s->lock);
+    r->body_capacity = 0;
+}
+
+static void destroy_request(serve_request *r)
+{
+    dcam_server *s = r->server;
+    for (int i = 0; i < r->image_count; i++) {
+        dcam_free(r->images[i].rgb);
+        dcam_free(r->images[i].input);
+        dcam_free(r->images[i].map);
+    }
+    dcam_free(r->images);
+    dcam_image_clear(&r->photo);
+    dcam_infer_request_clear(&r->infer);
+    dcam_text_clear(&r->answer.body);
+    free_body(r);
+    serve_engine_release(s, r->engine);
+    pthread_mutex_lock(&s->lock);
+    s->open_requests--;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    dcam_free(r);
+}
+
+static void on_completed(void *server, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode code)
+{
+    serve_request *r = *context;
+    (void)server;
+    (void)connection;
+    if (!r) return;
+    *context = NULL;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answer.status == 0) {
+        r->answer.status = 499; /* as nginx logs a client that went away */
+        snprintf(r->answer.error, sizeof r->answer.error, "the connection ended before the request was whole");
+    }
+    serve_count_request(r->server->metrics, r->endpoint, r->answer.status);
+    serve_log_request(r);
+    set_wait(r, WAIT_NEXT);
+    destroy_request(r);
+}
+
+/* ---- bodies ---- */
+
+static bool grow_body(serve_request *r, size_t wanted)
+{
+    dcam_server *s = r->server;
+    const char *length_text = header(r, "Content-Length");
+    const long long length = length_text ? dcam_request_digits(length_text) : -1;
+    size_t capacity = r->body_capacity ? 2 * r->body_capacity : FIRST_BODY;
+    if (length >= 0 && capacity > (size_t)length) capacity = (size_t)length;
+    if (capacity < wanted) capacity = wanted;
+    const size_t more = capacity - r->body_capacity;
+    pthread_mutex_lock(&s->lock);
+    const bool fits = s->body_memory + more <= BODY_MEMORY;
+    if (fits) s->body_memory += more;
+    pthread_mutex_unlock(&s->lock);
+    if (!fits) {
+        serve_count_rejected(s->metrics, "memory");
+        serve_error(r, 503, "too many bodies at a time; try again later");
+        r->answer.retry_after = 1;
+        return false;
+    }
+    const size_t before = r->body_capacity;
+    const dcam_status status = dcam_realloc(capacity, 1, &r->body);
+    if (status == DCAM_OK) {
+        r->body_capacity = capacity;
+        return true;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->body_memory -= capacity - before;
+    pthread_mutex_unlock(&s->lock);
+    serve_fail(r, status);
+    return false;
+}
+
+static void too_large(serve_request *r)
+{
+    serve_error(r, 413, "the body is above the limit of %zu bytes", r->server->options.max_body_bytes);
+}
+
+static void drop_body(serve_request *r)
+{
+    free_body(r);
+    r->drop_body = true;
+}
+
+/* One piece of the body. False: the client sends what nobody wants; the connection is cut. */
+static bool take_piece(serve_request *r, const char *data, size_t bytes)
+{
+    if (!r->drop_body && bytes > r->server->options.max_body_bytes - r->body_bytes) {
+        too_large(r);
+        drop_body(r);
+    }
+    if (!r->drop_body && r->body_bytes + bytes > r->body_capacity && !grow_body(r, r->body_bytes + bytes)) drop_body(r);
+    if (r->drop_body) {
+        r->dropped_bytes += bytes;
+        return r->dropped_bytes <= MAX_DROPPED + r->server->options.max_body_bytes;
+    }
+    memcpy(r->body + r->body_bytes, data, bytes);
+    r->body_bytes += bytes;
+    return true;
+}
+
+/* ---- answers ---- */
+
+static void add_headers(const serve_request *r, struct MHD_Response *response)
+{
+    const serve_answer *a = &r->answer;
+    char number[32];
+    MHD_add_response_header(response, "Content-Type", a->content_type);
+    MHD_add_response_header(response, "X-Request-Id", r->id);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    MHD_add_response_header(response, "Content-Security-Policy", a->policy);
+    MHD_add_response_header(response, "Cache-Control", r->endpoint == ENDPOINT_PAGE ? "no-cache" : "no-store");
+    if (a->header_bytes > 0) {
+        snprintf(number, sizeof number, "%lld", a->header_bytes);
+        MHD_add_response_header(response, "Inference-Header-Content-Length", number);
+    }
+    if (a->retry_after > 0) {
+        snprintf(number, sizeof number, "%d", a->retry_after);
+        MHD_add_response_header(response, "Retry-After", number);
+    }
+    if (a->allow) MHD_add_response_header(response, "Allow", a->allow);
+    if (a->status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"dcam\"");
+    if (r->close) MHD_add_response_header(response, "Connection", "close");
+}
+
+static enum MHD_Result send_answer(serve_request *r)
+{
+    dcam_server *s = r->server;
+    const serve_answer *a = &r->answer;
+    /* The bytes stay with the request, which outlives the sending. */
+    struct MHD_Response *response = MHD_create_response_from_buffer(a->fixed ? a->fixed_bytes : a->body.used,
+                                                                    a->fixed ? (void *)(uintptr_t)a->fixed : a->body.bytes,
+                                                                    MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    pthread_mutex_lock(&s->lock);
+    if (s->stopping) r->close = true;
+    pthread_mutex_unlock(&s->lock);
+    add_headers(r, response);
+    set_wait(r, WAIT_SENT);
+    const enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)a->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+void serve_finish(serve_request *r)
+{
+    dcam_server *s = r->server;
+    pthread_mutex_lock(&s->lock);
+    r->step = STEP_DONE;
+    s->working--;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    MHD_resume_connection(r->connection);
+}
+
+/* ---- the steps of a request ---- */
+
+/* The headers are there. */
+static enum MHD_Result begin(serve_request *r, const char *url, const char *method)
+{
+    const char *length_text = header(r, "Content-Length");
+    const long long length = length_text ? dcam_request_digits(length_text) : -1;
+    const bool chunked = header(r, "Transfer-Encoding") != NULL;
+    set_wait(r, WAIT_BODY);
+    serve_route(r, url, method);
+    if (r->answer.status == 0 && length > 0 && (size_t)length > r->server->options.max_body_bytes) too_large(r);
+    if (r->answer.status == 0) return MHD_YES;
+    r->drop_body = true;
+    if (length > MAX_DROPPED || chunked) {
+        r->close = true;
+        return send_answer(r);
+    }
+    return MHD_YES;
+}
+
+/* The body is there. */
+static enum MHD_Result go_on(serve_request *r)
+{
+    dcam_server *s = r->server;
+    r->times.received = dcam_seconds();
+    if (r->answer.status != 0) return send_answer(r);
+    pthread_mutex_lock(&s->lock);
+    const bool over = s->refusing, full = s->working >= s->options.queue;
+    if (!full && !over) s->working++;
+    pthread_mutex_unlock(&s->lock);
+    if (full || over) {
+        serve_count_rejected(s->metrics, over ? "end" : "queue");
+        if (over) serve_error(r, 503, "the server ends");
+        else serve_error(r, 503, "the queue is full (%d requests); try again later", s->options.queue);
+        r->answer.retry_after = 1;
+        return send_answer(r);
+    }
+    r->deadline = r->times.received + s->options.deadline;
+    r->step = STEP_WORKING;
+    set_wait(r, WAIT_NONE);
+    /* First asleep, then given away: the answer may be there at once. */
+    MHD_suspend_connection(r->connection);
+    serve_submit(r);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *server, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *bytes, void **context)
+{
+    serve_request *r = *context;
+    (void)version;
+    if (!r) {
+        r = create_request(server, connection);
+        *context = r;
+        return r ? begin(r, url, method) : MHD_NO;
+    }
+    if (*bytes > 0) {
+        const bool go = take_piece(r, data, *bytes);
+        *bytes = 0;
+        return go ? MHD_YES : MHD_NO;
+    }
+    if (r->step == STEP_READING) return go_on(r);
+    return r->step == STEP_DONE ? send_answer(r) : MHD_YES;
+}
+
+/* libmicrohttpd's own remarks are about clients; they are news only to who looks for them. */
+static void on_library_log(void *server, const char *format, va_list args)
+{
+    char line[512];
+    vsnprintf(line, sizeof line, format, args);
+    line[strcspn(line, "\r\n")] = '\0';
+    serve_log_event(server, DCAM_LOG_DEBUG, "http", "%s", line);
+}
+
+dcam_status serve_http_start(dcam_server *s, int listener)
+{
+    const dcam_server_options *o = &s->options;
+    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_KEY, 0, s->key},
+                                         {MHD_OPTION_HTTPS_MEM_CERT, 0, s->certificate},
+                                         {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    if (s->key) flags |= MHD_USE_TLS;
+    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s,
+                                 MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s,
+                                 MHD_OPTION_LISTEN_SOCKET, listener,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
+                                 MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout < 1 ? 1 : o->idle_timeout),
+                                 MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                                 MHD_OPTION_ARRAY, s->key ? tls : none, MHD_OPTION_END);
+    if (s->daemon) return DCAM_OK;
+    return dcam_fail(s->key ? DCAM_ERROR_DATA : DCAM_ERROR_IO, "the HTTP server does not start%s",
+                     s->key ? "; are certificate and key PEM files that belong together?" : "");
+}
+
+void serve_http_stop_listening(dcam_server *s)
+{
+    const int listener = MHD_quiesce_daemon(s->daemon);
+    if (listener < 0) return;
+    /* Whoever has connected already is still served. */
+    for (;;) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof address;
+        const int fresh = accept(listener, (struct sockaddr *)&address, &length);
+        if (fresh < 0) break;
+        if (MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length) != MHD_YES) break;
+    }
+    close(listener);
+}

@@ -1,0 +1,213 @@
+/* internal.h - inside the serve layer only: a server, the models it holds, and a request on its way through it.
+ *
+ *   HTTP thread (http.c)          reads a request, suspends its connection
+ *     -> worker (pool.c)          parses, decodes, resizes (prepare_*.c)
+ *       -> runner (pool.c)        the network, on whatever images are waiting
+ *         -> worker               builds the answer (answer_*.c)
+ *   -> HTTP thread                resumes the connection and sends
+ *
+ * One mutex, server->lock, guards the lists, counters and states below; nothing slow happens under it. A request
+ * belongs to the thread of the step that it is in. */
+#ifndef DCAM_SERVE_INTERNAL_H
+#define DCAM_SERVE_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "dcam.h"
+#include "detect/scorer.h"
+#include "serve/metrics.h"
+#include "serve/request.h"
+#include "serve/text.h"
+
+#define SERVE_ID_BYTES 65           /* of a request id, with its zero */
+#define SERVE_MAX_MODELS 64
+#define SERVE_MAX_NAME 63           /* bytes of a model's name */
+
+typedef struct serve_request serve_request;
+
+/* ---- models (engine.c) ---- */
+
+/* One loaded model. Requests hold a reference, so that a reload lets them end on the model that they began with. */
+typedef struct {
+    dcam_model *model;
+    dcam_scorer *scorer;            /* the runner's alone */
+    float *maps;                    /* of one batch; the runner's */
+    uint8_t *rgb;                   /* the same, to gather images in */
+    float *input;
+    dcam_verdict *verdicts;
+    int *classes;
+    size_t pixels;                  /* of the model's input */
+    int references;                 /* under server->lock */
+} serve_engine;
+
+typedef struct {
+    char *name, *path;
+    serve_engine *engine;           /* under server->lock; never NULL once started */
+    dcam_class_metrics *classes;    /* by name, kept over reloads; under metrics->lock */
+    size_t class_count;
+    struct stat loaded, seen;       /* of the file: what is loaded; what the last look found */
+    uint64_t reloads, reload_failures;
+} serve_model;
+
+/* ---- one request ---- */
+
+typedef enum { ENDPOINT_OTHER, ENDPOINT_PAGE, ENDPOINT_HEALTH, ENDPOINT_METADATA, ENDPOINT_METRICS, ENDPOINT_INFER,
+               ENDPOINT_DETECT, ENDPOINT_COUNT } serve_endpoint;
+extern const char *const serve_endpoint_names[ENDPOINT_COUNT];
+
+/* One image of a request on its way to the runner. */
+typedef struct serve_image {
+    struct serve_image *next;       /* in the runner's queue */
+    serve_request *request;
+    int class_index;                /* or -1 */
+    uint8_t *rgb;                   /* of the model's size, or */
+    float *input;                   /* normalised; one of the two */
+    float *map;                     /* where the answer needs it; filled by the runner */
+    dcam_verdict verdict;
+} serve_image;
+
+typedef enum { STEP_READING, STEP_WORKING, STEP_DONE } serve_step;
+
+/* Seconds on dcam_seconds() at which the steps of a request ended. */
+typedef struct { double begun, received, prepared, run_begun, run_ended, answered; } serve_times;
+
+typedef struct {
+    int status;                     /* of HTTP */
+    const char *content_type;
+    dcam_text body;
+    const char *fixed;              /* or this, which lives for ever, instead of body */
+    size_t fixed_bytes;
+    long long header_bytes;         /* Inference-Header-Content-Length; 0: none */
+    int retry_after;                /* seconds; 0: none */
+    const char *allow;              /* of 405 */
+    const char *policy;             /* Content-Security-Policy; NULL: that of plain data */
+    char error[512];                /* the line of an error, for the log */
+} serve_answer;
+
+struct serve_request {
+    dcam_server *server;
+    struct MHD_Connection *connection;
+    struct serve_connection *link;
+    serve_request *next;            /* in a list of the workers */
+    char id[SERVE_ID_BYTES];
+    char remote[64];
+    const char *method;             /* of a short list, else "OTHER" */
+    serve_endpoint endpoint;
+    serve_step step;
+    bool head_only, counted;        /* counted: in server->working */
+    bool close;                     /* the connection ends with the answer */
+    uint8_t *body;
+    size_t body_bytes, body_capacity, dropped_bytes;
+    bool drop_body;                 /* the answer is there already, the body is read and forgotten */
+    /* what the headers said */
+    long long header_bytes;         /* Inference-Header-Content-Length, or -1 */
+    char boundary[DCAM_REQUEST_MAX_BOUNDARY + 1];
+    char class_name[256];           /* of /detect */
+    bool wants_png, wants_map;
+    serve_model *model;
+    serve_engine *engine;           /* a reference */
+    /* what was made of it */
+    dcam_infer_request infer;
+    dcam_image photo;               /* of /detect */
+    int photo_width, photo_height;
+    serve_image *images;
+    int image_count, images_left;   /* images_left: not yet through the runner; under server->lock */
+    int images_reserved;            /* in the queue's count */
+    bool failed;                    /* answered before all images were run; under server->lock */
+    double deadline;
+    serve_times times;
+    serve_answer answer;
+};
+
+/* ---- connections (http.c) ---- */
+
+typedef enum { WAIT_FIRST, WAIT_NEXT, WAIT_BODY, WAIT_NONE, WAIT_SENT } serve_wait;
+typedef struct serve_connection {
+    struct serve_connection *previous, *next;
+    int socket;
+    serve_wait wait;
+    double since;
+} serve_connection;
+
+/* ---- the server ---- */
+
+typedef struct { serve_request *first, *last; } request_list;
+
+struct dcam_server {
+    dcam_server_options options;    /* with the defaults filled in */
+    serve_model models[SERVE_MAX_MODELS];
+    size_t model_count;
+    char *token;                    /* NULL: none is asked for */
+    uint8_t *certificate, *key;     /* PEM text */
+    char url[96];
+    int port;
+    struct MHD_Daemon *daemon;
+    dcam_serve_metrics *metrics;
+    pthread_mutex_t lock;
+    pthread_cond_t work;            /* for workers */
+    pthread_cond_t images;          /* for the runner */
+    pthread_cond_t changed;         /* for who waits for the end, and the keeper */
+    request_list to_prepare, to_answer;
+    serve_image *first_image, *last_image;
+    int waiting_images;             /* in the runner's list */
+    int queued_images;              /* reserved: from parsing to the end of the run */
+    int working;                    /* requests handed to the workers and not yet answered */
+    int open_requests;              /* requests of which headers were read, until they are sent */
+    size_t body_memory;             /* bytes held by bodies */
+    serve_connection *connections;
+    int connection_count;
+    bool ready, stopping;           /* stopping: answers close their connections */
+    bool refusing, ending;          /* refusing: nothing new for the workers; ending: threads leave */
+    bool reload_wanted;
+    pthread_t *workers;
+    int worker_count;
+    pthread_t runner, watchdog, keeper;
+    bool runner_there, watchdog_there, keeper_there;
+    atomic_ullong next_id;
+    uint64_t id_start;
+    double started;
+};
+
+/* listen.c */
+DCAM_MUST_CHECK dcam_status serve_listen(const char *text, int *socket_out, bool *loopback, char *url, size_t url_bytes,
+                                         bool tls, int *port);
+/* engine.c: all or nothing; then a trial run, so that no request pays for first times. */
+DCAM_MUST_CHECK dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out);
+void serve_engine_destroy(serve_engine *engine);
+serve_engine *serve_engine_take(serve_model *model);                 /* the caller holds the lock */
+void serve_engine_release(dcam_server *s, serve_engine *engine);     /* takes the lock */
+DCAM_MUST_CHECK dcam_status serve_models_open(dcam_server *s);
+void serve_models_close(dcam_server *s);
+void *serve_keeper(void *server);                                    /* thread: reloads */
+serve_model *serve_model_find(dcam_server *s, const char *name, size_t length);
+/* http.c */
+DCAM_MUST_CHECK dcam_status serve_http_start(dcam_server *s, int listener);
+void serve_http_stop_listening(dcam_server *s);
+void *serve_watchdog(void *server);                                  /* thread: ends slow connections */
+void serve_finish(serve_request *r);                                 /* any thread: the answer is there */
+/* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. */
+void serve_route(serve_request *r, const char *url, const char *method);
+/* pool.c */
+DCAM_MUST_CHECK dcam_status serve_pool_start(dcam_server *s);
+void serve_pool_stop(dcam_server *s);
+void serve_submit(serve_request *r);                                 /* the body is complete */
+/* Takes room for n images in the queue; false when there is none. */
+bool serve_reserve_images(serve_request *r, int n);
+void serve_enqueue(serve_request *r);                                /* r->images are ready for the network */
+/* prepare.c and answer.c: a worker's steps. True: on to the runner; false: r->answer is filled. */
+bool serve_prepare(serve_request *r);
+void serve_build_answer(serve_request *r);
+/* answer.c */
+void serve_error(serve_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The library's line for the last failed call, with the HTTP status that fits it. */
+void serve_fail(serve_request *r, dcam_status status);
+void serve_text_answer(serve_request *r, int status, const char *content_type);
+/* log.c */
+void serve_log_request(const serve_request *r);
+void serve_log_event(const dcam_server *s, dcam_log_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,129 @@
+/* text.c - growing text, JSON strings and numbers, base64. */
+#include "serve/text.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+#define FIRST_CAPACITY 512
+
+void dcam_text_clear(dcam_text *text)
+{
+    dcam_free(text->bytes);
+    *text = (dcam_text){0};
+}
+
+/* Room for `more` bytes and the zero behind them. */
+static bool reserve(dcam_text *text, size_t more)
+{
+    size_t wanted;
+    if (text->failed) return false;
+    if (!dcam_size_add(text->used, more, &wanted) || !dcam_size_add(wanted, 1, &wanted)) {
+        text->failed = true;
+        return false;
+    }
+    if (wanted <= text->capacity) return true;
+    size_t capacity = text->capacity ? text->capacity : FIRST_CAPACITY;
+    while (capacity < wanted && capacity <= SIZE_MAX / 2) capacity *= 2;
+    if (capacity < wanted) capacity = wanted;
+    if (dcam_realloc(capacity, 1, &text->bytes) != DCAM_OK) {
+        text->failed = true;
+        return false;
+    }
+    text->capacity = capacity;
+    return true;
+}
+
+void dcam_text_bytes(dcam_text *text, const void *bytes, size_t count)
+{
+    if (!reserve(text, count)) return;
+    if (count > 0) memcpy(text->bytes + text->used, bytes, count);
+    text->used += count;
+    text->bytes[text->used] = '\0';
+}
+
+void dcam_text_add(dcam_text *text, const char *string) { dcam_text_bytes(text, string, strlen(string)); }
+
+void dcam_text_format(dcam_text *text, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0) {
+        text->failed = true;
+    } else if (reserve(text, (size_t)length)) {
+        vsnprintf(text->bytes + text->used, (size_t)length + 1, format, again);
+        text->used += (size_t)length;
+    }
+    va_end(again);
+}
+
+/* Length of the UTF-8 sequence at s, or 0 where it is not one (overlong forms, surrogates and values past U+10FFFF
+ * included). The string's end stops it. */
+static size_t sequence_length(const unsigned char *s)
+{
+    if (s[0] < 0x80) return 1;
+    size_t length = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+void dcam_text_json(dcam_text *text, const char *string)
+{
+    if (!string) {
+        dcam_text_add(text, "null");
+        return;
+    }
+    dcam_text_add(text, "\"");
+    for (const unsigned char *s = (const unsigned char *)string; *s;) {
+        size_t length = sequence_length(s);
+        if (*s == '"' || *s == '\\') dcam_text_format(text, "\\%c", *s);
+        else if (*s < 0x20 || *s == 0x7f) dcam_text_format(text, "\\u%04x", *s);
+        else if (length == 0) dcam_text_add(text, "\xef\xbf\xbd");
+        else dcam_text_bytes(text, s, length);
+        s += length ? length : 1;
+    }
+    dcam_text_add(text, "\"");
+}
+
+void dcam_text_number(dcam_text *text, double value, int digits)
+{
+    if (isfinite(value)) dcam_text_format(text, "%.*g", digits, value);
+    else dcam_text_add(text, "null");
+}
+
+void dcam_text_base64(dcam_text *text, const void *bytes, size_t count)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *in = bytes;
+    if (count > SIZE_MAX / 2) {
+        text->failed = true;
+        return;
+    }
+    if (!reserve(text, (count + 2) / 3 * 4)) return;
+    char *out = text->bytes + text->used;
+    for (size_t i = 0; i < count; i += 3) {
+        size_t left = count - i;
+        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
+        *out++ = digits[v >> 18];
+        *out++ = digits[v >> 12 & 63];
+        *out++ = left > 1 ? digits[v >> 6 & 63] : '=';
+        *out++ = left > 2 ? digits[v & 63] : '=';
+    }
+    text->used = (size_t)(out - text->bytes);
+    text->bytes[text->used] = '\0';
+}
+
+dcam_status dcam_text_check(const dcam_text *text)
+{
+    return text->failed ? dcam_fail(DCAM_ERROR_MEMORY, "not enough memory for an answer") : DCAM_OK;
+}

@@ -1,0 +1,438 @@
+/* What clients send: JSON with tensors in it, the binary extension, forms. Good requests in every spelling, and what is
+ * wrong with bad ones. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "serve/request.h"
+
+#define MAX_PIXELS 10000
+
+static void message(const char *part)
+{
+    if (!strstr(dcam_error_message(), part)) fail_msg("\"%s\" is not in \"%s\"", part, dcam_error_message());
+}
+
+/* A copy without a zero at its end, so that the sanitizer sees a read behind it. */
+static dcam_status parse(const char *text, size_t count, long long header, dcam_infer_request *out)
+{
+    static uint8_t *kept;
+    free(kept);
+    kept = malloc(count ? count : 1);
+    memcpy(kept, text, count);
+    return dcam_infer_request_parse(kept, count, header, MAX_PIXELS, out);
+}
+
+static void accept(const char *text, dcam_infer_request *out)
+{
+    if (parse(text, strlen(text), -1, out) != DCAM_OK) fail_msg("%s: %s", text, dcam_error_message());
+}
+
+static void refuse(const char *text, const char *why)
+{
+    dcam_infer_request r;
+    const dcam_status status = parse(text, strlen(text), -1, &r);
+    if (status != DCAM_ERROR_USAGE) fail_msg("%s: %s", text, dcam_status_name(status));
+    if (!strstr(dcam_error_message(), why)) fail_msg("%s: \"%s\" is not in \"%s\"", text, why, dcam_error_message());
+}
+
+#define IMAGE "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\":[1,2,3,4,5,255]}"
+
+static void json_requests(void **state)
+{
+    static const char *const spellings[] = {
+        "{\"inputs\":[" IMAGE "]}",
+        " {\n\"inputs\" : [ {\"shape\":[1,1,2,3] , \"data\" :\t[[[[1 , 2,3],[4,5,255]]]] ,\"name\":\"image\",\"datatype\":\"UINT8\"} ] } ",
+        "{\"inputs\":[{\"data\":[[1,2,3],[4,5,255]],\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3]}],\"data\":7}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        dcam_infer_request r;
+        uint8_t rgb[6];
+        const uint8_t wanted[6] = {1, 2, 3, 4, 5, 255};
+        accept(spellings[i], &r);
+        assert_int_equal(r.images, 1);
+        assert_int_equal(r.height, 1);
+        assert_int_equal(r.width, 2);
+        assert_false(r.floats);
+        assert_null(r.id);
+        assert_int_equal(r.output_count, DCAM_OUTPUTS);
+        assert_int_equal(dcam_infer_request_rgb(&r, rgb), DCAM_OK);
+        assert_memory_equal(rgb, wanted, 6);
+        dcam_infer_request_clear(&r);
+    }
+}
+
+static void options_of_a_request(void **state)
+{
+    dcam_infer_request r;
+    (void)state;
+    accept("{\"id\":\"part 7 \\\"x\\\"\",\"parameters\":{\"class\":\"bolt\",\"timeout\":2500,\"binary_data_output\":true},"
+           "\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"anomaly_map\"},{\"name\":\"score\",\"parameters\":{\"binary_data\":false}}]}", &r);
+    assert_string_equal(r.id, "part 7 \"x\"");
+    assert_string_equal(r.class_names[0], "bolt");
+    assert_int_equal(r.timeout, 2500);
+    assert_int_equal(r.output_count, 2);
+    assert_int_equal(r.outputs[0], DCAM_OUTPUT_MAP);
+    assert_true(r.output_binary[0]);
+    assert_int_equal(r.outputs[1], DCAM_OUTPUT_SCORE);
+    assert_false(r.output_binary[1]);
+    dcam_infer_request_clear(&r);
+    accept("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[2,1,1,3],\"data\":[0,0,0,9,9,9]},"
+           "{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a]\\\"\",\"b\"]}]}", &r);
+    assert_string_equal(r.class_names[0], "a]\"");
+    assert_string_equal(r.class_names[1], "b");
+    dcam_infer_request_clear(&r);
+    accept("{\"inputs\":[{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"all\"]},"
+           "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[2,1,1,3],\"data\":[0,0,0,9,9,9]}]}", &r);
+    assert_string_equal(r.class_names[1], "all");
+    dcam_infer_request_clear(&r);
+}
+
+static void bad_requests(void **state)
+{
+    (void)state;
+    refuse("", "ends early");
+    refuse("{", "ends early");
+    refuse("]", "was not open");
+    refuse("{\"inputs\":[" IMAGE "]", "ends early");
+    refuse("{\"inputs\":[" IMAGE "]} x", "not valid JSON");
+    refuse("{\"inputs\":[" IMAGE "],\"id\":1 2}", "not valid JSON");
+    refuse("{\"inputs\":[" IMAGE "],\"id\":\"a\",\"id\":\"b\"}", "not valid JSON");
+    refuse("{\"inputs\":[" IMAGE "],\"id\":\"open}", "does not end");
+    refuse("{\"inputs\":[" IMAGE "],\"id\":\"\\", "does not end");
+    refuse("[]", "not a JSON object");
+    refuse("{\"inputs\":[" IMAGE "],\"id\":7}", "\"id\"");
+    refuse("{}", "\"inputs\"");
+    refuse("{\"inputs\":[]}", "\"inputs\"");
+    refuse("{\"inputs\":[7]}", "no \"name\"");
+    refuse("{\"inputs\":[" IMAGE "," IMAGE "]}", "both");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":7}", "not an object");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"timeout\":-1}}", "timeout");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"timeout\":1e99}}", "timeout");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"class\":7}}", "not a string");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"class\":\"\"}}", "1 to 255 bytes");
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"mood\"}]}", "unknown output mood");
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"raw\"},{\"name\":\"raw\"}]}", "twice");
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":{}}", "not an array");
+    refuse("{\"inputs\":[{\"name\":\"picture\"}]}", "unknown input picture");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"INT64\"}]}", "must be UINT8, not INT64");
+    refuse("{\"inputs\":[{\"name\":\"input\",\"datatype\":\"UINT8\"}]}", "must be FP32");
+    refuse("{\"inputs\":[{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"]}]}", "no tensor \"image\"");
+    refuse("{\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[7]}]}", "not a string");
+    refuse("{\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a\",\"b\"]}]}", "2 names for 1");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"parameters\":{\"shared_memory_region\":\"x\"}}]}",
+           "shared memory");
+    /* An escaped key must not pass a number of the client's off as one of our indices. */
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"d\\u0061ta\":0}]}", "escape in a key");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\":{}}]}", "not an array");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\"}]}", "no colon");
+}
+
+static void bad_shapes(void **state)
+{
+    static const char *const shapes[] = {"[1,1,2]", "[1,1,2,3,1]", "7", "[1,1,-2,3]", "[1,0,2,3]", "[1.0,1,2,3]", "[1,1,\"2\",3]",
+                                         "[1,1,99999999999999999999,3]", "[1,1,9223372036854775807,3]", "[1,40000,2,3]"};
+    char text[400];
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        snprintf(text, sizeof text, "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":%s,\"data\":[1]}]}", shapes[i]);
+        refuse(text, strstr(shapes[i], "999999") ? "not valid JSON" : "shape");
+    }
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,4],\"data\":[1]}]}", "4 channels");
+    refuse("{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,1,2,3],\"data\":[1]}]}", "1 channels");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[65,1,1,3],\"data\":[1]}]}", "at most 64");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,101,100,3],\"data\":[1]}]}", "above the limit of 10000");
+}
+
+static void check_numbers(const char *data, dcam_status wanted_u8, dcam_status wanted_f32)
+{
+    const dcam_span span = {(const uint8_t *)data, strlen(data)};
+    uint8_t u8[4];
+    float f32[4];
+    if (dcam_json_numbers_u8(span, 4, u8) != wanted_u8) fail_msg("u8 %s: %s", data, dcam_error_message());
+    if (dcam_json_numbers_f32(span, 4, f32) != wanted_f32) fail_msg("f32 %s: %s", data, dcam_error_message());
+}
+
+static void grammar_of_numbers(void **state)
+{
+    const dcam_status bad = DCAM_ERROR_USAGE;
+    (void)state;
+    check_numbers("[0,1,2,255]", DCAM_OK, DCAM_OK);
+    check_numbers(" [ [0 ,1],\n[2,255] ] ", DCAM_OK, DCAM_OK);
+    check_numbers("[[],0,1,2,3]", DCAM_OK, DCAM_OK);
+    check_numbers("[0,1,2,256]", bad, DCAM_OK);
+    check_numbers("[0,1,2,-3]", bad, DCAM_OK);
+    check_numbers("[0,1,2,3.5e-1]", bad, DCAM_OK);
+    check_numbers("[0,1,2,-0.0E+2]", bad, DCAM_OK);
+    static const char *const wrong[] = {
+        "", "0,1,2,3", "[0,1,2]", "[0,1,2,3,4]", "[0,1,2,3", "[0,1,2,3]]", "[0,1,2,3],[1]", "[0,1,2,]", "[,0,1,2,3]", "[0 1,2,3]",
+        "[0,1,2,03]", "[0,1,2,+3]", "[0,1,2,.5]", "[0,1,2,3.]", "[0,1,2,1e]", "[0,1,2,NaN]", "[0,1,2,Infinity]", "[0,1,2,1e39]",
+        "[0,1,2,-1e999999999999]", "[0,1,2,\"3\"]", "[0,1,2,null]", "[0,1,2,0x3]", "[0][1,2,3]", "[0,[1,2,3]", "[0,1,2,3}",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) check_numbers(wrong[i], bad, bad);
+    char deep[200];
+    memset(deep, '[', sizeof deep - 1);
+    deep[sizeof deep - 1] = '\0';
+    check_numbers(deep, bad, bad);
+}
+
+/* The C library's own reader is the oracle. */
+static void numbers_as_strtod(void **state)
+{
+    dcam_random random = dcam_random_make(1, 2);
+    char text[80];
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        const int digits = 1 + (int)dcam_random_below(&random, 24), power = (int)dcam_random_below(&random, 90) - 50;
+        size_t n = (size_t)snprintf(text, sizeof text, "%s%llu", i % 2 ? "-" : "", (unsigned long long)dcam_random_below(&random, 10));
+        if (i % 3) text[n++] = '.';
+        for (int k = 0; i % 3 && k < digits; k++) text[n++] = (char)('0' + dcam_random_below(&random, 10));
+        if (i % 5) n += (size_t)snprintf(text + n, sizeof text - n, "e%d", power);
+        text[n] = '\0';
+        char array[90];
+        float got, wanted = (float)strtod(text, NULL);
+        const int length = snprintf(array, sizeof array, "[%s]", text);
+        const dcam_status status = dcam_json_numbers_f32((dcam_span){(const uint8_t *)array, (size_t)length}, 1, &got);
+        if (!isfinite(wanted)) {
+            assert_int_equal(status, DCAM_ERROR_USAGE);
+            continue;
+        }
+        assert_int_equal(status, DCAM_OK);
+        if (fabsf(got - wanted) > 1.2e-7f * fabsf(wanted) + 1.5e-45f) fail_msg("%s: %.9g, not %.9g", text, (double)got, (double)wanted);
+    }
+}
+
+static size_t binary_request(char *out, size_t capacity, const char *json, const void *data, size_t bytes)
+{
+    const size_t length = strlen(json);
+    assert_true(length + bytes <= capacity);
+    memcpy(out, json, length);
+    memcpy(out + length, data, bytes);
+    return length + bytes;
+}
+
+#define FLOATS "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,1,2],\"parameters\":{\"binary_data_size\":24%s}}]}"
+
+static dcam_status parse_floats(const float values[6], bool normalised, float out[6])
+{
+    char json[300], body[600];
+    dcam_infer_request r;
+    snprintf(json, sizeof json, FLOATS, normalised ? ",\"normalised\":true" : "");
+    const size_t count = binary_request(body, sizeof body, json, values, 24);
+    assert_int_equal(parse(body, count, (long long)strlen(json), &r), DCAM_OK);
+    assert_true(r.binary && r.floats && r.normalised == normalised);
+    const dcam_status status = dcam_infer_request_floats(&r, out);
+    dcam_infer_request_clear(&r);
+    return status;
+}
+
+static void binary_floats(void **state)
+{
+    const float good[6] = {0, 0.25f, 1, 0.5f, 0.75f, 1}, wide[6] = {0, -2.1f, 1, 0, 0, 0}, nan_there[6] = {0, 0, 0, 0, NAN, 0},
+                infinite[6] = {0, INFINITY, 0, 0, 0, 0};
+    float out[6];
+    (void)state;
+    assert_int_equal(parse_floats(good, false, out), DCAM_OK);
+    assert_memory_equal(out, good, sizeof good);
+    assert_int_equal(parse_floats(wide, false, out), DCAM_ERROR_USAGE);
+    message("value 1 is -2.1; RGB in 0..1");
+    assert_int_equal(parse_floats(wide, true, out), DCAM_OK);
+    assert_int_equal(parse_floats(nan_there, true, out), DCAM_ERROR_USAGE);
+    message("value 4 is not a finite number");
+    assert_int_equal(parse_floats(infinite, true, out), DCAM_ERROR_USAGE);
+}
+
+static void binary_sizes(void **state)
+{
+    static const uint8_t pixels[12] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0};
+    static const struct { int size; size_t sent; long long header; const char *why; } cases[] = {
+        {6, 6, 0, NULL},       {6, 5, 0, "not within the 5 bytes"}, {6, 7, 0, "1 bytes behind"}, {7, 7, 0, "needs 6 bytes of data"},
+        {-1, 6, 0, "binary_data_size"}, {6, 6, 1, "body has"},       {6, 6, -1, "not valid JSON"},
+    };
+    char json[300], body[600];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dcam_infer_request r;
+        snprintf(json, sizeof json, "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],"
+                                    "\"parameters\":{\"binary_data_size\":%d}}]}", cases[i].size);
+        const size_t count = binary_request(body, sizeof body, json, pixels, cases[i].sent);
+        const long long header = cases[i].header == 1 ? 1000000 : (long long)strlen(json) + cases[i].header;
+        const dcam_status status = parse(body, count, header, &r);
+        if (cases[i].why) {
+            assert_int_equal(status, DCAM_ERROR_USAGE);
+            if (cases[i].header >= 0) message(cases[i].why);
+        } else {
+            uint8_t rgb[6];
+            assert_int_equal(status, DCAM_OK);
+            assert_int_equal(dcam_infer_request_rgb(&r, rgb), DCAM_OK);
+            assert_memory_equal(rgb, pixels, 6);
+            dcam_infer_request_clear(&r);
+        }
+    }
+    dcam_infer_request r;
+    assert_int_equal(parse("{}", 2, 0, &r), DCAM_ERROR_USAGE);
+    message("is 0");
+}
+
+static void binary_classes(void **state)
+{
+    static const char json[] = "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[2,1,1,3],\"data\":[0,0,0,1,1,1]},"
+                               "{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[2],\"parameters\":{\"binary_data_size\":%d}}]}";
+    static const struct { const char *data; int size; const char *why; } cases[] = {
+        {"\2\0\0\0ab\1\0\0\0c", 11, NULL},        {"\2\0\0\0ab\2\0\0\0c", 11, "within element 1"},
+        {"\2\0\0\0ab\1\0\0", 9, "before element 1"}, {"\377\377\377\377ab\1\0\0\0c", 11, "within element 0"},
+        {"\2\0\0\0ab\1\0\0\0cd", 12, "more data"},  {"\2\0\0\0a\0\1\0\0\0c", 11, "1 to 255"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[400], body[600];
+        dcam_infer_request r;
+        snprintf(text, sizeof text, json, cases[i].size);
+        const size_t count = binary_request(body, sizeof body, text, cases[i].data, (size_t)cases[i].size);
+        const dcam_status status = parse(body, count, (long long)strlen(text), &r);
+        assert_int_equal(status, cases[i].why ? DCAM_ERROR_USAGE : DCAM_OK);
+        if (cases[i].why) {
+            message(cases[i].why);
+            continue;
+        }
+        assert_string_equal(r.class_names[0], "ab");
+        assert_string_equal(r.class_names[1], "c");
+        dcam_infer_request_clear(&r);
+    }
+}
+
+/* Every prefix, and random changes, of good requests: any answer but a crash, a leak or a read outside. */
+static void damaged_requests(void **state)
+{
+    static const char good[] = "{\"id\":\"x\",\"parameters\":{\"class\":\"b\"},\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"raw\"}]}";
+    dcam_random random = dcam_random_make(7, 1);
+    char text[sizeof good];
+    (void)state;
+    for (size_t n = 0; n + 1 < sizeof good; n++) {
+        dcam_infer_request r;
+        assert_int_equal(parse(good, n, -1, &r), DCAM_ERROR_USAGE);
+    }
+    for (int i = 0; i < 20000; i++) {
+        dcam_infer_request r;
+        memcpy(text, good, sizeof good);
+        for (int k = 0; k < 1 + i % 3; k++)
+            text[dcam_random_below(&random, sizeof good - 1)] = "{}[]\",:\\0 9dn"[dcam_random_below(&random, 13)];
+        if (parse(text, sizeof good - 1, -1, &r) == DCAM_OK) {
+            uint8_t rgb[MAX_PIXELS * 3];
+            if ((size_t)r.images * (size_t)r.width * (size_t)r.height <= MAX_PIXELS && !r.floats &&
+                dcam_infer_request_rgb(&r, rgb) != DCAM_OK)
+                assert_true(dcam_error_message()[0] != '\0');
+            dcam_infer_request_clear(&r);
+        }
+    }
+}
+
+static void lack_of_memory(void **state)
+{
+    static const char good[] = "{\"id\":\"x\",\"parameters\":{\"class\":\"b\"},\"inputs\":[" IMAGE "]}";
+    bool done = false;
+    (void)state;
+    for (uint64_t n = 1; !done; n++) {
+        dcam_infer_request r;
+        dcam_memory_fail_at(n, false);
+        const dcam_status status = parse(good, sizeof good - 1, -1, &r);
+        dcam_memory_fail_at(0, false);
+        done = status == DCAM_OK;
+        if (done) dcam_infer_request_clear(&r);
+        else assert_int_equal(status, DCAM_ERROR_MEMORY);
+        assert_true(n < 100);
+        assert_int_equal(dcam_memory_held(), 0);
+    }
+}
+
+/* ---- forms ---- */
+
+#define FORM "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"../../etc/passwd\"\r\nContent-Type: image/png\r\n\r\n" \
+             "\x89PNG\r\n--\r\n--Bx\r\n--B\r\ncontent-disposition: form-data; name=\"class\"\r\n\r\nbolt\r\n--B--\r\n"
+
+static void forms(void **state)
+{
+    dcam_form f;
+    (void)state;
+    assert_int_equal(dcam_form_parse((const uint8_t *)FORM, sizeof FORM - 1, "B", &f), DCAM_ERROR_USAGE);
+    message("no line end"); /* "--Bx" is not the boundary, but it is at a line's begin: no photograph may hold that */
+    static const char good[] = "preamble\r\n--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a;b.png\"\r\n\r\n"
+                               "\x89PNG\r\n--A\r\n\r\n--B\r\nContent-Disposition: form-data; name=class\r\n\r\nbolt\r\n"
+                               "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n\r\n--B\r\n\r\nno name\r\n--B--";
+    assert_int_equal(dcam_form_parse((const uint8_t *)good, sizeof good - 1, "B", &f), DCAM_OK);
+    assert_int_equal(f.image.count, 11);
+    assert_memory_equal(f.image.bytes, "\x89PNG\r\n--A\r\n", 11);
+    assert_string_equal(f.class_name, "bolt");
+    assert_string_equal(f.model, "");
+    for (size_t n = 0; n + 1 < sizeof good; n++) {
+        uint8_t *copy = malloc(n ? n : 1);
+        memcpy(copy, good, n);
+        assert_int_equal(dcam_form_parse(copy, n, "B", &f), DCAM_ERROR_USAGE);
+        free(copy);
+    }
+    static const char two[] = "--B\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--B\r\nContent-Disposition: form-data; name=a; "
+                              "filename=f\r\n\r\ny\r\n--B--";
+    assert_int_equal(dcam_form_parse((const uint8_t *)two, sizeof two - 1, "B", &f), DCAM_ERROR_USAGE);
+    message("more than one photograph");
+    static const char encoded[] = "--B\r\nContent-Transfer-Encoding: base64\r\n\r\nx\r\n--B--";
+    assert_int_equal(dcam_form_parse((const uint8_t *)encoded, sizeof encoded - 1, "B", &f), DCAM_ERROR_USAGE);
+    message("encoded");
+}
+
+static void boundaries(void **state)
+{
+    char b[DCAM_REQUEST_MAX_BOUNDARY + 1];
+    (void)state;
+    assert_true(dcam_form_boundary("multipart/form-data; boundary=abc", b));
+    assert_string_equal(b, "abc");
+    assert_true(dcam_form_boundary("multipart/form-data;charset=utf-8; BOUNDARY=\"a b\"", b));
+    assert_string_equal(b, "a b");
+    assert_false(dcam_form_boundary("multipart/form-data", b));
+    assert_false(dcam_form_boundary("multipart/form-data; boundary=", b));
+    assert_false(dcam_form_boundary("multipart/form-data; boundary=\"a", b));
+    assert_false(dcam_form_boundary("multipart/form-data; boundary=a\x01", b));
+    assert_false(dcam_form_boundary("multipart/form-data; boundary="
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b));
+}
+
+static void digits(void **state)
+{
+    (void)state;
+    assert_int_equal(dcam_request_digits("0"), 0);
+    assert_int_equal(dcam_request_digits("65536"), 65536);
+    assert_int_equal(dcam_request_digits(""), -1);
+    assert_int_equal(dcam_request_digits("-1"), -1);
+    assert_int_equal(dcam_request_digits("1 "), -1);
+    assert_int_equal(dcam_request_digits("99999999999999999999999999"), -1);
+}
+
+static int no_leak(void **state)
+{
+    (void)state;
+    assert_int_equal(dcam_memory_held(), 0);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(json_requests, no_leak),    cmocka_unit_test_teardown(options_of_a_request, no_leak),
+        cmocka_unit_test_teardown(bad_requests, no_leak),     cmocka_unit_test_teardown(bad_shapes, no_leak),
+        cmocka_unit_test(grammar_of_numbers),                 cmocka_unit_test(numbers_as_strtod),
+        cmocka_unit_test_teardown(binary_floats, no_leak),    cmocka_unit_test_teardown(binary_sizes, no_leak),
+        cmocka_unit_test_teardown(binary_classes, no_leak),   cmocka_unit_test_teardown(damaged_requests, no_leak),
+        cmocka_unit_test_teardown(lack_of_memory, no_leak),   cmocka_unit_test(forms),
+        cmocka_unit_test(boundaries),                         cmocka_unit_test(digits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
