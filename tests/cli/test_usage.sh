@@ -2,7 +2,7 @@
 . "$(dirname "$0")/common.sh"
 
 # Commands.
-refuse 2 "unknown command 'serve'.*train, eval, detect" serve
+refuse 2 "unknown command 'inspect'.*train, eval, detect" inspect
 refuse 2 "did you mean 'eval'" evl
 refuse 2 "did you mean 'teacher import'" teacher
 refuse 2 "unknown command 'teacher'" teacher imprt

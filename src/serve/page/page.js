@@ -215,9 +215,10 @@ function firstCell(row) {
   const name = document.createElement('span');
   name.className = 'name';
   name.textContent = row.name;
-  const td = cell(picture);
-  td.append(name);
-  return td;
+  const part = document.createElement('div');
+  part.className = 'part';
+  part.append(picture, name);
+  return cell(part);
 }
 
 function writeRow(row) {
