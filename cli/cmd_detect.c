@@ -82,26 +82,30 @@ static void print_line(const char *path, const dcam_detection *d)
     putchar('\n');
 }
 
+/* NULL without memory: a verdict with parts missing is none. */
 static json_t *make_json(const char *path, const dcam_detection *d, const char *map)
 {
     json_t *root = json_object(), *regions = json_array();
+    bool whole = root && regions;
     for (size_t i = 0; i < d->region_count; i++) {
         const dcam_region *r = &d->regions[i];
-        json_array_append_new(regions, json_pack("{s:i, s:i, s:i, s:i, s:o, s:o}", "x", r->x, "y", r->y,
-                                                 "width", r->width, "height", r->height, "area",
-                                                 cli_json_number(r->area), "peak", cli_json_number(r->peak)));
+        json_t *region = json_pack("{s:i, s:i, s:i, s:i, s:o, s:o}", "x", r->x, "y", r->y, "width", r->width, "height",
+                                   r->height, "area", cli_json_number(r->area), "peak", cli_json_number(r->peak));
+        whole &= json_array_append_new(regions, region) == 0;
     }
-    json_object_set_new(root, "path", cli_json_text(path));
-    json_object_set_new(root, "class", cli_json_text(d->class_name));
-    json_object_set_new(root, "class_source", cli_json_text(d->class_source));
-    json_object_set_new(root, "score", cli_json_number(d->score));
-    json_object_set_new(root, "raw", cli_json_number(d->raw));
-    json_object_set_new(root, "threshold", cli_json_number(d->threshold));
-    json_object_set_new(root, "anomalous", json_boolean(d->anomalous));
-    json_object_set_new(root, "regions", regions);
-    json_object_set_new(root, "map", cli_json_text(map));
-    json_object_set_new(root, "milliseconds", cli_json_number(d->milliseconds));
-    return root;
+    whole &= json_object_set_new(root, "path", cli_json_text(path)) == 0;
+    whole &= json_object_set_new(root, "class", cli_json_text(d->class_name)) == 0;
+    whole &= json_object_set_new(root, "class_source", cli_json_text(d->class_source)) == 0;
+    whole &= json_object_set_new(root, "score", cli_json_number(d->score)) == 0;
+    whole &= json_object_set_new(root, "raw", cli_json_number(d->raw)) == 0;
+    whole &= json_object_set_new(root, "threshold", cli_json_number(d->threshold)) == 0;
+    whole &= json_object_set_new(root, "anomalous", json_boolean(d->anomalous)) == 0;
+    whole &= json_object_set_new(root, "regions", regions) == 0;
+    whole &= json_object_set_new(root, "map", cli_json_text(map)) == 0;
+    whole &= json_object_set_new(root, "milliseconds", cli_json_number(d->milliseconds)) == 0;
+    if (whole) return root;
+    json_decref(root);
+    return NULL;
 }
 
 /* Overlay and map of one image. *map is the map's path, the caller's to free, or NULL. */

@@ -131,46 +131,57 @@ static void print_table(const dcam_evaluation *e)
 
 /* ---- JSON --------------------------------------------------------------- */
 
-/* Adds the metrics to object; takes nothing. */
-static void add_metrics(json_t *object, const dcam_metrics *all)
+/* Adds the metrics to object; takes nothing. False without memory. */
+static bool add_metrics(json_t *object, const dcam_metrics *all)
 {
+    bool whole = true;
     for (size_t i = 0; i < CLI_COUNT(metrics); i++)
-        json_object_set_new(object, metrics[i].key, cli_json_number(metric(all, i)));
+        whole &= json_object_set_new(object, metrics[i].key, cli_json_number(metric(all, i))) == 0;
+    return whole;
 }
 
-/* {"image_auroc": [low, high] or null, ...} */
+/* {"image_auroc": [low, high] or null, ...}; NULL without memory. */
 static json_t *make_intervals(const dcam_metrics *low, const dcam_metrics *high)
 {
     json_t *object = json_object();
     for (size_t i = 0; i < CLI_COUNT(metrics); i++) {
         const double from = metric(low, i), to = metric(high, i);
-        json_object_set_new(object, metrics[i].key, isnan(from) ? json_null() : json_pack("[f,f]", from, to));
+        json_t *interval = isnan(from) ? json_null() : json_pack("[f,f]", from, to);
+        if (json_object_set_new(object, metrics[i].key, interval) == 0) continue;
+        json_decref(object);
+        return NULL;
     }
     return object;
 }
 
+/* NULL without memory: a figure that is missing must not look like one that is not defined. */
 static json_t *make_json(const eval_values *values, const dcam_evaluation *e)
 {
     json_t *root = json_object(), *classes = json_object(), *mean = json_object();
+    bool whole = root && classes && mean;
     for (size_t i = 0; i < e->class_count; i++) {
         json_t *one = json_object();
-        json_object_set_new(one, "images", json_integer((json_int_t)e->classes[i].images));
-        json_object_set_new(one, "defective", json_integer((json_int_t)e->classes[i].defective));
-        add_metrics(one, &e->classes[i].metrics);
-        if (e->resamples > 0) json_object_set_new(one, "intervals", make_intervals(&e->classes[i].low, &e->classes[i].high));
+        whole &= json_object_set_new(one, "images", json_integer((json_int_t)e->classes[i].images)) == 0;
+        whole &= json_object_set_new(one, "defective", json_integer((json_int_t)e->classes[i].defective)) == 0;
+        whole &= add_metrics(one, &e->classes[i].metrics);
+        if (e->resamples > 0)
+            whole &= json_object_set_new(one, "intervals", make_intervals(&e->classes[i].low, &e->classes[i].high)) == 0;
         json_t *name = cli_json_text(e->classes[i].name);
-        json_object_set_new(classes, json_string_value(name), one);
+        whole &= json_object_set_new(classes, json_string_value(name), one) == 0;
         json_decref(name);
     }
-    add_metrics(mean, &e->mean);
-    if (e->resamples > 0) json_object_set_new(mean, "intervals", make_intervals(&e->mean_low, &e->mean_high));
-    json_object_set_new(root, "model", cli_json_text(values->library.model));
-    json_object_set_new(root, "dataset", cli_json_text(values->library.dataset));
-    json_object_set_new(root, "classes", classes);
-    json_object_set_new(root, "mean", mean);
-    json_object_set_new(root, "resamples", json_integer(e->resamples));
-    json_object_set_new(root, "seconds", cli_json_number(e->seconds));
-    return root;
+    whole &= add_metrics(mean, &e->mean);
+    if (e->resamples > 0)
+        whole &= json_object_set_new(mean, "intervals", make_intervals(&e->mean_low, &e->mean_high)) == 0;
+    whole &= json_object_set_new(root, "model", cli_json_text(values->library.model)) == 0;
+    whole &= json_object_set_new(root, "dataset", cli_json_text(values->library.dataset)) == 0;
+    whole &= json_object_set_new(root, "classes", classes) == 0;
+    whole &= json_object_set_new(root, "mean", mean) == 0;
+    whole &= json_object_set_new(root, "resamples", json_integer(e->resamples)) == 0;
+    whole &= json_object_set_new(root, "seconds", cli_json_number(e->seconds)) == 0;
+    if (whole) return root;
+    json_decref(root);
+    return NULL;
 }
 
 /* ---- CSV ---------------------------------------------------------------- */

@@ -63,6 +63,8 @@ static void print_member(const char *key, const json_t *value, int depth)
     }
 }
 
+static bool out_of_memory; /* something could not be printed */
+
 /* After a key and its colon: short lists of plain values go on the same line. */
 static void print_value(const json_t *value, int depth)
 {
@@ -73,6 +75,7 @@ static void print_value(const json_t *value, int depth)
     json_array_foreach(value, index, member) plain = plain && is_scalar(member);
     if (plain || depth > MAX_DEPTH) {
         char *text = json_dumps(value, JSON_REAL_PRECISION(8) | JSON_ENCODE_ANY);
+        if (!text) out_of_memory = true;
         printf(" %s\n", text ? text : "-");
         free(text);
     } else if (json_is_array(value)) {
@@ -89,25 +92,31 @@ static void print_value(const json_t *value, int depth)
     }
 }
 
+static int say_out_of_memory(const char *path)
+{
+    cli_error("%s: out of memory to print all of it; free some and run again", path);
+    return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+}
+
 static int run(const cli_parsed *parsed)
 {
     const info_values *values = parsed->values;
     char *text = NULL;
     dcam_status status = dcam_file_info(parsed->operands[0], &text);
     if (status != DCAM_OK) return cli_fail(status);
+    if (values->json) {
+        puts(text);
+        dcam_free_text(text);
+        return 0;
+    }
     json_t *facts = json_loads(text, 0, NULL);
     dcam_free_text(text);
-    if (!facts) {
-        cli_error("%s: its facts are not valid JSON, a fault of dcam itself; please report it",
-                  parsed->operands[0]);
-        return dcam_status_exit_code(DCAM_ERROR_INTERNAL);
-    }
-    if (values->json) return cli_json_print(facts, false) ? 0 : dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    if (!facts) return say_out_of_memory(parsed->operands[0]); /* the library's text is valid JSON */
     const char *key;
     json_t *member;
     json_object_foreach(facts, key, member) print_member(key, member, 0);
     json_decref(facts);
-    return 0;
+    return out_of_memory ? say_out_of_memory(parsed->operands[0]) : 0;
 }
 
 const cli_command cli_info = {

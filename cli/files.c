@@ -17,9 +17,10 @@
 
 static int fail_errno(const char *path, const char *what, int error)
 {
-    dcam_status status = error == ENOSPC || error == EDQUOT ? DCAM_ERROR_DISK
-                         : error == ENOMEM                  ? DCAM_ERROR_MEMORY
-                                                            : DCAM_ERROR_IO;
+    const bool no_descriptor = error == EMFILE || error == ENFILE;
+    dcam_status status = error == ENOSPC || error == EDQUOT  ? DCAM_ERROR_DISK
+                         : error == ENOMEM || no_descriptor ? DCAM_ERROR_MEMORY
+                                                             : DCAM_ERROR_IO;
     const char *mend = status == DCAM_ERROR_DISK     ? "free some space or choose another place"
                        : status == DCAM_ERROR_MEMORY ? "free some memory and run again"
                                                      : "check the path and its permissions";
@@ -112,12 +113,22 @@ int cli_check_writable(const char *path)
     return code;
 }
 
+/* Waits out signals. Some file systems cannot sync (EINVAL); what was written stands. */
+static bool sync_stream(FILE *stream)
+{
+    int result;
+    do result = fsync(fileno(stream));
+    while (result != 0 && errno == EINTR);
+    return result == 0 || errno == EINVAL;
+}
+
 int cli_file_commit(cli_file *file)
 {
     errno = 0;
-    bool whole = fflush(file->stream) == 0 && !ferror(file->stream) && fsync(fileno(file->stream)) == 0;
+    bool whole = fflush(file->stream) == 0 && !ferror(file->stream) && sync_stream(file->stream);
     int error = errno ? errno : EIO;
-    if (fclose(file->stream) != 0 && whole) {
+    /* Interrupted, it is closed all the same; the bytes are on disk since the sync. */
+    if (fclose(file->stream) != 0 && whole && errno != EINTR) {
         whole = false;
         error = errno;
     }
@@ -200,13 +211,16 @@ static int compare_identity(const void *a, const void *b)
     return 0;
 }
 
-/* Takes one operand into root and files. */
-static bool add_operand(cli_names *names, const char *operand)
+/* Takes one operand into root and files. An exit code. */
+static int add_operand(cli_names *names, const char *operand)
 {
     struct stat facts;
     bool is_there = stat(operand, &facts) == 0;
+    /* What cannot be looked at would be taken for something else, and the pictures would get other names. */
+    if (!is_there && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
+        return fail_errno(operand, "cannot look at it", errno);
     char *path = absolute(names->working, operand);
-    if (!path) return false;
+    if (!path) return fail_errno(operand, "cannot keep the name", ENOMEM);
     if (is_there && !S_ISDIR(facts.st_mode))
         names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
     if (!is_there || !S_ISDIR(facts.st_mode)) {
@@ -215,11 +229,11 @@ static bool add_operand(cli_names *names, const char *operand)
     }
     if (!names->root) {
         names->root = path;
-        return true;
+        return 0;
     }
     while (!is_inside(path, names->root)) *strrchr(names->root, '/') = '\0';
     free(path);
-    return true;
+    return 0;
 }
 
 int cli_names_create(const char *const *operands, size_t count, cli_names **out)
@@ -233,8 +247,12 @@ int cli_names_create(const char *const *operands, size_t count, cli_names **out)
     names->operands = operands;
     names->operand_count = count;
     if (!names->working || !names->files) goto no_memory;
-    for (size_t i = 0; i < count; i++)
-        if (!add_operand(names, operands[i])) goto no_memory;
+    for (size_t i = 0; i < count; i++) {
+        const int code = add_operand(names, operands[i]);
+        if (code == 0) continue;
+        cli_names_destroy(names);
+        return code;
+    }
     qsort(names->files, names->file_count, sizeof *names->files, compare_identity);
     *out = names;
     return 0;

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "detect/calibration.h"
 #include "net/attention.h"
+#include "weights/json_text.h"
 
 #define CHECKPOINT "dcam-checkpoint-"
 
@@ -53,7 +54,8 @@ static json_t *model_info(const char *path, const dcam_model *m)
     json_t *parameters = json_pack("{s:I, s:I, s:I}", "teacher", (json_int_t)m->teacher->trainable_count, "student",
                                    (json_int_t)m->student->trainable_count, "attention", (json_int_t)attention);
     /* The reader has checked that the record is JSON. */
-    json_t *record = m->training_record ? json_loads(m->training_record, 0, NULL) : json_null();
+    dcam_json_error error;
+    json_t *record = m->training_record ? dcam_json_parse(m->training_record, strlen(m->training_record), &error) : json_null();
     return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o}", "file", path_json(path),
                      "kind", "model", "format_version", DCAM_MODEL_FORMAT, "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",
@@ -139,13 +141,18 @@ dcam_status dcam_file_info(const char *path, char **json)
     if (!path || !json) return dcam_fail(DCAM_ERROR_USAGE, "info: needs a file");
     json_t *info = NULL;
     DCAM_TRY(describe(path, &info));
-    size_t bytes = json_dumpb(info, NULL, 0, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    size_t bytes = json_dumpb(info, NULL, 0, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     char *text = NULL;
     dcam_status status = dcam_alloc(bytes + 1, 1, &text);
     if (status == DCAM_OK) {
-        json_dumpb(info, text, bytes, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        const size_t written = json_dumpb(info, text, bytes, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
         text[bytes] = '\0';
-        *json = text;
+        if (bytes == 0 || written != bytes) {
+            dcam_free(text);
+            status = dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory while it was described", path);
+        } else {
+            *json = text;
+        }
     }
     json_decref(info);
     return status;

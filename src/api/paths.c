@@ -56,10 +56,12 @@ static dcam_status expand_folder(growing *g, const char *folder, int depth)
     for (size_t i = 0; status == DCAM_OK && i < names.count; i++) {
         char *path;
         if ((status = dcam_path_join(folder, names.names[i], &path)) != DCAM_OK) break;
-        if (dcam_path_is_folder(path)) {
+        dcam_path_kind kind = DCAM_PATH_ABSENT;
+        status = dcam_path_look(path, &kind);
+        if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) {
             status = expand_folder(g, path, depth + 1);
             dcam_free(path);
-        } else if (dcam_is_image_name(path)) {
+        } else if (status == DCAM_OK && dcam_is_image_name(path)) {
             status = append(g, path);
         } else {
             dcam_free(path);
@@ -72,8 +74,10 @@ static dcam_status expand_folder(growing *g, const char *folder, int depth)
 static dcam_status expand_one(growing *g, const char *path)
 {
     if (!path) return dcam_fail(DCAM_ERROR_USAGE, "a path is missing");
-    if (!dcam_path_exists(path)) return dcam_fail(DCAM_ERROR_DATA, "%s: no such file or folder", path);
-    if (dcam_path_is_folder(path)) {
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(path, &kind));
+    if (kind == DCAM_PATH_ABSENT) return dcam_fail(DCAM_ERROR_DATA, "%s: no such file or folder", path);
+    if (kind == DCAM_PATH_FOLDER) {
         size_t before = g->list.count;
         DCAM_TRY(expand_folder(g, path, 0));
         if (g->list.count == before)

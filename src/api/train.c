@@ -234,8 +234,10 @@ static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, 
     if (status == DCAM_OK) {
         t.checkpoint = checkpoint;
         /* Resuming a run of many classes: those not begun when it stopped have no checkpoint yet. */
-        t.resume = t.resume && checkpoint && dcam_path_exists(checkpoint);
-        status = train_model(&view, teacher, description, &t, o->false_alarm_rate, path);
+        dcam_path_kind kind = DCAM_PATH_ABSENT;
+        if (t.resume) status = dcam_path_look(checkpoint, &kind);
+        t.resume = kind != DCAM_PATH_ABSENT;
+        if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, o->false_alarm_rate, path);
         dcam_free(checkpoint);
         dcam_free(path);
     }
@@ -264,7 +266,9 @@ static dcam_status check_class_places(const dcam_train_options *o, const dcam_da
         DCAM_TRY(class_paths(o, dataset->class_names[i], &model, &checkpoint));
         dcam_status status = check_writable(model);
         if (status == DCAM_OK && checkpoint) status = check_writable(checkpoint);
-        resumable = resumable || (checkpoint && dcam_path_exists(checkpoint));
+        dcam_path_kind kind = DCAM_PATH_ABSENT;
+        if (status == DCAM_OK && checkpoint) status = dcam_path_look(checkpoint, &kind);
+        resumable = resumable || kind != DCAM_PATH_ABSENT;
         dcam_free(checkpoint);
         dcam_free(model);
         DCAM_TRY(status);

@@ -27,7 +27,7 @@ struct dcam_writer {
     unsigned char buffer[WRITER_BUFFER];
 };
 
-static dcam_status system_failure(const char *doing, const char *path)
+dcam_status dcam_system_failure(const char *doing, const char *path)
 {
     int e = errno;
     if (e == ENOSPC || e == EDQUOT)
@@ -43,11 +43,29 @@ static dcam_status read_all(int fd, const char *path, uint8_t *bytes, size_t cou
     while (done < count) {
         ssize_t n = read(fd, bytes + done, count - done);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure("read", path);
+        if (n < 0) return dcam_system_failure("read", path);
         if (n == 0) return dcam_fail(DCAM_ERROR_IO, "%s: became shorter while it was read", path);
         done += (size_t)n;
     }
     return DCAM_OK;
+}
+
+/* Waits out signals: on network file systems a signal may end an open or a sync early. */
+int dcam_open_file(const char *path, int flags)
+{
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static int sync_file(int fd)
+{
+    int result;
+    do result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    /* Some file systems cannot sync (EINVAL, EROFS of a folder); what was written stands. */
+    return result != 0 && errno != EINVAL && errno != EROFS ? -1 : 0;
 }
 
 dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes)
@@ -56,10 +74,10 @@ dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, si
     struct stat info;
     dcam_status status = DCAM_OK;
     /* O_NONBLOCK: opening a FIFO must not hang; it is refused below. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return system_failure("open", path);
+    int fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0) return dcam_system_failure("open", path);
     if (fstat(fd, &info) != 0) {
-        status = system_failure("read", path);
+        status = dcam_system_failure("read", path);
         goto cleanup;
     }
     if (!S_ISREG(info.st_mode)) {
@@ -96,7 +114,7 @@ dcam_status dcam_writer_open(const char *path, dcam_writer **out)
     if (status == DCAM_OK) {
         w->descriptor = mkostemp(w->temporary, O_CLOEXEC);
         if (w->descriptor < 0) {
-            status = system_failure("create", path);
+            status = dcam_system_failure("create", path);
         } else {
             /* mkostemp makes the file private; give it what creat would. */
             mode_t mask = umask(0);
@@ -120,7 +138,7 @@ static dcam_status flush_bytes(dcam_writer *w, const unsigned char *bytes, size_
     while (done < count) {
         ssize_t n = write(w->descriptor, bytes + done, count - done);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure("write", w->path);
+        if (n < 0) return dcam_system_failure("write", w->path);
         done += (size_t)n;
     }
     return DCAM_OK;
@@ -181,10 +199,9 @@ static dcam_status sync_folder_of(const char *path)
     else if (slash == folder) name = "/";
     else *slash = '\0';
     dcam_status status = DCAM_OK;
-    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* Some file systems cannot sync a folder (EINVAL); the rename stands. */
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
-        status = system_failure("sync the folder of", path);
+    int fd = dcam_open_file(name, O_RDONLY | O_DIRECTORY);
+    if (fd < 0 || sync_file(fd) != 0)
+        status = dcam_system_failure("sync the folder of", path);
     if (fd >= 0) close(fd);
     dcam_free(folder);
     return status;
@@ -193,15 +210,16 @@ static dcam_status sync_folder_of(const char *path)
 dcam_status dcam_writer_commit(dcam_writer *w)
 {
     dcam_status status = flush_buffer(w);
-    if (status == DCAM_OK && fsync(w->descriptor) != 0 && errno != EINVAL) status = system_failure("sync", w->path);
+    if (status == DCAM_OK && sync_file(w->descriptor) != 0) status = dcam_system_failure("sync", w->path);
     if (status == DCAM_OK) {
         int fd = w->descriptor;
         w->descriptor = -1;
-        if (close(fd) != 0) {
-            status = system_failure("close", w->path);
+        /* Interrupted, it is closed all the same; the bytes are on disk since the sync. */
+        if (close(fd) != 0 && errno != EINTR) {
+            status = dcam_system_failure("close", w->path);
             unlink(w->temporary);
         } else if (rename(w->temporary, w->path) != 0) {
-            status = system_failure("rename to", w->path);
+            status = dcam_system_failure("rename to", w->path);
             unlink(w->temporary);
         } else {
             status = sync_folder_of(w->path);
@@ -221,6 +239,19 @@ dcam_status dcam_file_write(const char *path, const void *bytes, size_t count)
         return status;
     }
     return dcam_writer_commit(w);
+}
+
+dcam_status dcam_path_look(const char *path, dcam_path_kind *out)
+{
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        *out = S_ISDIR(info.st_mode) ? DCAM_PATH_FOLDER : DCAM_PATH_FILE;
+        return DCAM_OK;
+    }
+    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
+        return dcam_system_failure("look at", path);
+    *out = DCAM_PATH_ABSENT;
+    return DCAM_OK;
 }
 
 bool dcam_path_exists(const char *path)
@@ -244,8 +275,13 @@ dcam_status dcam_make_folders(const char *path)
         if (*p != '/' && *p != '\0') continue;
         char saved = *p;
         *p = '\0';
-        if (copy[0] && mkdir(copy, 0777) != 0 && !dcam_path_is_folder(copy))
-            status = system_failure("create the folder", copy);
+        if (copy[0] && mkdir(copy, 0777) != 0) {
+            const int reason = errno; /* asking for the folder changes it */
+            if (!dcam_path_is_folder(copy)) {
+                errno = reason;
+                status = dcam_system_failure("create the folder", copy);
+            }
+        }
         *p = saved;
         if (saved == '\0') break;
     }
@@ -271,12 +307,12 @@ dcam_status dcam_folder_list(const char *path, dcam_names *out)
     size_t room = 0;
     dcam_status status = DCAM_OK;
     DIR *folder = opendir(path);
-    if (!folder) return system_failure("open the folder", path);
+    if (!folder) return dcam_system_failure("open the folder", path);
     for (;;) {
         errno = 0;
         struct dirent *entry = readdir(folder);
         if (!entry) {
-            if (errno != 0) status = system_failure("list the folder", path);
+            if (errno != 0) status = dcam_system_failure("list the folder", path);
             break;
         }
         if (entry->d_name[0] == '.') continue;

@@ -14,6 +14,11 @@
  * caller frees it; one zero byte follows the content (not counted). */
 DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes);
 
+/* open(2) with close-on-exec, again where a signal interrupted it. */
+int dcam_open_file(const char *path, int flags);
+/* "PATH: cannot DOING: reason" from errno: out of disk or memory (file descriptors too) told apart from other faults. */
+dcam_status dcam_system_failure(const char *doing, const char *path);
+
 /* A file being written under a temporary name in the same folder. */
 typedef struct dcam_writer dcam_writer;
 
@@ -31,6 +36,12 @@ void dcam_writer_abort(dcam_writer *writer);
 /* The whole of it in one call. */
 DCAM_MUST_CHECK dcam_status dcam_file_write(const char *path, const void *bytes, size_t count);
 
+/* What a path is. Absent: nothing of that name, a link that leads nowhere or round in a circle. Any other reason why the
+ * system cannot tell (permissions, a failing disk) is an error: taken for absence it would change what a folder means. */
+typedef enum { DCAM_PATH_ABSENT, DCAM_PATH_FILE, DCAM_PATH_FOLDER } dcam_path_kind;
+DCAM_MUST_CHECK dcam_status dcam_path_look(const char *path, dcam_path_kind *out);
+
+/* For messages and for what is created anyway. */
 bool dcam_path_exists(const char *path);
 bool dcam_path_is_folder(const char *path);
 /* Creates the folder and its parents; fine if it is there already. */

@@ -26,7 +26,7 @@
 static dcam_status base_name(const char *folder, char **out)
 {
     char *full = realpath(folder, NULL);
-    if (!full) return dcam_fail(DCAM_ERROR_IO, "%s: cannot open: %s", folder, strerror(errno));
+    if (!full) return dcam_system_failure("open", folder);
     const char *slash = strrchr(full, '/');
     const char *name = slash && slash[1] ? slash + 1 : "images";
     dcam_status status = dcam_copy_string(name, out);
@@ -49,9 +49,11 @@ static dcam_status read_folder(dcam_builder *b, const char *root, bool *plain)
     char *table;
     bool found;
     DCAM_TRY(dcam_path_join(root, DCAM_VISA_TABLE, &table));
-    bool visa = dcam_path_exists(table);
+    dcam_path_kind kind;
+    const dcam_status status = dcam_path_look(table, &kind);
     dcam_free(table);
-    if (visa) return dcam_layout_visa(b, root);
+    if (status != DCAM_OK) return status;
+    if (kind != DCAM_PATH_ABSENT) return dcam_layout_visa(b, root);
     DCAM_TRY(dcam_layout_mvtec_is_class(root, &found));
     if (found) return read_one_class(b, root, true);
     DCAM_TRY(dcam_layout_mvtec_has_classes(root, &found));
@@ -68,8 +70,10 @@ static bool ends_as_table(const char *path)
 
 static dcam_status read_any(dcam_builder *b, const char *path, bool *plain)
 {
-    if (dcam_path_is_folder(path)) return read_folder(b, path, plain);
-    if (!dcam_path_exists(path)) return dcam_fail(DCAM_ERROR_DATA, "%s: no such folder or file", path);
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(path, &kind));
+    if (kind == DCAM_PATH_FOLDER) return read_folder(b, path, plain);
+    if (kind == DCAM_PATH_ABSENT) return dcam_fail(DCAM_ERROR_DATA, "%s: no such folder or file", path);
     if (ends_as_table(path)) return dcam_layout_manifest(b, path);
     return dcam_fail(DCAM_ERROR_DATA, "%s: is no data set; a folder or a .csv manifest is wanted", path);
 }
@@ -88,7 +92,9 @@ dcam_status dcam_dataset_open(const char *path, const char *only_classes, dcam_d
     dcam_dataset *d = NULL;
     char *root = NULL;
     bool plain = false;
-    bool folder = dcam_path_is_folder(path);
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(path, &kind));
+    const bool folder = kind == DCAM_PATH_FOLDER;
     dcam_status status = folder ? dcam_copy_string(path, &root) : folder_of(path, &root);
     /* Errors name the path as given; the data set's root is always a folder. */
     if (status == DCAM_OK) status = dcam_builder_create(path, only_classes, &b);
@@ -261,8 +267,8 @@ static dcam_status hash_content(dcam_sha256 *hash, const char *path, uint8_t *pi
 {
     struct stat info;
     uint64_t done = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return dcam_fail(DCAM_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
+    int fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0) return dcam_system_failure("open", path);
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         close(fd);
         return dcam_fail(DCAM_ERROR_IO, "%s: is not a regular file", path);

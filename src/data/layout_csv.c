@@ -81,8 +81,10 @@ static dcam_status resolve(const table *t, const char *field, const char *what, 
                          t->csv.line, what, field);
     if (field[0] == '/') DCAM_TRY(dcam_copy_string(field, &path));
     else DCAM_TRY(dcam_path_join(t->folder, field, &path));
-    if (!dcam_path_exists(path) || dcam_path_is_folder(path)) {
-        dcam_status status = dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: no such %s: %s", t->csv.name, t->csv.line, what,
+    dcam_path_kind seen = DCAM_PATH_ABSENT;
+    dcam_status status = dcam_path_look(path, &seen);
+    if (status != DCAM_OK || seen != DCAM_PATH_FILE) {
+        if (status == DCAM_OK) status = dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: no such %s: %s", t->csv.name, t->csv.line, what,
                                        path);
         dcam_free(path);
         return status;

@@ -55,7 +55,8 @@ static dcam_status walk_folder(walk *w, const char *folder, int depth)
     if (depth == MAX_DEPTH)
         return dcam_fail(DCAM_ERROR_DATA, "%s: more than %d folders deep; give a folder nearer to the images", folder,
                          MAX_DEPTH);
-    if (stat(folder, &info) != 0 || is_loop(w, depth, &info)) return DCAM_OK;
+    if (stat(folder, &info) != 0) return dcam_system_failure("look at", folder);
+    if (is_loop(w, depth, &info)) return DCAM_OK;
     w->devices[depth] = info.st_dev;
     w->inodes[depth] = info.st_ino;
     DCAM_TRY(dcam_folder_list(folder, &names));
@@ -63,8 +64,10 @@ static dcam_status walk_folder(walk *w, const char *folder, int depth)
     for (size_t i = 0; i < names.count && status == DCAM_OK; i++) {
         char *path;
         if ((status = dcam_path_join(folder, names.names[i], &path)) != DCAM_OK) break;
-        if (dcam_path_is_folder(path)) status = walk_folder(w, path, depth + 1);
-        else if (dcam_is_image_name(names.names[i]))
+        dcam_path_kind kind = DCAM_PATH_ABSENT;
+        status = dcam_path_look(path, &kind);
+        if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = walk_folder(w, path, depth + 1);
+        else if (status == DCAM_OK && dcam_is_image_name(names.names[i]))
             status = dcam_builder_add(w->builder, w->class_index, DCAM_SPLIT_TRAIN, DCAM_LABEL_GOOD, path, NULL);
         dcam_free(path);
     }

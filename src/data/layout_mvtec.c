@@ -19,9 +19,11 @@ static dcam_status has_folder(const char *folder, const char *name, bool *out)
 {
     char *path;
     DCAM_TRY(dcam_path_join(folder, name, &path));
-    *out = dcam_path_is_folder(path);
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    const dcam_status status = dcam_path_look(path, &kind);
     dcam_free(path);
-    return DCAM_OK;
+    if (status == DCAM_OK) *out = kind == DCAM_PATH_FOLDER;
+    return status;
 }
 
 dcam_status dcam_layout_mvtec_is_class(const char *folder, bool *out)
@@ -44,7 +46,9 @@ static size_t stem_length(const char *name)
 static dcam_status list_images(const char *folder, dcam_names *out)
 {
     dcam_names names = {NULL, 0};
-    if (dcam_path_is_folder(folder)) DCAM_TRY(dcam_folder_list(folder, &names));
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(folder, &kind));
+    if (kind == DCAM_PATH_FOLDER) DCAM_TRY(dcam_folder_list(folder, &names));
     size_t kept = 0;
     for (size_t i = 0; i < names.count; i++) {
         if (dcam_is_image_name(names.names[i])) names.names[kept++] = names.names[i];
@@ -167,7 +171,9 @@ static dcam_status list_labels(const char *folder, const char *name, dcam_names 
     char *path;
     dcam_names names = {NULL, 0};
     DCAM_TRY(dcam_path_join(folder, name, &path));
-    dcam_status status = dcam_path_is_folder(path) ? dcam_folder_list(path, &names) : DCAM_OK;
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    dcam_status status = dcam_path_look(path, &kind);
+    if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = dcam_folder_list(path, &names);
     size_t kept = 0;
     for (size_t i = 0; i < names.count; i++) {
         bool keep = false;

@@ -300,8 +300,7 @@ static dcam_status make_partial(const char *folder, char **out)
     }
     DCAM_TRY(dcam_format_string(&path, "%s.partial-%ld", folder, (long)getpid()));
     if (mkdir(path, 0777) != 0) {
-        dcam_status status = dcam_fail(errno == ENOSPC ? DCAM_ERROR_DISK : DCAM_ERROR_IO,
-                                       "%s: cannot create the folder: %s", path, strerror(errno));
+        dcam_status status = dcam_system_failure("create the folder", path);
         dcam_free(path);
         return status;
     }
@@ -354,7 +353,7 @@ dcam_status dcam_synth_write(const dcam_synth_plan *options)
     if (status == DCAM_OK) status = write_all(&plan, partial);
     /* An empty folder of that name gives way to the whole one. */
     if (status == DCAM_OK && rename(partial, folder) != 0)
-        status = dcam_fail(DCAM_ERROR_IO, "%s: cannot rename the finished data set to it: %s", folder, strerror(errno));
+        status = dcam_system_failure("rename the finished data set to it", folder);
     if (status != DCAM_OK && partial) {
         /* Clean up without losing the message. */
         char message[1024];

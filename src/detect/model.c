@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "detect/model_format.h"
 #include "net/attention.h"
+#include "weights/json_text.h"
 
 dcam_status dcam_model_create(dcam_model **out) { return dcam_alloc_zero(1, sizeof **out, out); }
 
@@ -86,12 +87,15 @@ dcam_status dcam_class_name_check(const char *name)
 static dcam_status bad(const char *path, const char *what) { return dcam_fail(DCAM_ERROR_MODEL, "%s: %s", path, what); }
 
 /* Others put the record into their own JSON as it is. */
-static bool is_json_object(const char *text)
+static dcam_status check_record(const char *text, const char *path)
 {
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-    const bool is = json_is_object(json);
+    dcam_json_error error;
+    json_t *json = dcam_json_parse(text, strlen(text), &error);
+    const bool is_object = json_is_object(json);
     json_decref(json);
-    return is;
+    if (is_object) return DCAM_OK;
+    if (error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory to read the training record", path);
+    return bad(path, "the training record is not a JSON object");
 }
 
 static dcam_status check_preprocessing(const dcam_preprocessing *p, const char *path)
@@ -141,7 +145,7 @@ dcam_status dcam_model_check(const dcam_model *m, const char *path)
         return bad(path, "the name of the method is missing or no plain text");
     if (m->teacher_description && !dcam_model_text_is_plain(m->teacher_description, MODEL_MAX_TEXT))
         return bad(path, "the description of the teacher is no plain text");
-    if (m->training_record && !is_json_object(m->training_record)) return bad(path, "the training record is not a JSON object");
+    if (m->training_record) DCAM_TRY(check_record(m->training_record, path));
     DCAM_TRY(check_preprocessing(&m->preprocessing, path));
     if (dcam_map_options_check(&m->map) != DCAM_OK) return dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", path);
     if (m->attention < DCAM_ATTENTION_NONE || m->attention > DCAM_ATTENTION_CBAM)

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "detect/model_format.h"
 #include "net/attention.h"
+#include "weights/json_text.h"
 
 typedef struct {
     const dcam_tensors *tensors;
@@ -29,10 +30,11 @@ static dcam_status need_text(const reader *r, const char *key, const char **out)
 static dcam_status need_json(const reader *r, const char *key, json_type type, json_t **out)
 {
     const char *text;
-    json_error_t error;
+    dcam_json_error error;
     DCAM_TRY(need_text(r, key, &text));
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!json) return dcam_fail(DCAM_ERROR_MODEL, "%s: metadata \"%s\" is not JSON: %s", r->path, key, error.text);
+    json_t *json = dcam_json_parse(text, strlen(text), &error);
+    if (!json && error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory to read metadata \"%s\"", r->path, key);
+    if (!json) return dcam_fail(DCAM_ERROR_MODEL, "%s: metadata \"%s\" is not JSON: %s", r->path, key, error.reason);
     if (json_typeof(json) != type) {
         json_decref(json);
         return dcam_fail(DCAM_ERROR_MODEL, "%s: metadata \"%s\" is not the JSON %s it should be", r->path, key,

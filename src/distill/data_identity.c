@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "weights/json_text.h"
 
 static dcam_status fingerprint_class(const dcam_dataset *d, size_t class_index, char out[DCAM_SHA256_HEX])
 {
@@ -55,20 +56,24 @@ typedef struct {
 } training;
 
 /* Anything that is not as record.c writes it leaves classes NULL. */
-static training read_record(const char *text)
+static dcam_status read_record(const char *text, training *out)
 {
-    training t = {.json = text ? json_loads(text, 0, NULL) : NULL};
+    dcam_json_error error = {0};
+    training t = {.json = text ? dcam_json_parse(text, strlen(text), &error) : NULL};
+    if (error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory to read the training record");
     const json_t *options = json_object_get(t.json, "options");
     const char *seed = json_string_value(json_object_get(options, "seed")); /* text: it may be too large for JSON */
     char *end = NULL;
     t.fraction = json_number_value(json_object_get(options, "validation_fraction"));
-    if (!seed || !(t.fraction > 0 && t.fraction < 1)) return t;
+    *out = t;
+    if (!seed || !(t.fraction > 0 && t.fraction < 1)) return DCAM_OK;
     errno = 0;
     t.seed = strtoull(seed, &end, 10);
     if (errno == 0 && end != seed && *end == '\0') {
         t.classes = json_object_get(json_object_get(t.json, "data"), "classes");
     }
-    return t;
+    *out = t;
+    return DCAM_OK;
 }
 
 static dcam_status is_known(const training *t, const dcam_dataset *d, size_t class_index, bool *known)
@@ -103,9 +108,9 @@ dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32
     uint32_t *all;
     size_t count = 0, classes = 0;
     DCAM_TRY(dcam_alloc(d->sample_count, sizeof *all, &all));
-    const training t = read_record(record);
-    dcam_status status = DCAM_OK;
-    for (size_t c = 0; c < d->class_count; c++) {
+    training t = {0};
+    dcam_status status = read_record(record, &t);
+    for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
         uint32_t *some;
         size_t n;
         if ((status = choose(&t, d, c, &some, &n, &classes)) != DCAM_OK) break;

@@ -7,16 +7,18 @@
 #include "base/memory.h"
 #include "distill/progress.h"
 #include "nn/nn.h"
+#include "weights/json_text.h"
 
 /* jansson's functions give an error for any NULL part, so only the last need be looked at. */
 static json_t *options_json(const dcam_trainer_options *options)
 {
     train_option described[TRAIN_OPTIONS];
+    dcam_json_error error;
     json_t *object = json_object();
     train_options_describe(options, described);
     for (int i = 0; i < TRAIN_OPTIONS; i++) {
         const train_option *o = &described[i];
-        json_t *value = o->is_text ? json_string(o->value) : json_loads(o->value, JSON_DECODE_ANY, NULL);
+        json_t *value = o->is_text ? json_string(o->value) : dcam_json_parse(o->value, strlen(o->value), &error);
         if (json_object_set_new(object, o->name, value) != 0) {
             json_decref(object);
             return NULL;

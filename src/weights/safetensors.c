@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "weights/json_text.h"
 #include "weights/store.h"
 
 #define PREFIX_BYTES ((size_t)8)
@@ -153,11 +154,12 @@ dcam_status dcam_safetensors_fill(dcam_tensors *s, size_t count)
                          (unsigned long long)length, DCAM_MAX_HEADER_BYTES);
     const uint8_t *data = header + length;
     size_t data_bytes = count - PREFIX_BYTES - (size_t)length;
-    json_error_t error;
-    json_t *root = json_loadb((const char *)header, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    dcam_json_error error;
+    json_t *root = dcam_json_parse((const char *)header, (size_t)length, &error);
+    if (!root && error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory to read the header", s->path);
     if (!root)
-        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: the header is no valid JSON: %s (byte %d)", s->path,
-                         dcam_printable_name(error.text, strlen(error.text)).text, error.position);
+        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: the header is no valid JSON: %s (byte %zu)", s->path,
+                         error.reason, error.position);
     dcam_status status = DCAM_OK;
     const char *key;
     json_t *value;

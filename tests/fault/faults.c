@@ -1,0 +1,303 @@
+/* faults.c - one command of the tool with each of its calls to the system failing in turn, through shim.c:
+ *   faults TOOL SHIM COMMAND [--long]
+ * After every run: it ended by itself and in time; the exit code fits the fault; a fault that can be waited out (EINTR, a
+ * short read or write) changes nothing; exit 0 means that every output is whole and right; otherwise there is an error
+ * line, and under each final name lies what was there before or the whole new file; nothing else stays behind. Killed
+ * at a call: the same, but for a temporary file. --long tries every call, otherwise a sample. */
+#include "process.h"
+
+#include "base/memory.h"
+#include "weights/trunk.h"
+
+#define MAX_FILES 256
+
+typedef struct {
+    const char *name, *words;
+    const char *old[3];     /* files in o/ that are there before */
+    bool replaces_model;    /* o/model is a link to the model */
+    bool times;             /* outputs hold seconds: "whole" means that info can read them */
+    bool counts_bad_images; /* an image that cannot be read is told and left out: other figures, as many lines */
+} scenario;
+
+static const scenario scenarios[] = {
+    {.name = "synth", .words = "synth -o o/ds --seed 3 --size 64 --classes 1 --train 1 --test-good 1 --test-defective 1"},
+    {.name = "import", .words = "teacher import source -o o/teacher", .old = {"teacher"}},
+    {.name = "train",
+     .words = "train data -o o/m --checkpoint o/c --teacher random:1 --size 32 --epochs 2 --batch 2 --threads 1",
+     .old = {"m", "c"}, .times = true},
+    {.name = "calibrate", .words = "calibrate data -m o/model --threads 1 --false-alarm-rate 0.4", .replaces_model = true},
+    {.name = "eval", .words = "eval data -m model --json --csv o/csv --threads 1", .old = {"csv"},
+     .counts_bad_images = true},
+    {.name = "detect", .words = "detect data/weave/test -m model -o o/overlays --map-npy o/maps --json --threads 1 --batch 1"},
+    {.name = "info", .words = "info model --json"},
+};
+
+static const struct {
+    const char *kind, *errors[6];
+} faults[] = {
+    {"open", {"EIO", "EINTR", "EMFILE", "EACCES"}},
+    {"read", {"EIO", "EINTR", "short"}},
+    {"write", {"EIO", "ENOSPC", "EINTR", "short", "kill", "kill-after"}},
+    {"fsync", {"EIO", "ENOSPC", "EINTR", "kill", "kill-after"}},
+    {"rename", {"EIO", "ENOSPC", "kill", "kill-after"}},
+    {"close", {"EIO", "EINTR", "kill"}},
+    {"create", {"EIO", "ENOSPC", "EROFS", "EMFILE", "kill-after"}},
+    {"mkdir", {"ENOSPC", "EACCES", "kill-after"}},
+    {"stat", {"EIO", "EACCES"}},
+    {"opendir", {"EACCES", "EMFILE"}},
+    {"readdir", {"EIO"}},
+    {"flush", {"EIO", "ENOSPC"}},
+    {"truncate", {"EIO"}},
+    {"mmap", {"ENOMEM"}},
+    {"alloc", {"ENOMEM", "ENOMEM:from"}},
+};
+
+typedef struct {
+    char *path;
+    uint64_t sum;
+    int lines;
+} known_file;
+
+static const scenario *now_running;
+static known_file wanted[MAX_FILES];
+static size_t wanted_count;
+static char *wanted_text;
+static uint64_t old_sum, model_sum;
+static const char old_text[] = "what was there before";
+static long runs, absorbed;
+
+static const char *name_in_outputs(const char *path) { return path + strlen(root) + strlen("/o/"); }
+
+static uint64_t file_sum(const char *path)
+{
+    size_t n;
+    char *bytes = read_file(path, &n);
+    if (!bytes) return 0;
+    const uint64_t sum = sum_of(bytes, n);
+    free(bytes);
+    return sum;
+}
+
+static void reset_outputs(void)
+{
+    char path[PATH_BYTES], from[PATH_BYTES];
+    at_root(path, "o");
+    remove_tree(path);
+    if (mkdir(path, 0777) != 0) die(path);
+    for (int i = 0; i < 3 && now_running->old[i]; i++) {
+        snprintf(path, sizeof path, "%.2000s/o/%.100s", root, now_running->old[i]);
+        write_file(path, old_text, sizeof old_text);
+    }
+    at_root(path, "o/model");
+    at_root(from, "model");
+    if (now_running->replaces_model && link(from, path) != 0) die(path);
+}
+
+/* What was printed, without the times. */
+static char *printed(void)
+{
+    static const char *const keys[] = {"\"milliseconds\":", "\"seconds\":"};
+    char path[PATH_BYTES];
+    size_t n;
+    at_root(path, "out");
+    char *text = read_file(path, &n), *to = text;
+    if (!text) die(path);
+    for (const char *from = text; *from;) {
+        bool time = false;
+        for (int k = 0; k < 2 && !time; k++) {
+            if (strncmp(from, keys[k], strlen(keys[k])) != 0) continue;
+            from += strlen(keys[k]);
+            from += strspn(from, " 0123456789.e+-");
+            time = true;
+        }
+        if (!time) *to++ = *from++;
+    }
+    *to = '\0';
+    return text;
+}
+
+static bool is_old(const char *name, uint64_t sum)
+{
+    for (int i = 0; i < 3 && now_running->old[i]; i++)
+        if (strcmp(now_running->old[i], name) == 0 && sum == old_sum) return true;
+    return now_running->replaces_model && strcmp(name, "model") == 0 && sum == model_sum;
+}
+
+static int line_count(const char *path)
+{
+    size_t n;
+    int lines = 0;
+    char *text = read_file(path, &n);
+    for (size_t i = 0; text && i < n; i++) lines += text[i] == '\n';
+    const bool whole = text && n > 0 && text[n - 1] == '\n';
+    free(text);
+    return whole ? lines : -1;
+}
+
+static bool is_new(const char *path, uint64_t sum, int code)
+{
+    char words[PATH_BYTES];
+    for (size_t i = 0; i < wanted_count; i++) {
+        if (strcmp(wanted[i].path, path) != 0) continue;
+        if (now_running->counts_bad_images && code == 3 && line_count(path) == wanted[i].lines) return true;
+        if (!now_running->times) return wanted[i].sum == sum;
+        snprintf(words, sizeof words, "info %.3000s --json", path);
+        return sum != old_sum && run_tool(words, NULL).code == 0;
+    }
+    return false;
+}
+
+/* NAME.XXXXXX and synth's NAME.partial-PID: what a process that was killed leaves. */
+static bool is_temporary(const char *path)
+{
+    if (strstr(path, ".partial-")) return true;
+    const char *dot = strrchr(path, '.');
+    return dot && strlen(dot) == 7 && strspn(dot + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6;
+}
+
+/* killed: or without any memory to clean up with. */
+static void check_files(const char *fault, int code, bool killed)
+{
+    char *list[MAX_FILES], folder[PATH_BYTES];
+    size_t fresh = 0;
+    at_root(folder, "o");
+    const size_t count = list_files(folder, list, 0, MAX_FILES);
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t sum = file_sum(list[i]);
+        const bool new = is_new(list[i], sum, code);
+        fresh += new;
+        if (!new && !is_old(name_in_outputs(list[i]), sum) && !(killed && is_temporary(list[i])))
+            COMPLAIN("%s %s: %s is neither the old file nor a whole new one", now_running->name, fault, name_in_outputs(list[i]));
+        free(list[i]);
+    }
+    if (code == 0 && fresh != wanted_count)
+        COMPLAIN("%s %s: exit 0, but %zu of %zu files are as they should be", now_running->name, fault, fresh, wanted_count);
+}
+
+static bool code_fits(const char *error, int code)
+{
+    if (strcmp(error, "EINTR") == 0 || strcmp(error, "short") == 0) return code == 0;
+    if (strncmp(error, "kill", 4) == 0) return code == 128 + SIGKILL || code == 0;
+    if (code == 0) return true; /* a call that does not matter; the outputs are compared */
+    if (strcmp(error, "EIO") == 0 || strcmp(error, "EACCES") == 0 || strcmp(error, "EROFS") == 0) return code == 3;
+    return code == 5;
+}
+
+static void check(const char *fault, const char *error, outcome o)
+{
+    char path[PATH_BYTES];
+    size_t n;
+    const bool killed = strncmp(error, "kill", 4) == 0;
+    runs++;
+    absorbed += o.code == 0;
+    at_root(path, "err");
+    char *said = read_file(path, &n);
+    if (o.hung) COMPLAIN("%s %s: hangs", now_running->name, fault);
+    else if (!code_fits(error, o.code)) COMPLAIN("%s %s: exit code %d; %.300s", now_running->name, fault, o.code, said ? said : "");
+    if (!killed && o.code != 0 && o.code < 128 && (!said || !strstr(said, "dcam: ")))
+        COMPLAIN("%s %s: exit code %d without an error line", now_running->name, fault, o.code);
+    free(said);
+    if (o.code == 0 && !killed) {
+        char *text = printed();
+        if (strcmp(text, wanted_text) != 0) COMPLAIN("%s %s: exit 0, but the output is not what it should be", now_running->name, fault);
+        free(text);
+    }
+    check_files(fault, o.code, killed || strstr(fault, "ENOMEM:from"));
+}
+
+static void try_fault(const char *kind, const char *error, long n)
+{
+    char fault[128], plain[32];
+    const char *colon = strchr(error, ':');
+    snprintf(plain, sizeof plain, "%.*s", colon ? (int)(colon - error) : 31, error);
+    snprintf(fault, sizeof fault, "%s:%ld:%s", kind, n, error);
+    reset_outputs();
+    check(fault, plain, run_tool(now_running->words, fault));
+}
+
+/* Every call, or the first and the last (of allocations some between): minutes are too long for every build. */
+static void try_all(const char *kind, const char *error, long calls, bool every)
+{
+    const bool memory = strcmp(kind, "alloc") == 0;
+    for (long n = 1; n <= calls; n = every ? n + 1 : memory ? 3 * n + 1 : calls + 1) try_fault(kind, error, n);
+    if (!every && calls > 2) try_fault(kind, error, calls);
+}
+
+static long calls_of(const char *kind)
+{
+    char path[PATH_BYTES], name[32];
+    long n, found = -1;
+    at_root(path, "count");
+    FILE *f = fopen(path, "r");
+    while (f && fscanf(f, "%31s %ld", name, &n) == 2)
+        if (strcmp(name, kind) == 0) found = n;
+    if (f) fclose(f);
+    if (found < 0) COMPLAIN("the shim counted nothing: is it loaded?");
+    return found;
+}
+
+static void learn_what_is_right(void)
+{
+    char folder[PATH_BYTES], *list[MAX_FILES];
+    reset_outputs();
+    const outcome o = wait_for(begin(now_running->words, NULL, true), 1e9);
+    if (o.code != 0) COMPLAIN("%s: exit code %d without any fault", now_running->name, o.code);
+    at_root(folder, "o");
+    wanted_count = list_files(folder, list, 0, MAX_FILES);
+    for (size_t i = 0; i < wanted_count; i++) wanted[i] = (known_file){list[i], file_sum(list[i]), line_count(list[i])};
+    wanted_text = printed();
+}
+
+static void run_scenario(const scenario *s, bool every, const char *only)
+{
+    char path[PATH_BYTES];
+    long counts[sizeof faults / sizeof faults[0]];
+    now_running = s;
+    old_sum = sum_of(old_text, sizeof old_text);
+    at_root(path, "model");
+    model_sum = file_sum(path);
+    learn_what_is_right();
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) counts[i] = calls_of(faults[i].kind);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        if (only && strcmp(only, faults[i].kind) != 0) continue;
+        const double start = now();
+        const long before = runs, fine = absorbed;
+        for (int e = 0; e < 6 && faults[i].errors[e]; e++) try_all(faults[i].kind, faults[i].errors[e], counts[i], every);
+        if (counts[i] > 0)
+            printf("%s %s: %ld calls, %ld runs with a fault, %ld of them ended well, %.1f s\n", s->name, faults[i].kind, counts[i],
+                   runs - before, absorbed - fine, now() - start);
+        fflush(stdout);
+    }
+    if (file_sum(path) != model_sum) COMPLAIN("%s: the model that was only read is not what it was", s->name);
+}
+
+/* Weights as torchvision would write them, for the import. */
+static void make_source(void)
+{
+    char path[PATH_BYTES];
+    dcam_trunk_weights *w;
+    dcam_tensor_writer *writer;
+    at_root(path, "source");
+    if (dcam_trunk_weights_random(dcam_architecture_find(NULL), 5, &w) != DCAM_OK || dcam_tensor_writer_create(&writer) != DCAM_OK ||
+        dcam_trunk_weights_add(w, "", writer) != DCAM_OK || dcam_tensor_writer_save(writer, path) != DCAM_OK)
+        exit(1);
+    dcam_tensor_writer_destroy(writer);
+    dcam_trunk_weights_destroy(w);
+}
+
+int main(int count, char **arguments)
+{
+    const scenario *chosen = NULL;
+    if (count < 4) return 2;
+    for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
+        if (strcmp(scenarios[i].name, arguments[3]) == 0) chosen = &scenarios[i];
+    if (!chosen) return 2;
+    shim = arguments[2];
+    make_inputs(arguments[1]);
+    make_source();
+    run_scenario(chosen, count > 4 && strcmp(arguments[4], "--long") == 0, count > 5 ? arguments[5] : NULL);
+    if (runs == 0) COMPLAIN("%s: no call was counted: is the shim loaded?", chosen->name);
+    printf("%s: %ld runs, %d failures\n", chosen->name, runs, failures);
+    remove_tree(root);
+    return failures > 0;
+}

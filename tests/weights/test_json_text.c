@@ -1,0 +1,121 @@
+/* The reader of JSON against jansson's own on texts that both must judge alike, its limits, and what it says when there is
+ * no memory. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "weights/json_text.h"
+
+static const char *const texts[] = {
+    "{}", "[]", " { \"a\" : [1, -2, 0, 3.5, 1e3, -0.25E-2, true, false, null, \"x\"] } ", "1", "\"a\"", "",
+    "{", "[1,]", "[1 2]", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "{\"a\":1,\"a\":2}", "[01]", "[1.]", "[.5]", "[1e]", "[+1]", "[-]",
+    "[9223372036854775807]", "[9223372036854775808]", "[1e400]", "[\"\\u0041\\n\\\\\\/\\\"\"]", "[\"\\u00e9\\u20ac\\ud83d\\ude00\"]",
+    "[\"\\ud83d\"]", "[\"\\ude00\"]", "[\"\\u0000\"]", "[\"\\x\"]", "[\"\xc3\xa9\"]", "[\"\xc3\"]", "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]",
+    "[\"\xf0\x9f\x98\x80\"]", "[\"\xf4\x90\x80\x80\"]", "[\"\xe0\x80\x80\"]", "[\"\xf5\x80\x80\x80\"]", "[\"tab\there\"]", "[tru]",
+    "[nulll]", "{} {}", "[\"open", "[\"\\", "[\"\\u12", "{\"a\":{\"b\":[{\"c\":[]}]}}", "[[[[]]]", "[]]",
+};
+
+static void judges_as_jansson(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        json_error_t theirs;
+        dcam_json_error mine;
+        json_t *wanted = json_loadb(texts[i], strlen(texts[i]), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &theirs);
+        json_t *got = dcam_json_parse(texts[i], strlen(texts[i]), &mine);
+        if (!wanted != !got || (wanted && !json_equal(wanted, got)))
+            fail_msg("%s: jansson %s, here %s", texts[i], wanted ? "reads it" : theirs.text, got ? "another value" : mine.reason);
+        if (!got) {
+            assert_non_null(mine.reason);
+            assert_false(mine.no_memory);
+            assert_in_range(mine.position, 0, strlen(texts[i]));
+        }
+        json_decref(got);
+        json_decref(wanted);
+    }
+    assert_int_equal(dcam_memory_held(), 0);
+}
+
+/* One byte of a valid text changed, in every place, to every value: both say the same. */
+static void judges_damage_as_jansson(void **state)
+{
+    (void)state;
+    const char text[] = "{\"a\\u00e9\":[1,-2.5e1,true,null],\"\xc3\xa9\":{\"b\":\"\\n\"}}";
+    for (size_t at = 0; at < sizeof text - 1; at++) {
+        for (int value = 1; value < 256; value++) {
+            char changed[sizeof text];
+            dcam_json_error error;
+            memcpy(changed, text, sizeof text);
+            changed[at] = (char)value;
+            json_t *wanted = json_loadb(changed, sizeof text - 1, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+            json_t *got = dcam_json_parse(changed, sizeof text - 1, &error);
+            if (!wanted != !got || (wanted && !json_equal(wanted, got))) fail_msg("byte %zu as %d: %s", at, value, changed);
+            json_decref(got);
+            json_decref(wanted);
+        }
+    }
+}
+
+static void depth_is_limited(void **state)
+{
+    (void)state;
+    enum { DEEP = 100000 };
+    dcam_json_error error;
+    char *text = malloc(DEEP);
+    memset(text, '[', DEEP);
+    assert_null(dcam_json_parse(text, DEEP, &error));
+    assert_string_equal(error.reason, "values lie too deep in one another");
+    free(text);
+}
+
+/* ---- a lack of memory ---- */
+
+static long allocations_left;
+
+static void *few(size_t bytes) { return allocations_left-- > 0 ? malloc(bytes) : NULL; }
+
+/* jansson's own parser reads past a string's end here and calls good texts damaged. */
+static void lack_of_memory_is_no_damage(void **state)
+{
+    (void)state;
+    const char text[] = "{\"conv1.weight\":{\"dtype\":\"F32\",\"shape\":[64,3,7,7],\"data_offsets\":[0,37632]},"
+                        "\"a much longer string than sixteen bytes, which grows\":\"another one, as long as that, at the least\"}";
+    long n = 0;
+    json_set_alloc_funcs(few, free);
+    for (;; n++) {
+        dcam_json_error error;
+        allocations_left = n;
+        json_t *json = dcam_json_parse(text, sizeof text - 1, &error);
+        if (json) {
+            json_decref(json);
+            break;
+        }
+        assert_true(error.no_memory);
+        dcam_memory_fail_at(1 + (uint64_t)n / 4, false);
+        allocations_left = 1000;
+        json = dcam_json_parse(text, sizeof text - 1, &error);
+        dcam_memory_fail_at(0, false);
+        assert_true(json || error.no_memory);
+        json_decref(json);
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_true(n > 10);
+    assert_int_equal(dcam_memory_held(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(judges_as_jansson),
+        cmocka_unit_test(judges_damage_as_jansson),
+        cmocka_unit_test(depth_is_limited),
+        cmocka_unit_test(lack_of_memory_is_no_damage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
