@@ -292,6 +292,24 @@ typedef struct dcam_evaluate_options {
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out);
 DCAM_API void dcam_evaluation_clear(dcam_evaluation *evaluation); /* NULL-safe */
 
+/* ---- export ----------------------------------------------------------- */
+
+typedef enum dcam_export_format {
+    DCAM_EXPORT_ONNX,       /* one graph of the whole detector, f32, any batch size */
+    DCAM_EXPORT_SAFETENSORS /* teacher and student under torchvision's names, batch norm separate */
+} dcam_export_format;
+
+typedef struct dcam_export_options {
+    const char *model, *output;  /* two files */
+    dcam_export_format format;
+    /* The rest is of the graph. */
+    bool rgb_input;              /* uint8 RGB, batch x height x width x 3; else normalised f32, batch x 3 x height x width */
+    const char *class_name;      /* every image is of this class; NULL: the graph recognises it */
+} dcam_export_options;
+
+/* Preprocessing and calibration are written as metadata. The file is read back and checked. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_export(const dcam_export_options *options);
+
 /* ---- teachers, synthetic data, facts ---------------------------------- */
 
 /* Reads a torchvision ResNet-18 state dict (.pth or .safetensors, batch norm

@@ -79,6 +79,18 @@ same "lines" 2 "$(wc -l <thresholds)"
 expect 0 info loose.safetensors --json
 [ "$("$json" out classes)" != "$("$json" info.json classes)" ] || fail "calibrate changed nothing"
 
+# Export: read back by the program itself; the plain tensors are readable weights.
+expect 0 export -m model.safetensors --to onnx -o model.onnx
+same "result" "wrote model.onnx" "$(cat out)"
+is_file model.onnx
+expect 0 export -m model.safetensors --to onnx --rgb --class "$first" -o rgb.onnx
+expect 0 export -m model.safetensors --to safetensors -o plain.safetensors
+expect 0 info plain.safetensors
+refuse 2 'is the model itself' export -m model.safetensors --to safetensors -o model.safetensors
+refuse 2 'has no class nothing' export -m model.safetensors --to onnx --class nothing -o no.onnx
+refuse 4 'rgb.onnx' export -m rgb.onnx --to onnx -o no.onnx
+is_absent no.onnx
+
 # Info for people.
 expect 0 info model.safetensors
 out_has '^method: dcam$'

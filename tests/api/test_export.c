@@ -1,0 +1,306 @@
+/* Tests of the exports: the ONNX graph is read field by field and its weights, shapes and operators are compared with
+ * the model; damaged files are refused; the plain tensors give the model's trunks again. What the graph computes is
+ * compared with dcam by tools/onnx_check.py, which needs a run time. */
+#define _GNU_SOURCE /* memmem */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "api/api_case.h"
+#include "export/export.h"
+
+/* ---- the wire format ---- */
+
+static void test_protobuf(void **state)
+{
+    static const size_t lengths[] = {0, 1, 127, 128, 16383, 16384, 70000};
+    (void)state;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        proto_buffer b = {0};
+        uint8_t *content;
+        assert_int_equal(dcam_alloc(lengths[i] + 1, 1, &content), DCAM_OK);
+        memset(content, (int)i + 1, lengths[i] + 1);
+        const size_t outer = proto_begin(&b, 7), inner = proto_begin(&b, 300);
+        proto_bytes(&b, 2, content, lengths[i]);
+        proto_end(&b, inner);
+        proto_integer(&b, 3, -5);
+        proto_float(&b, 4, 1.5f);
+        proto_end(&b, outer);
+        assert_int_equal(b.status, DCAM_OK);
+        proto_reader r = {b.bytes, b.count, 0};
+        proto_field f, g, h;
+        bool damaged;
+        assert_true(proto_next(&r, &f, &damaged));
+        assert_int_equal(f.number, 7);
+        assert_false(proto_next(&r, &g, &damaged));
+        assert_false(damaged);
+        assert_true(proto_next(&f.content, &g, &damaged));
+        assert_int_equal(g.number, 300);
+        assert_true(proto_next(&g.content, &h, &damaged));
+        assert_int_equal(h.content.count, lengths[i]);
+        assert_true(memcmp(h.content.bytes, content, lengths[i]) == 0);
+        assert_true(proto_next(&f.content, &g, &damaged));
+        assert_int_equal((int64_t)g.value, -5);
+        assert_true(proto_next(&f.content, &g, &damaged));
+        assert_int_equal(g.wire, PROTO_FIXED32);
+        assert_int_equal(g.value, 0x3fc00000);
+        dcam_free(content);
+        proto_clear(&b);
+    }
+    /* Known encodings (protobuf.dev, Encoding): field 1 = 150, field 2 = "testing". */
+    proto_buffer b = {0};
+    proto_integer(&b, 1, 150);
+    proto_text(&b, 2, "testing");
+    assert_int_equal(b.count, 12);
+    assert_memory_equal(b.bytes, "\x08\x96\x01\x12\x07testing", 12);
+    proto_clear(&b);
+}
+
+/* ---- ONNX ---- */
+
+typedef struct {
+    uint8_t *bytes;
+    size_t count;
+} file_bytes;
+
+static file_bytes export_file(const char *path, bool rgb, const char *class_name)
+{
+    const dcam_export_options options = {.model = case_model, .output = path, .rgb_input = rgb, .class_name = class_name};
+    file_bytes f;
+    if (dcam_export(&options) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(dcam_file_read(path, DCAM_MAX_PROTO_BYTES, &f.bytes, &f.count), DCAM_OK);
+    return f;
+}
+
+/* The first field of that number whose own field `key` is the text; false if there is none. text NULL: the first. */
+static bool find(proto_reader in, uint32_t number, uint32_t key, const char *text, proto_reader *out)
+{
+    proto_field f, g;
+    bool damaged;
+    while (proto_next(&in, &f, &damaged)) {
+        if (f.number != number) continue;
+        *out = f.content;
+        if (!text) return true;
+        for (proto_reader r = f.content; proto_next(&r, &g, &damaged);)
+            if (g.number == key && proto_is_text(&g, text)) return true;
+    }
+    return false;
+}
+
+static size_t count_operators(proto_reader graph, const char *operator_name)
+{
+    size_t n = 0;
+    proto_field f;
+    bool damaged;
+    while (proto_next(&graph, &f, &damaged)) {
+        if (f.number != GRAPH_NODE) continue;
+        for (proto_reader r = f.content; proto_next(&r, &f, &damaged);)
+            n += f.number == NODE_OPERATOR && proto_is_text(&f, operator_name);
+    }
+    return n;
+}
+
+static void expect_weight(proto_reader graph, const char *name, const int64_t *shape, int rank, const float *wanted)
+{
+    proto_reader tensor;
+    proto_field f;
+    bool damaged;
+    int dimensions = 0;
+    size_t bytes = sizeof *wanted;
+    if (!find(graph, GRAPH_INITIALIZER, TENSOR_NAME, name, &tensor)) fail_msg("no %s", name);
+    while (proto_next(&tensor, &f, &damaged)) {
+        if (f.number == TENSOR_DIMENSION) {
+            assert_true(dimensions < rank);
+            assert_int_equal(f.value, shape[dimensions]);
+            bytes *= (size_t)shape[dimensions++];
+        }
+        if (f.number == TENSOR_RAW) {
+            assert_int_equal(f.content.count, bytes);
+            assert_memory_equal(f.content.bytes, wanted, bytes);
+        }
+    }
+    assert_int_equal(dimensions, rank);
+}
+
+static void expect_trunk(proto_reader graph, const char *who, const dcam_trunk_weights *w)
+{
+    for (int i = 0; i < w->convolution_count; i++) {
+        const dcam_convolution_shape *s = &w->shapes[i];
+        const int64_t shape[4] = {s->out_channels, s->in_channels, s->kernel, s->kernel};
+        proto_reader node, attribute;
+        proto_field f;
+        bool damaged;
+        expect_weight(graph, onnx_name("%s.%s.weight", who, s->name).text, shape, 4, w->convolutions[i].weight);
+        expect_weight(graph, onnx_name("%s.%s.bias", who, s->name).text, shape, 1, w->convolutions[i].bias);
+        assert_true(find(graph, GRAPH_NODE, NODE_NAME, onnx_name("%s.%s", who, s->name).text, &node));
+        assert_true(find(node, NODE_ATTRIBUTE, ATTRIBUTE_NAME, "strides", &attribute));
+        while (proto_next(&attribute, &f, &damaged))
+            if (f.number == ATTRIBUTE_INTEGERS) assert_int_equal(f.value, s->stride);
+        assert_true(find(node, NODE_ATTRIBUTE, ATTRIBUTE_NAME, "pads", &attribute));
+        while (proto_next(&attribute, &f, &damaged))
+            if (f.number == ATTRIBUTE_INTEGERS) assert_int_equal(f.value, s->padding);
+    }
+}
+
+static void test_onnx(void **state)
+{
+    dcam_model *m;
+    dcam_trunk_weights *student;
+    proto_reader graph, pair;
+    (void)state;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    assert_int_equal(dcam_trunk_weights_fold(m->student, &student), DCAM_OK);
+    const file_bytes file = export_file(case_path("a.onnx"), false, NULL);
+    const proto_reader all = {file.bytes, file.count, 0};
+    assert_true(find(all, MODEL_GRAPH, 0, NULL, &graph));
+    expect_trunk(graph, "teacher", m->teacher);
+    expect_trunk(graph, "student", student);
+    /* Two trunks of 17 convolutions and 13 ReLUs; a sum a block, two of stage maps, and the divisors'. */
+    assert_int_equal(count_operators(graph, "Conv"), 2 * m->teacher->convolution_count);
+    assert_int_equal(count_operators(graph, "Relu"), 2 * (1 + 2 * 6));
+    assert_int_equal(count_operators(graph, "Add"), 2 * 6 + 2 + 3);
+    assert_int_equal(count_operators(graph, "MaxPool"), 2);
+    assert_int_equal(count_operators(graph, "Resize"), 3);
+    assert_int_equal(count_operators(graph, "Cast"), 0);
+    static const char *const outputs[] = {"map", "score", "class", "threshold"};
+    for (int i = 0; i < 4; i++) assert_true(find(graph, GRAPH_OUTPUT, VALUE_NAME, outputs[i], &pair));
+    const int64_t classes = CASE_CLASSES;
+    float thresholds[CASE_CLASSES];
+    for (int i = 0; i < CASE_CLASSES; i++) {
+        thresholds[i] = (float)m->classes[i].threshold;
+        if ((double)thresholds[i] < m->classes[i].threshold) thresholds[i] = nextafterf(thresholds[i], INFINITY);
+    }
+    expect_weight(graph, "threshold.all", &classes, 1, thresholds);
+    static const char *const keys[] = {"preprocessing", "map", "classes", "calibration", "input", "method"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!find(all, MODEL_METADATA, PAIR_KEY, keys[i], &pair)) fail_msg("no metadata %s", keys[i]);
+    dcam_free(file.bytes);
+    dcam_trunk_weights_destroy(student);
+    dcam_model_destroy(m);
+}
+
+/* Bytes as input, one class given: its own threshold alone. */
+static void test_onnx_options(void **state)
+{
+    dcam_model *m;
+    proto_reader graph;
+    const int64_t one = 1;
+    (void)state;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    const file_bytes file = export_file(case_path("b.onnx"), true, m->classes[1].name);
+    assert_true(find((proto_reader){file.bytes, file.count, 0}, MODEL_GRAPH, 0, NULL, &graph));
+    assert_int_equal(count_operators(graph, "Cast"), 1);
+    expect_weight(graph, "input.mean", (int64_t[]){1, 3, 1, 1}, 4, m->preprocessing.mean);
+    float threshold = (float)m->classes[1].threshold;
+    if ((double)threshold < m->classes[1].threshold) threshold = nextafterf(threshold, INFINITY);
+    expect_weight(graph, "threshold.all", &one, 1, &threshold);
+    dcam_free(file.bytes);
+    dcam_model_destroy(m);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    const file_bytes file = export_file(case_path("c.onnx"), false, NULL);
+    assert_int_equal(dcam_onnx_check_structure("whole", file.bytes, file.count), DCAM_OK);
+    for (size_t part = 0; part < 40; part++) {
+        const size_t count = file.count / 40 * part;
+        assert_int_equal(dcam_onnx_check_structure("short", file.bytes, count), DCAM_ERROR_IO);
+    }
+    /* A node that reads what is not there: the first mention of the pooled stem. */
+    uint8_t *at = memmem(file.bytes, file.count, "teacher.maxpool", 15);
+    assert_non_null(at);
+    at[0] = 'T';
+    assert_int_equal(dcam_onnx_check_structure("renamed", file.bytes, file.count), DCAM_ERROR_IO);
+    case_message("reads what no node before it makes");
+    at[0] = 't';
+    assert_int_equal(dcam_onnx_check_structure("mended", file.bytes, file.count), DCAM_OK);
+    proto_buffer other = {.bytes = file.bytes, .count = file.count - 1};
+    assert_int_equal(dcam_onnx_check(case_path("c.onnx"), &other), DCAM_ERROR_IO);
+    dcam_free(file.bytes);
+}
+
+/* ---- safetensors ---- */
+
+static void test_safetensors(void **state)
+{
+    const dcam_export_options options = {.model = case_model, .output = case_path("plain.safetensors"),
+                                         .format = DCAM_EXPORT_SAFETENSORS};
+    dcam_model *m;
+    dcam_tensors *t;
+    dcam_trunk_weights *teacher, *folded, *student;
+    float centres[CASE_CLASSES * 256];
+    (void)state;
+    assert_int_equal(dcam_export(&options), DCAM_OK);
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    assert_int_equal(dcam_tensors_open(options.output, &t), DCAM_OK);
+    assert_non_null(dcam_tensors_find(t, "teacher.layer2.0.downsample.1.running_var"));
+    assert_int_equal(dcam_trunk_weights_read(t, "student.", m->architecture, &student), DCAM_OK);
+    assert_memory_equal(student->values, m->student->values, student->value_count * sizeof(float));
+    /* The teacher is kept folded: with batch norm put beside it, it computes the same. */
+    assert_int_equal(dcam_trunk_weights_read(t, "teacher.", m->architecture, &teacher), DCAM_OK);
+    assert_false(teacher->folded);
+    assert_int_equal(dcam_trunk_weights_fold(teacher, &folded), DCAM_OK);
+    for (size_t i = 0; i < folded->value_count; i++)
+        assert_true(fabsf(folded->values[i] - m->teacher->values[i]) <= 1e-6f * fabsf(m->teacher->values[i]));
+    assert_int_equal(dcam_tensors_read_f32(t, "centres", 2, (size_t[]){CASE_CLASSES, 256}, centres), DCAM_OK);
+    assert_memory_equal(centres + 256, m->classes[1].centre, 256 * sizeof(float));
+    assert_non_null(dcam_tensors_metadata(t, "preprocessing"));
+    assert_non_null(dcam_tensors_metadata(t, "calibration"));
+    dcam_trunk_weights_destroy(folded);
+    dcam_trunk_weights_destroy(teacher);
+    dcam_trunk_weights_destroy(student);
+    dcam_tensors_destroy(t);
+    dcam_model_destroy(m);
+}
+
+static void test_refusals(void **state)
+{
+    dcam_export_options options = {.model = case_model, .output = case_model};
+    (void)state;
+    assert_int_equal(dcam_export(&options), DCAM_ERROR_USAGE);
+    case_message("is the model itself");
+    options.output = case_path("no.onnx");
+    options.class_name = "no such class";
+    assert_int_equal(dcam_export(&options), DCAM_ERROR_USAGE);
+    case_message("has no class no such class");
+    options.class_name = NULL;
+    options.format = DCAM_EXPORT_SAFETENSORS;
+    options.rgb_input = true;
+    assert_int_equal(dcam_export(&options), DCAM_ERROR_USAGE);
+    assert_false(dcam_path_exists(options.output));
+}
+
+/* Wherever memory ends, the line says so, nothing is left behind and nothing is lost. */
+static void test_memory(void **state)
+{
+    dcam_export_options options = {.model = case_model, .output = case_path("never.onnx")};
+    (void)state;
+    for (int format = 0; format < 2; format++) {
+        options.format = (dcam_export_format)format;
+        for (uint64_t n = 1, done = 0; !done; n += 61) {
+            dcam_memory_fail_at(n, false);
+            const dcam_status status = dcam_export(&options);
+            dcam_memory_fail_at(0, false);
+            done = status == DCAM_OK;
+            if (!done) assert_int_equal(status, DCAM_ERROR_MEMORY);
+            if (!done) assert_false(dcam_path_exists(options.output));
+        }
+        remove(options.output);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_protobuf),  cmocka_unit_test(test_onnx),     cmocka_unit_test(test_onnx_options),
+        cmocka_unit_test(test_damage),    cmocka_unit_test(test_safetensors), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_memory),
+    };
+    return cmocka_run_group_tests(tests, case_create, case_remove);
+}
