@@ -103,7 +103,7 @@ static dcam_status add_attention(const dcam_model *m, dcam_tensor_writer *w)
 static dcam_status add_texts(const dcam_tensors *file, dcam_tensor_writer *w)
 {
     DCAM_TRY(dcam_tensor_writer_metadata(w, "format", "pt"));
-    DCAM_TRY(dcam_tensor_writer_metadata(w, "dcam", "export"));
+    DCAM_TRY(dcam_tensor_writer_metadata(w, "writer", "dcam export " DCAM_VERSION));
     DCAM_TRY(dcam_tensor_writer_metadata(w, "tensors", "teacher.* and student.*: torchvision's ResNet names, conv1 to "
                                                        "layer3, batch norm in evaluation mode"));
     for (size_t i = 0; i < dcam_tensors_metadata_count(file); i++) {

@@ -85,7 +85,7 @@ same "result" "wrote model.onnx" "$(cat out)"
 is_file model.onnx
 expect 0 export -m model.safetensors --to onnx --rgb --class "$first" -o rgb.onnx
 expect 0 export -m model.safetensors --to safetensors -o plain.safetensors
-expect 0 info plain.safetensors
+is_file plain.safetensors
 refuse 2 'is the model itself' export -m model.safetensors --to safetensors -o model.safetensors
 refuse 2 'has no class nothing' export -m model.safetensors --to onnx --class nothing -o no.onnx
 refuse 4 'rgb.onnx' export -m rgb.onnx --to onnx -o no.onnx
