@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Measures dcam serve on loopback with serve_load, one JSON object a line.
+
+    cmake -DDCAM_BENCH=ON ... ; bench/serve/measure.py --dcam build/dcam --load build/serve_load -m MODEL.safetensors WHAT...
+
+WHAT: overhead throughput latency hostile term reload soak peers. `soak` runs for --soak seconds (3600 for the full hour;
+its record says how long it really ran). `peers` needs --onnx (make_peer_onnx.py), fastapi, uvicorn, onnxruntime, openvino.
+Models of 256x256 input; everything stays on 127.0.0.1."""
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+SIDE = 256
+arguments = None
+folder = tempfile.mkdtemp(prefix="dcam-serve-bench.")
+
+
+def rgb():
+    generator = random.Random(1)
+    row = bytes(generator.randrange(256) for _ in range(3 * SIDE))
+    return b"".join(row[i:] + row[:i] for i in range(SIDE))
+
+
+def write_request(name, path, body, headers):
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+    head += "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+    target = os.path.join(folder, name)
+    with open(target, "wb") as f:
+        f.write(head.encode() + b"\r\n" + body)
+    return target
+
+
+def infer_request():
+    header = json.dumps({"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3],
+                                     "parameters": {"binary_data_size": 3 * SIDE * SIDE}}],
+                         "outputs": [{"name": "score"}, {"name": "anomalous"}, {"name": "class"}]}).encode()
+    return write_request("infer", "/v2/models/model/infer", header + rgb(),
+                         {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": len(header)})
+
+
+class Server:
+    def __init__(self, *options):
+        self.log = open(os.path.join(folder, "log"), "w+")
+        self.process = subprocess.Popen([arguments.dcam, "serve", "--listen", "127.0.0.1:0", *(f"--threads={arguments.threads}",),
+                                         *options, "-m", "model=" + arguments.model],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.url = self.process.stdout.readline().strip()
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    def metric(self, name):
+        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
+        return sum(float(v) for v in re.findall("^" + re.escape(name) + r"(?:\{[^}]*\})? (\S+)$", text, re.M))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def start_load(port, request, clients, seconds, rate=0):
+    return subprocess.Popen([arguments.load, str(port), request, str(clients), str(seconds), *([str(rate)] if rate else [])],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def load(*options):
+    return json.loads(start_load(*options).communicate()[0])
+
+
+def report(what, **facts):
+    print(json.dumps({"what": what, **facts}), flush=True)
+
+
+def library(batch):
+    out = subprocess.run([arguments.dcam, "bench", "-m", arguments.model, "--json", "--batch", str(batch), "--seconds",
+                          str(arguments.seconds / 4), f"--threads={arguments.threads}"], capture_output=True, text=True, check=True).stdout
+    return [r for r in json.loads(out)["results"] if r["stage"] == "network"][0]["images_per_second"]
+
+
+def overhead():
+    server = Server()
+    load(server.port, infer_request(), 1, 2)
+    server.log.seek(0, os.SEEK_END)
+    at = server.log.tell()
+    result = load(server.port, infer_request(), 1, arguments.seconds)
+    server.stop()
+    server.log.seek(at)
+    lines = [json.loads(line) for line in server.log if '"endpoint":"infer"' in line]
+    network = statistics.median(r["network_ms"] for r in lines)
+    stages = {k: statistics.median(r[k] for r in lines) for k in ("receive_ms", "prepare_ms", "queue_ms", "answer_ms")}
+    report("overhead", requests=len(lines), client_p50_ms=result["p50_ms"], network_p50_ms=network,
+           overhead_p50_ms=round(result["p50_ms"] - network, 3), **stages)
+
+
+def throughput():
+    """Interleaved, because other work comes and goes on shared machines; the medians are compared."""
+    server, rounds = Server("--batch", str(arguments.batch)), []
+    load(server.port, infer_request(), 16, 2)
+    for _ in range(3):
+        rounds.append((library(arguments.batch), load(server.port, infer_request(), 16, arguments.seconds / 3)))
+    batch = server.metric("dcam_batch_images_sum") / server.metric("dcam_batch_images_count")
+    server.stop()
+    own, served = statistics.median(r[0] for r in rounds), statistics.median(r[1]["per_second"] for r in rounds)
+    report("throughput", batch=arguments.batch, library_per_second=round(own, 2), served_per_second=round(served, 2),
+           ratio=round(served / own, 3), mean_batch=round(batch, 2), lost=sum(r[1]["lost"] for r in rounds), rounds=[
+               (round(r[0], 2), r[1]["per_second"]) for r in rounds])
+
+
+def latency():
+    server = Server("--batch", str(arguments.batch))
+    full = load(server.port, infer_request(), 16, arguments.seconds / 2)["per_second"]
+    result = load(server.port, infer_request(), 16, arguments.seconds, 0.7 * full)
+    server.stop()
+    report("latency at 70 %", full_per_second=full, per_second=result["per_second"], p50_ms=result["p50_ms"], p99_ms=result["p99_ms"],
+           p99_over_p50=round(result["p99_ms"] / result["p50_ms"], 2), lost=result["lost"], busy=result["busy_503"])
+
+
+class Hostile(threading.Thread):
+    """200 connections that send a byte now and then, or nothing; and one after the other oversized bodies and garbage."""
+
+    def __init__(self, port, until):
+        super().__init__()
+        self.port, self.until, self.opened, self.cut = port, until, 0, 0
+
+    def open(self):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        s.setblocking(False)
+        self.opened += 1
+        return s
+
+    def nasty(self, k):
+        try:
+            s = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+            s.sendall((b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 4096)
+                      if k % 2 else random.Random(k).randbytes(500) + b"\r\n\r\n")
+            s.recv(4096)
+            s.close()
+        except OSError:
+            pass
+
+    def run(self):
+        slow, k = [], 0
+        while time.time() < self.until:
+            while len(slow) < 200:
+                s = self.open()
+                try:
+                    if len(slow) % 2:
+                        s.send(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n")
+                    elif len(slow) % 4:
+                        s.send(b"GET / HTTP/1.1\r\nX: ")
+                except OSError:
+                    pass
+                slow.append(s)
+            kept = []
+            for i, s in enumerate(slow):
+                try:
+                    if i % 4:
+                        s.send(b"a")
+                    kept.append(s)
+                except OSError:
+                    self.cut += 1
+                    s.close()
+            slow = kept
+            self.nasty(k)
+            k += 1
+            time.sleep(0.1)
+        for s in slow:
+            s.close()
+
+
+def hostile():
+    server = Server("--connections-per-address", "400")
+    rate = 0.4 * load(server.port, infer_request(), 4, arguments.seconds / 3)["per_second"]
+    calm = load(server.port, infer_request(), 4, arguments.seconds, rate)
+    enemy = Hostile(server.port, time.time() + arguments.seconds + 1)
+    enemy.start()
+    time.sleep(1)
+    attacked = load(server.port, infer_request(), 4, arguments.seconds, rate)
+    enemy.join()
+    server.stop()
+    report("hostile", rate=round(rate, 1), calm_p50_ms=calm["p50_ms"], calm_p99_ms=calm["p99_ms"], attacked_p50_ms=attacked["p50_ms"],
+           attacked_p99_ms=attacked["p99_ms"], p99_ratio=round(attacked["p99_ms"] / calm["p99_ms"], 2), lost=attacked["lost"],
+           refused=attacked["refused"], slow_opened=enemy.opened, slow_cut=enemy.cut)
+
+
+def term():
+    rounds = []
+    for _ in range(3):
+        server = Server()
+        running = start_load(server.port, infer_request(), 16, 5)
+        time.sleep(2)
+        code = server.stop()
+        result = json.loads(running.communicate()[0])
+        rounds.append({"exit": code, "answered": result["ok"], "busy": result["busy_503"], "lost": result["lost"]})
+    report("SIGTERM under load", rounds=rounds)
+
+
+def reload():
+    server = Server("--batch", str(arguments.batch))
+    running = start_load(server.port, infer_request(), 16, arguments.seconds)
+    while running.poll() is None:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+    result = json.loads(running.communicate()[0])
+    count = server.metric("dcam_model_reloads_total")
+    server.stop()
+    report("reload under load", reloads=count, answered=result["ok"], busy=result["busy_503"], other=result["other"], lost=result["lost"],
+           p99_ms=result["p99_ms"])
+
+
+def soak():
+    server = Server("--connections-per-address", "400", "--quiet")
+    begun = time.time()
+    good = start_load(server.port, infer_request(), 16, arguments.soak)
+    bad = [start_load(server.port, write_request(f"bad{i}", path, body, headers), 2, arguments.soak, 20) for i, (path, body, headers) in enumerate([
+        ("/detect", b"no picture" * 1000, {"Content-Type": "image/png"}),
+        ("/v2/models/model/infer", b'{"inputs":[{"name":"image"', {"Content-Type": "application/json"}),
+        ("/v2/models/nothing/infer", b"{}", {"Content-Type": "application/json"})])]
+    enemy = Hostile(server.port, begun + arguments.soak - 2)
+    enemy.start()
+    samples = []
+    while good.poll() is None:
+        time.sleep(min(5, arguments.soak / 12))
+        samples.append((round(time.time() - begun, 1), server.metric("process_resident_memory_bytes"), server.metric("process_open_fds"),
+                        server.metric("dcam_memory_held_bytes")))
+    enemy.join()
+    results = [json.loads(p.communicate()[0]) for p in (good, *bad)]
+    time.sleep(12)  # the slow ones' time is over
+    end = (server.metric("process_resident_memory_bytes"), server.metric("process_open_fds"), server.metric("dcam_memory_held_bytes"))
+    warm = [s for s in samples if s[0] > arguments.soak / 4]
+    report("soak", seconds=round(time.time() - begun), good=results[0]["ok"], bad_answers=sum(r["other"] for r in results[1:]),
+           busy=sum(r["busy_503"] for r in results), lost=sum(r["lost"] for r in results), slow_opened=enemy.opened,
+           resident_warm=warm[0][1], resident_last=warm[-1][1], growth_percent=round(100 * (warm[-1][1] / warm[0][1] - 1), 2),
+           held_end=end[2], descriptors_before=samples[0][2], descriptors_end=end[1], exit=server.stop())
+
+
+def peers():
+    body = write_request("peer", "/infer", rgb(), {"Content-Type": "application/octet-stream"})
+    rounds = {}
+    for turn in range(2):
+        for name in ("dcam", "onnxruntime", "openvino"):
+            if name == "dcam":
+                server = Server("--batch", str(arguments.batch))
+                load(server.port, infer_request(), 16, 2)
+                result = load(server.port, infer_request(), 16, arguments.seconds / 2)
+                server.stop()
+            else:
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", 0))
+                    port = s.getsockname()[1]
+                peer = subprocess.Popen([sys.executable, "-m", "uvicorn", "serve_peer:app", "--port", str(port), "--log-level", "error"],
+                                        cwd=os.path.dirname(os.path.abspath(__file__)), env={
+                                            **os.environ, "PEER_RUNTIME": name, "PEER_MODEL": os.path.abspath(arguments.onnx),
+                                            "PEER_THREADS": str(arguments.threads), "PYTHONDONTWRITEBYTECODE": "1"})
+                for _ in range(600):
+                    try:
+                        urllib.request.urlopen(f"http://127.0.0.1:{port}/ready")
+                        break
+                    except OSError:
+                        time.sleep(0.1)
+                load(port, body, 16, 2)
+                result = load(port, body, 16, arguments.seconds / 2)
+                peer.terminate()
+                peer.wait()
+            rounds.setdefault(name, []).append((result["per_second"], result["p50_ms"], result["lost"] + result["other"]))
+    best = {name: max(r[0] for r in values) for name, values in rounds.items()}
+    report("peers", rounds=rounds, ratio_onnxruntime=round(best["dcam"] / best["onnxruntime"], 2),
+           ratio_openvino=round(best["dcam"] / best["openvino"], 2))
+
+
+def main():
+    global arguments
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dcam", required=True)
+    parser.add_argument("--load", required=True)
+    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("--onnx")
+    parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--soak", type=float, default=3600)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("what", nargs="+", choices=["overhead", "throughput", "latency", "hostile", "term", "reload", "soak", "peers"])
+    arguments = parser.parse_args()
+    try:
+        for what in arguments.what:
+            globals()[what]()
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

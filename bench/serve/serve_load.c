@@ -1,0 +1,208 @@
+/* serve_load.c - a load generator for dcam serve and its peers: each client is a thread with one kept-alive connection
+ * that sends the same request over and over, as fast as it is answered or, with a rate, at random times (a Poisson
+ * process; latency then counts from when the request was due, so that a slow server cannot hide behind slow clients).
+ *     serve_load PORT REQUEST-FILE CLIENTS SECONDS [RATE]
+ * REQUEST-FILE holds one whole HTTP request. Prints one JSON object. "lost": requests that were sent whole and not
+ * answered; "refused": connections that the server did not take. Only 127.0.0.1. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CLIENTS 1024
+#define BUFFER (1 << 16)
+
+static char *request;
+static size_t request_bytes;
+static int port, clients;
+static double seconds, rate, begun;
+
+typedef struct {
+    double *latencies;
+    size_t ok, capacity, busy, other, lost, refused;
+    int first_other;
+    unsigned seed;
+} client;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int open_connection(void)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    const struct timeval limit = {30, 0};
+    if (s < 0) return -1;
+    setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(s, (const struct sockaddr *)&address, sizeof address) == 0) return s;
+    close(s);
+    return -1;
+}
+
+static bool send_all(int s)
+{
+    for (size_t done = 0; done < request_bytes;) {
+        const ssize_t n = send(s, request + done, request_bytes - done, MSG_NOSIGNAL);
+        if (n <= 0) return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+/* Status of the answer, or 0 where there is none; *keep: the connection stays open. */
+static int receive(int s, bool *keep)
+{
+    char head[BUFFER];
+    size_t used = 0;
+    char *end = NULL;
+    while (!end) {
+        const ssize_t n = recv(s, head + used, sizeof head - 1 - used, 0);
+        if (n <= 0) return 0;
+        used += (size_t)n;
+        head[used] = '\0';
+        end = strstr(head, "\r\n\r\n");
+        if (!end && used == sizeof head - 1) return 0;
+    }
+    const char *length = strcasestr(head, "content-length:"), *close_it = strcasestr(head, "connection: close");
+    const size_t body = length && length < end ? strtoul(length + 15, NULL, 10) : 0, head_bytes = (size_t)(end + 4 - head);
+    *keep = !(close_it && close_it < end);
+    const int status = atoi(head + 9);
+    for (size_t left = body - (used - head_bytes); left > 0;) {
+        const ssize_t n = recv(s, head, left < sizeof head ? left : sizeof head, 0);
+        if (n <= 0) return 0;
+        left -= (size_t)n;
+    }
+    return status;
+}
+
+static void count(client *c, int status, double latency)
+{
+    if (status == 200) {
+        if (c->ok == c->capacity) {
+            c->capacity = c->capacity ? 2 * c->capacity : 1024;
+            c->latencies = realloc(c->latencies, c->capacity * sizeof *c->latencies);
+            if (!c->latencies) abort();
+        }
+        c->latencies[c->ok++] = latency;
+    } else if (status == 503) {
+        c->busy++;
+    } else if (status == 0) {
+        c->lost++;
+    } else {
+        c->other++;
+        c->first_other = status;
+    }
+}
+
+static void pause_until(double then)
+{
+    const double left = then - now();
+    if (left <= 0) return;
+    const struct timespec t = {(time_t)left, (long)(1e9 * fmod(left, 1))};
+    nanosleep(&t, NULL);
+}
+
+static void *run(void *context)
+{
+    client *c = context;
+    int s = -1;
+    bool fresh = true;
+    double due = begun;
+    while (now() - begun < seconds) {
+        if (rate > 0) {
+            due += -log((rand_r(&c->seed) + 1.0) / (RAND_MAX + 2.0)) * clients / rate;
+            pause_until(due);
+        } else {
+            due = now();
+        }
+        if (s < 0) {
+            s = open_connection();
+            fresh = true;
+        }
+        if (s < 0) {
+            c->refused++;
+            pause_until(now() + 0.01);
+            continue;
+        }
+        bool keep = false;
+        const bool sent = send_all(s);
+        const int status = sent ? receive(s, &keep) : 0;
+        /* A kept-alive connection that the server has closed in the meantime: HTTP says to try again on a new one. */
+        if (status == 0 && !sent && !fresh) c->refused++;
+        else count(c, status, now() - due);
+        if (status == 503) pause_until(now() + 0.01);
+        if (!keep) {
+            close(s);
+            s = -1;
+        }
+        fresh = false;
+    }
+    if (s >= 0) close(s);
+    return NULL;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv)
+{
+    static client all[MAX_CLIENTS];
+    static pthread_t threads[MAX_CLIENTS];
+    if (argc < 5 || (clients = atoi(argv[3])) < 1 || clients > MAX_CLIENTS) {
+        fputs("serve_load PORT REQUEST-FILE CLIENTS SECONDS [RATE]\n", stderr);
+        return 2;
+    }
+    port = atoi(argv[1]);
+    seconds = atof(argv[4]);
+    rate = argc > 5 ? atof(argv[5]) : 0;
+    FILE *f = fopen(argv[2], "rb");
+    if (!f || fseek(f, 0, SEEK_END) != 0) return 2;
+    request_bytes = (size_t)ftell(f);
+    rewind(f);
+    request = malloc(request_bytes + 1);
+    if (!request || fread(request, 1, request_bytes, f) != request_bytes) return 2;
+    fclose(f);
+    signal(SIGPIPE, SIG_IGN);
+    begun = now();
+    for (int i = 0; i < clients; i++) {
+        all[i].seed = (unsigned)i + 1;
+        if (pthread_create(&threads[i], NULL, run, &all[i]) != 0) return 5;
+    }
+    client sum = {0};
+    for (int i = 0; i < clients; i++) {
+        pthread_join(threads[i], NULL);
+        sum.busy += all[i].busy;
+        sum.other += all[i].other;
+        sum.lost += all[i].lost;
+        sum.refused += all[i].refused;
+        if (all[i].first_other) sum.first_other = all[i].first_other;
+        for (size_t k = 0; k < all[i].ok; k++) count(&sum, 200, all[i].latencies[k]);
+    }
+    const double took = now() - begun;
+    qsort(sum.latencies, sum.ok, sizeof *sum.latencies, ascending);
+#define AT(q) (sum.ok ? 1e3 * sum.latencies[(size_t)((q) * (double)(sum.ok - 1))] : 0.0)
+    printf("{\"clients\": %d, \"seconds\": %.2f, \"ok\": %zu, \"per_second\": %.2f, \"p50_ms\": %.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, "
+           "\"max_ms\": %.3f, \"busy_503\": %zu, \"other\": %zu, \"other_status\": %d, \"lost\": %zu, \"refused\": %zu}\n",
+           clients, took, sum.ok, (double)sum.ok / took, AT(0.5), AT(0.95), AT(0.99), AT(1.0), sum.busy, sum.other, sum.first_other,
+           sum.lost, sum.refused);
+    return 0;
+}

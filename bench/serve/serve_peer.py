@@ -1,0 +1,51 @@
+"""A peer of dcam serve, as people usually build one: FastAPI behind uvicorn, the same network in ONNX Runtime or
+OpenVINO. POST /infer with 256 x 256 x 3 bytes of RGB answers {"raw": x}. Run by measure.py."""
+import os
+import sys
+
+import numpy
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+
+RUNTIME, MODEL, THREADS = os.environ["PEER_RUNTIME"], os.environ["PEER_MODEL"], int(os.environ["PEER_THREADS"])
+MEAN = numpy.array([0.485, 0.456, 0.406], numpy.float32)[:, None, None]
+DEVIATION = numpy.array([0.229, 0.224, 0.225], numpy.float32)[:, None, None]
+
+if RUNTIME == "onnxruntime":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+
+    def run(x):
+        return session.run(None, {session.get_inputs()[0].name: x})[0]
+else:
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(MODEL, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY",
+                                                 "INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(x):
+        return compiled(x)[0]
+
+app = FastAPI()
+
+
+@app.get("/ready")
+def ready():
+    return {"ready": True}
+
+
+# The network on a thread of its own, so that other requests are read meanwhile.
+@app.post("/infer")
+async def infer(request: Request):
+    body = await request.body()
+
+    def work():
+        rgb = numpy.frombuffer(body, numpy.uint8).reshape(256, 256, 3)
+        x = (rgb.transpose(2, 0, 1).astype(numpy.float32) / 255 - MEAN) / DEVIATION
+        return float(run(x[None]).max())
+
+    return {"raw": await run_in_threadpool(work)}

@@ -1,0 +1,32 @@
+# contrib: the unit is one that systemd understands; every metric that dashboard and alerts ask for is there.
+contrib=$(cd "$(dirname "$0")/../../contrib" && pwd) # before common.sh goes elsewhere
+. "$(dirname "$0")/common.sh"
+source=$contrib/../src/serve/metrics.c
+last=contrib
+
+if command -v systemd-analyze >/dev/null 2>&1; then
+    # With the program that is there, and without the man page, which systemd would look for.
+    sed "s|^ExecStart=/usr/bin/dcam|ExecStart=$dcam|; /^Documentation=/d" "$contrib/systemd/dcam.service" >dcam.service
+    systemd-analyze verify ./dcam.service >err 2>&1 || fail "systemd-analyze verify"
+    [ ! -s err ] || fail "systemd-analyze verify has remarks"
+else
+    echo "systemd-analyze is not installed: the unit is not checked"
+fi
+
+"$json" "$contrib/grafana/dcam.json" title >/dev/null || fail "the dashboard is not JSON"
+grep -oh '\b\(dcam\|process\)_[a-z_]*' "$contrib/grafana/dcam.json" "$contrib/prometheus/dcam-rules.yml" | sort -u >names
+[ "$(wc -l <names)" -ge 10 ] || fail "hardly any metric is asked for"
+while read -r name; do
+    base=$(echo "$name" | sed 's/_\(bucket\|sum\|count\)$//')
+    grep -q "\"$base\"" "$source" || fail "no metric $name"
+done <names
+
+# Options in the recipes are options of the tool.
+"$dcam" serve --help >help || fail "serve --help"
+cat "$contrib"/systemd/* "$contrib"/container/* "$contrib"/kubernetes/* | grep -v '^#' | grep -oh -- '"--[a-z-]*"\|[ =]--[a-z-]* ' |
+    tr -d '" =' | grep -Ev '^--(no-install-recommends|build|install|strip|system|uid|from|from-literal)$' | sort -u >used
+[ -s used ] || fail "no options found"
+while read -r option; do
+    grep -q -- "$option\b" help || fail "no option $option"
+done <used
+finish
