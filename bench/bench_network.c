@@ -36,6 +36,14 @@ static dcam_status make_class(dcam_model *m)
     return dcam_alloc_zero(channels, sizeof *c->centre, &c->centre);
 }
 
+/* For int8: any will do. */
+static dcam_status make_ranges(int count, float **out)
+{
+    DCAM_TRY(dcam_alloc((size_t)count, sizeof **out, out));
+    for (int i = 0; i < count; i++) (*out)[i] = 8;
+    return DCAM_OK;
+}
+
 static dcam_status make_model(dcam_model **out)
 {
     dcam_model *m;
@@ -47,6 +55,8 @@ static dcam_status make_model(dcam_model **out)
     DCAM_TRY(dcam_copy_string("dcam", &m->method));
     DCAM_TRY(dcam_trunk_weights_random_teacher(m->architecture, 1, &m->teacher));
     DCAM_TRY(dcam_trunk_weights_random(m->architecture, 2, &m->student));
+    DCAM_TRY(make_ranges(m->teacher->convolution_count, &m->teacher_ranges));
+    DCAM_TRY(make_ranges(m->teacher->convolution_count, &m->student_ranges));
     return make_class(m);
 }
 

@@ -15,7 +15,7 @@
 #include "nn/nn.h"
 
 static const char help[] =
-    "{\"commands\": [\"info\", \"network f32|bf16 BATCH REPEATS\", \"map REPEATS\", \"layers f32|bf16 BATCH REPEATS\", "
+    "{\"commands\": [\"info\", \"network f32|bf16|int8 BATCH REPEATS\", \"map REPEATS\", \"layers f32|bf16|int8 BATCH REPEATS\", "
     "\"train BATCH REPEATS\", \"aupro MAPS\", \"peak\"]}\n";
 
 static void print_times(const double *milliseconds, int n)
@@ -38,7 +38,9 @@ static dcam_status run_network(const char *line, double *times)
     int batch, repeats;
     if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
         return bad_command(line);
-    const dcam_net_precision p = strcmp(precision, "bf16") == 0 ? DCAM_NET_BF16 : DCAM_NET_F32;
+    const dcam_net_precision p = strcmp(precision, "int8") == 0   ? DCAM_NET_INT8
+                                 : strcmp(precision, "bf16") == 0 ? DCAM_NET_BF16
+                                                                  : DCAM_NET_F32;
     if (strncmp(line, "layers", 6) == 0) return bench_layers(p, batch, repeats);
     DCAM_TRY(bench_network(p, batch, repeats, times));
     print_times(times, repeats);

@@ -84,7 +84,8 @@ DCAM_API void dcam_set_log(dcam_log_callback callback, void *user);
 typedef enum dcam_precision {
     DCAM_PRECISION_AUTO, /* the fastest whose effect on the verdicts is within its stated bound */
     DCAM_PRECISION_F32,  /* the reference */
-    DCAM_PRECISION_BF16
+    DCAM_PRECISION_BF16,
+    DCAM_PRECISION_INT8  /* detection only; the model must have its int8 ranges */
 } dcam_precision;
 
 typedef enum dcam_method {
@@ -230,6 +231,8 @@ typedef struct dcam_calibrate_options {
     const char *output;          /* written; NULL: model is replaced, atomically */
     double false_alarm_rate;     /* 0: 0.01 */
     bool f1;                     /* thresholds of the best F1 on labelled test images instead */
+    bool int8;                   /* measures the ranges that int8 needs, in f32 on normal images; thresholds stay,
+                                    unless one of false_alarm_rate, f1 and precision is set as well */
     const char *classes;
     int threads;
     dcam_precision precision;

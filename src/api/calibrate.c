@@ -35,6 +35,36 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
     return DCAM_OK;
 }
 
+/* Ranges for int8. Thresholds are raw scores of another precision: how far int8 moves those of normal images is told. */
+static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset)
+{
+    uint32_t *indices = NULL;
+    size_t count = 0;
+    dcam_int8_shift shift;
+    DCAM_TRY(choose_images(model, dataset, &indices, &count));
+    const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift);
+    if (status == DCAM_OK)
+        dcam_log(DCAM_LOG_INFO,
+                 "int8 ranges measured; int8 moves the scores of %zu normal images by %.2f %% of the threshold in the "
+                 "median, by %.2f %% at most",
+                 shift.images, 100 * shift.median, 100 * shift.largest);
+    dcam_free(indices);
+    return status;
+}
+
+static dcam_status check_precision(const dcam_model *model, const dcam_calibrate_options *o)
+{
+    dcam_net_precision precision;
+    DCAM_TRY(dcam_resolve_precision(o->precision, &precision));
+    return dcam_check_ranges(model, precision, o->model);
+}
+
+/* With int8 alone only the ranges are wanted. */
+static bool wants_thresholds(const dcam_calibrate_options *o)
+{
+    return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
+}
+
 static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes)
 {
     uint32_t *indices = NULL;
@@ -164,10 +194,12 @@ dcam_status dcam_calibrate(const dcam_calibrate_options *options,
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
     if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);
-    if (status == DCAM_OK)
+    if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset);
+    if (status == DCAM_OK) status = check_precision(model, options);
+    if (status == DCAM_OK && wants_thresholds(options))
         status = options->f1 ? from_labels(model, dataset, options, changes) : from_normal(model, dataset, options, changes);
     if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);
-    if (status == DCAM_OK && on_class) report(model, changes, dataset->class_count, on_class, user);
+    if (status == DCAM_OK && on_class && wants_thresholds(options)) report(model, changes, dataset->class_count, on_class, user);
     dcam_free(changes);
     dcam_dataset_destroy(dataset);
     dcam_model_destroy(model);

@@ -25,8 +25,18 @@ dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out
     case DCAM_PRECISION_BF16:
         *out = DCAM_NET_BF16;
         return DCAM_OK;
+    case DCAM_PRECISION_INT8:
+        *out = DCAM_NET_INT8;
+        return DCAM_OK;
     }
-    return dcam_fail(DCAM_ERROR_USAGE, "precision %d is not known; use auto, f32 or bf16", (int)asked);
+    return dcam_fail(DCAM_ERROR_USAGE, "precision %d is not known; use auto, f32, bf16 or int8", (int)asked);
+}
+
+dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_precision precision, const char *path)
+{
+    if (precision != DCAM_NET_INT8 || model->teacher_ranges) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_MODEL, "%s: has no ranges for int8; measure them with `dcam calibrate DATASET -m %s --int8`",
+                     path, path);
 }
 
 const char *dcam_net_precision_name(dcam_net_precision precision)
@@ -83,6 +93,7 @@ dcam_status dcam_detector_open(const char *model_path, const dcam_detector_optio
         d->class_index = dcam_model_class_index(d->model, options->class_name);
         if (d->class_index < 0) status = unknown_class(d, options->class_name);
     }
+    if (status == DCAM_OK) status = dcam_check_ranges(d->model, scorer.precision, model_path);
     if (status == DCAM_OK) status = dcam_scorer_create(d->model, &scorer, &d->scorer);
     if (status != DCAM_OK) {
         dcam_detector_close(d);

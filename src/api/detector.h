@@ -15,6 +15,8 @@ struct dcam_detector {
 /* The precision that the network runs in for what the caller asked. */
 DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
 const char *dcam_net_precision_name(dcam_net_precision precision);
+/* Whether the model has what the precision needs; says what to do where it has not. */
+DCAM_MUST_CHECK dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_precision precision, const char *path);
 
 /* Whether a caller's number of threads (0: all cores) is one to run with. */
 DCAM_MUST_CHECK dcam_status dcam_check_threads(int threads);

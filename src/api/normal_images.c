@@ -28,6 +28,22 @@ static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
     return status;
 }
 
+/* The set of these samples; its classes are to be freed. s outlives it. */
+static dcam_status open_set(source *s, size_t count, double false_alarm_rate, int **classes, dcam_calibration_set *out)
+{
+    const dcam_dataset *dataset = s->dataset;
+    DCAM_TRY(dcam_alloc(count, sizeof **classes, classes));
+    for (size_t i = 0; i < count; i++) (*classes)[i] = dataset->samples[s->indices[i]].class_index;
+    *out = (dcam_calibration_set){.count = count,
+                                  .classes = *classes,
+                                  .class_names = (const char *const *)dataset->class_names,
+                                  .class_count = dataset->class_count,
+                                  .false_alarm_rate = false_alarm_rate,
+                                  .read = read_image,
+                                  .user = s};
+    return DCAM_OK;
+}
+
 dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options, const dcam_dataset *dataset,
                                 const uint32_t *indices, size_t count, double false_alarm_rate)
 {
@@ -35,16 +51,22 @@ dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *op
     const dcam_preprocessing preprocessing = model->preprocessing;
     source s = {dataset, indices, &preprocessing};
     int *classes = NULL;
-    DCAM_TRY(dcam_alloc(count, sizeof *classes, &classes));
-    for (size_t i = 0; i < count; i++) classes[i] = dataset->samples[indices[i]].class_index;
-    const dcam_calibration_set set = {.count = count,
-                                      .classes = classes,
-                                      .class_names = (const char *const *)dataset->class_names,
-                                      .class_count = dataset->class_count,
-                                      .false_alarm_rate = false_alarm_rate,
-                                      .read = read_image,
-                                      .user = &s};
-    dcam_status status = dcam_calibrate_model(model, options, &set, NULL);
+    dcam_calibration_set set;
+    DCAM_TRY(open_set(&s, count, false_alarm_rate, &classes, &set));
+    const dcam_status status = dcam_calibrate_model(model, options, &set, NULL);
+    dcam_free(classes);
+    return status;
+}
+
+dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices,
+                                     size_t count, dcam_int8_shift *shift)
+{
+    source s = {dataset, indices, &model->preprocessing};
+    int *classes = NULL;
+    dcam_calibration_set set;
+    DCAM_TRY(open_set(&s, count, 0, &classes, &set));
+    dcam_status status = dcam_measure_ranges(model, &set);
+    if (status == DCAM_OK && shift) status = dcam_measure_int8_shift(model, &set, shift);
     dcam_free(classes);
     return status;
 }

@@ -10,5 +10,8 @@
 DCAM_MUST_CHECK dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options,
                                                 const dcam_dataset *dataset, const uint32_t *indices, size_t count,
                                                 double false_alarm_rate);
+/* Measures the ranges for int8 on some of them and, unless shift is NULL, how far int8 moves their scores. */
+DCAM_MUST_CHECK dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *dataset,
+                                                     const uint32_t *indices, size_t count, dcam_int8_shift *shift);
 
 #endif

@@ -95,6 +95,7 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
     DCAM_TRY(choose_network(o, &t));
     DCAM_TRY(choose_loss_and_map(o, &t));
     DCAM_TRY(dcam_resolve_precision(o->precision, &t.precision));
+    if (t.precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_USAGE, "int8 is for detection; train with auto or f32");
     if (o->width != 0) t.width = o->width;
     if (o->height != 0) t.height = o->height;
     if (o->epochs != 0) t.epochs = o->epochs;
@@ -179,6 +180,9 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK)
         status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, false_alarm_rate);
+    /* Seconds, and int8 is there when it is wanted. */
+    if (status == DCAM_OK)
+        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL);
     if (status == DCAM_OK) status = dcam_model_save(model, path);
     dcam_model_destroy(model);
     dcam_training_result_clear(&result);

@@ -62,4 +62,22 @@ typedef struct {
 DCAM_MUST_CHECK dcam_status dcam_calibrate_model(dcam_model *model, const dcam_scorer_options *options,
                                                  const dcam_calibration_set *set, size_t *failed);
 
+/* ---- int8 ---- */
+
+/* Ranges come from at most so many images, spread evenly over the set: more change the third digit. */
+#define DCAM_RANGE_IMAGES 128
+
+/* Runs both networks in f32 over normal images and sets the model's int8 ranges (thresholds stay as they are). Images
+ * that cannot be read are left out; without any it is an error. The model is untouched on failure. */
+DCAM_MUST_CHECK dcam_status dcam_measure_ranges(dcam_model *model, const dcam_calibration_set *set);
+
+/* How far int8 moves the raw scores of normal images, in parts of their class's threshold. */
+typedef struct {
+    size_t images;
+    double median, largest; /* of the magnitude */
+} dcam_int8_shift;
+/* Of the same images; the model must have its ranges and the set's classes. */
+DCAM_MUST_CHECK dcam_status dcam_measure_int8_shift(const dcam_model *model, const dcam_calibration_set *set,
+                                                    dcam_int8_shift *out);
+
 #endif

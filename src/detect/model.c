@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "detect/model_format.h"
 #include "net/attention.h"
+#include "net/ranges.h"
 #include "weights/json_text.h"
 
 dcam_status dcam_model_create(dcam_model **out) { return dcam_alloc_zero(1, sizeof **out, out); }
@@ -27,6 +28,8 @@ void dcam_model_destroy(dcam_model *m)
     for (size_t i = 0; i < m->class_count; i++) dcam_class_calibration_clear(&m->classes[i]);
     dcam_free(m->classes);
     for (int k = 0; k < DCAM_STAGES; k++) dcam_free(m->attention_values[k]);
+    dcam_free(m->teacher_ranges);
+    dcam_free(m->student_ranges);
     dcam_trunk_weights_destroy(m->student);
     dcam_trunk_weights_destroy(m->teacher);
     dcam_free(m->training_record);
@@ -134,6 +137,17 @@ static dcam_status check_class(const dcam_class_calibration *c, size_t channels,
     return dcam_fail(DCAM_ERROR_MODEL, "%s: class \"%s\" has %s; calibrate or train again", path, c->name, why);
 }
 
+static dcam_status check_ranges(const dcam_model *m, const char *path)
+{
+    const float *const ranges[2] = {m->teacher_ranges, m->student_ranges};
+    if (!ranges[0] != !ranges[1]) return bad(path, "int8 ranges of the teacher or the student alone; run `dcam calibrate --int8`");
+    for (int net = 0; net < 2 && ranges[net]; net++)
+        for (int i = 0; i < m->teacher->convolution_count; i++)
+            if (!(ranges[net][i] >= DCAM_LEAST_RANGE && ranges[net][i] <= DCAM_LARGEST_RANGE))
+                return bad(path, "an int8 range that is not a number between 1e-6 and 1e6; run `dcam calibrate --int8`");
+    return DCAM_OK;
+}
+
 dcam_status dcam_model_check(const dcam_model *m, const char *path)
 {
     if (!m->architecture || !m->teacher || !m->student) return bad(path, "the teacher or the student is missing");
@@ -157,6 +171,7 @@ dcam_status dcam_model_check(const dcam_model *m, const char *path)
         if (m->attention_count[k] != wanted || (wanted && !m->attention_values[k]))
             return bad(path, "the attention weights do not fit the kind of attention");
     }
+    DCAM_TRY(check_ranges(m, path));
     if (m->class_count > DCAM_MAX_CLASSES)
         return dcam_fail(DCAM_ERROR_MODEL, "%s: %zu classes, more than the limit of %d", path, m->class_count, DCAM_MAX_CLASSES);
     for (size_t i = 0; i < m->class_count; i++) {

@@ -51,6 +51,8 @@ typedef struct {
     float *attention_values[DCAM_STAGES];
     size_t attention_count[DCAM_STAGES];
     dcam_map_options map;
+    /* Of each convolution's result on normal images, for int8 (net/ranges.h); both or neither. */
+    float *teacher_ranges, *student_ranges;
     dcam_class_calibration *classes;
     size_t class_count;
     char *training_record;        /* JSON text, or NULL */

@@ -4,7 +4,7 @@
  * attention, attention_at_detection "drop" or "keep", and as JSON: preprocessing, map, classes (names),
  * calibration (one object a class), training.
  * Tensors (f32): teacher.*, student.* under torchvision's names; attention.layerK.w1 (C/8 x C), .w2 (C x C/8), .kernel
- * (1 x 2 x 7 x 7); calibration.I.scores (n), calibration.I.centre (C_3), I the index of the class. */
+ * (1 x 2 x 7 x 7); ranges.teacher, ranges.student (one a convolution; both or neither); calibration.I.scores (n), calibration.I.centre (C_3), I the index of the class. */
 #ifndef DCAM_DETECT_MODEL_FORMAT_H
 #define DCAM_DETECT_MODEL_FORMAT_H
 
@@ -14,6 +14,8 @@
 /* Method and teacher's description, in bytes. */
 #define MODEL_MAX_TEXT 1024
 #define MODEL_NAME_BYTES 64
+#define MODEL_TEACHER_RANGES "ranges.teacher"
+#define MODEL_STUDENT_RANGES "ranges.student"
 
 /* One tensor of a stage's attention: where it lies in the block's values. */
 typedef struct {

@@ -183,6 +183,15 @@ static dcam_status read_attention(reader *r)
     return DCAM_OK;
 }
 
+static dcam_status read_ranges(reader *r, const char *name, float **out)
+{
+    const size_t count = (size_t)r->model->teacher->convolution_count;
+    if (!dcam_tensors_find(r->tensors, name)) return DCAM_OK;
+    DCAM_TRY(dcam_alloc_zero(count, sizeof(float), out));
+    r->known++;
+    return dcam_tensors_read_f32(r->tensors, name, 1, &count, *out);
+}
+
 static dcam_status read_class_numbers(const reader *r, const json_t *json, dcam_class_calibration *c)
 {
     static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1"};
@@ -265,6 +274,7 @@ static bool is_known(const reader *r, const char *name)
         for (int i = 0; i < n; i++)
             if (strcmp(name, parts[i].name) == 0) return true;
     }
+    if (strcmp(name, MODEL_TEACHER_RANGES) == 0 || strcmp(name, MODEL_STUDENT_RANGES) == 0) return true;
     for (size_t i = 0; i < r->model->class_count; i++) {
         dcam_model_class_tensor(i, "scores", wanted);
         if (strcmp(name, wanted) == 0) return true;
@@ -303,6 +313,8 @@ static dcam_status read_model(reader *r)
     DCAM_TRY(dcam_trunk_weights_read(r->tensors, "teacher.", r->model->architecture, &r->model->teacher));
     DCAM_TRY(dcam_trunk_weights_read(r->tensors, "student.", r->model->architecture, &r->model->student));
     DCAM_TRY(read_attention(r));
+    DCAM_TRY(read_ranges(r, MODEL_TEACHER_RANGES, &r->model->teacher_ranges));
+    DCAM_TRY(read_ranges(r, MODEL_STUDENT_RANGES, &r->model->student_ranges));
     DCAM_TRY(read_classes(r));
     DCAM_TRY(refuse_extra(r));
     return dcam_model_check(r->model, r->path);

@@ -50,6 +50,11 @@ static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
             DCAM_TRY(dcam_tensor_writer_add(w, parts[i].name, DCAM_F32, parts[i].rank, parts[i].shape,
                                             m->attention_values[k] + parts[i].offset));
     }
+    const size_t convolutions = (size_t)m->teacher->convolution_count;
+    if (m->teacher_ranges) {
+        DCAM_TRY(dcam_tensor_writer_add(w, MODEL_TEACHER_RANGES, DCAM_F32, 1, &convolutions, m->teacher_ranges));
+        DCAM_TRY(dcam_tensor_writer_add(w, MODEL_STUDENT_RANGES, DCAM_F32, 1, &convolutions, m->student_ranges));
+    }
     const size_t centre = (size_t)m->architecture->stage_channels[DCAM_STAGES - 1];
     for (size_t i = 0; i < m->class_count; i++) {
         dcam_model_class_tensor(i, "scores", name);

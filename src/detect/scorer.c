@@ -56,10 +56,11 @@ static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
 {
     const dcam_model *m = s->model;
     const int height = m->preprocessing.height, width = m->preprocessing.width;
-    const dcam_net_options net = {height, width, s->batch, o->precision, o->exact};
+    dcam_net_options net = {height, width, s->batch, o->precision, o->exact, m->teacher_ranges};
     s->pixels = (size_t)height * (size_t)width;
     s->shapes = dcam_feature_shapes_at(m->architecture, height, width);
     DCAM_TRY(dcam_net_create(m->teacher, &net, &s->teacher));
+    net.ranges = m->student_ranges;
     DCAM_TRY(dcam_net_create(m->student, &net, &s->student));
     DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
     DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
@@ -77,6 +78,8 @@ dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_option
     if (o->batch < 0 || o->batch > MAX_BATCH)
         return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images: it must be 1 to %d", o->batch, MAX_BATCH);
     DCAM_TRY(dcam_map_options_check(&model->map));
+    if (o->precision == DCAM_NET_INT8 && !model->teacher_ranges)
+        return dcam_fail(DCAM_ERROR_MODEL, "an int8 scorer of a model without int8 ranges; measure them with `dcam calibrate --int8`");
     dcam_scorer *s;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *s, &s));
     s->model = model;

@@ -12,11 +12,12 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "net/plan.h"
+#include "net/quantised.h"
 #include "net/trunk_shapes.h"
 
 /* Larger parts were no faster an image (bench/net_bench.c) and cost memory in proportion. */
 #define MAX_PART 8
-#define MAX_OPS (DCAM_MAX_CONVOLUTIONS + DCAM_STAGES + 2)
+#define MAX_OPS (DCAM_MAX_CONVOLUTIONS + DCAM_STAGES + 3)
 
 /* Values of a plan that are the caller's features of a stage: bound at each call. */
 #define FEATURES(stage) (NET_PLAN_OUTSIDE - 1 - (stage))
@@ -30,6 +31,10 @@ typedef struct part {
     struct { dcam_nn_op *op; dcam_nn_argument argument; int stage; } features[2 * MAX_OPS]; /* the caller's */
     int feature_count;
     dcam_nn_op *convolutions[DCAM_MAX_CONVOLUTIONS];
+    struct {
+        dcam_nn_op *op;             /* that writes what dcam_net_observe shows of a convolution */
+        size_t count;
+    } results[DCAM_MAX_CONVOLUTIONS];
     void *arena;
     size_t arena_bytes;
     struct part *next;
@@ -47,6 +52,7 @@ typedef struct formatted {
 struct dcam_net {
     dcam_net_options options;
     dcam_trunk_weights *weights; /* folded */
+    net_quantised *quantised;    /* int8 only */
     dcam_nn *nn;
     dcam_nn_type type;     /* of the maps */
     dcam_nn_layout layout;
@@ -56,6 +62,12 @@ struct dcam_net {
 };
 
 /* ---- weights ------------------------------------------------------------ */
+
+static const void *plain_weights(const dcam_net *net, int convolution)
+{
+    if (net->quantised && convolution > 0) return net_quantised_weights(net->quantised, convolution);
+    return net->weights->convolutions[convolution].weight;
+}
 
 static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_op *reader, void **out)
 {
@@ -78,7 +90,7 @@ static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_
     if (status == DCAM_OK) status = dcam_nn_op_prepare(reorder);
     if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_SCRATCHPAD, scratchpad);
     if (status == DCAM_OK)
-        status = dcam_nn_op_bind(reorder, DCAM_NN_SRC, net->weights->convolutions[convolution].weight);
+        status = dcam_nn_op_bind(reorder, DCAM_NN_SRC, plain_weights(net, convolution));
     if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_DST, fresh->weights);
     if (status == DCAM_OK) status = dcam_nn_op_run(reorder);
     dcam_nn_op_destroy(reorder);
@@ -94,15 +106,25 @@ static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_
     return DCAM_OK;
 }
 
+static const float *bias_of(const dcam_net *net, int convolution)
+{
+    if (net->quantised && convolution > 0) return net_quantised_bias(net->quantised, convolution);
+    return net->weights->convolutions[convolution].bias;
+}
+
 /* ---- planning a part ---------------------------------------------------- */
+
+/* A map on its way: its shape, where it is, and whose result it is. */
+typedef struct {
+    dcam_nn_tensor shape;
+    int value, convolution;
+} map;
 
 typedef struct {
     dcam_net *net;
     part *part;
     net_plan *plan;
-    int convolution;     /* the next one */
-    dcam_nn_tensor map;  /* shape of the present map */
-    int value;           /* and where it is */
+    map map; /* the present one */
 } builder;
 
 static dcam_status add_value(builder *b, const dcam_nn_tensor *t, int *out)
@@ -133,29 +155,60 @@ static void add_op(builder *b, dcam_nn_op *op, int src, int dst)
     net_plan_step(b->plan, op);
 }
 
-/* What a convolution does at its end: dst = relu(result + dst). */
-typedef struct { bool sum, relu; } ending;
-
-/* The next convolution of the table from src; *dst NET_PLAN_OUTSIDE: a fresh value. */
-static dcam_status add_convolution(builder *b, const dcam_nn_tensor *src, int src_value, ending end, int *dst,
-                                   dcam_nn_tensor *dst_shape)
+/* op writes what is shown of the convolution. */
+static dcam_status add_result(builder *b, int convolution, dcam_nn_op *op, const dcam_nn_tensor *shape)
 {
-    const dcam_convolution_shape *s = &b->net->weights->shapes[b->convolution];
-    const dcam_nn_convolution c = {
-        .src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
-        .dst_type = b->net->type, .dst_layout = b->net->layout, .bias = true, .sum = end.sum, .relu = end.relu,
-        .bf16_products = b->net->bf16_products, .exact = b->net->options.exact};
-    dcam_nn_op *op;
-    *dst_shape = dcam_nn_convolution_dst(&c);
-    if (*dst == NET_PLAN_OUTSIDE) DCAM_TRY(add_value(b, dst_shape, dst));
-    DCAM_TRY(dcam_nn_convolution_forward(b->net->nn, &c, &op));
-    b->part->convolutions[b->convolution++] = op;
-    add_op(b, op, src_value, *dst);
+    size_t bytes;
+    DCAM_TRY(dcam_nn_tensor_bytes(shape, &bytes));
+    b->part->results[convolution].op = op;
+    b->part->results[convolution].count = bytes / dcam_nn_type_bytes(shape->type);
     return DCAM_OK;
 }
 
+/* What a convolution does at its end: dst = relu(result + dst). */
+typedef struct { bool sum, relu; } ending;
+
+/* Convolution i of the table from src into out->value; NET_PLAN_OUTSIDE: a fresh value. What is added to is *out as it
+ * comes. Without a ReLU a result in bytes needs its sign. */
+static dcam_status add_convolution(builder *b, int i, const map *src, ending end, map *out)
+{
+    const dcam_net *net = b->net;
+    const dcam_convolution_shape *s = &net->weights->shapes[i];
+    const bool int8 = src->shape.type == DCAM_NN_U8;
+    dcam_nn_convolution c = {
+        .src = src->shape, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride,
+        .padding = s->padding, .dst_type = int8 && !end.relu ? DCAM_NN_S8 : src->shape.type, .dst_layout = net->layout,
+        .bias = true, .sum = end.sum, .relu = end.relu, .bf16_products = net->bf16_products,
+        .exact = net->options.exact};
+    dcam_nn_op *op;
+    if (int8) net_quantised_describe(net->quantised, i, src->convolution, out->convolution, out->shape.type, &c);
+    out->shape = dcam_nn_convolution_dst(&c);
+    out->convolution = i;
+    if (out->value == NET_PLAN_OUTSIDE) DCAM_TRY(add_value(b, &out->shape, &out->value));
+    DCAM_TRY(dcam_nn_convolution_forward(net->nn, &c, &op));
+    b->part->convolutions[i] = op;
+    add_op(b, op, src->value, out->value);
+    return add_result(b, i, op, &out->shape);
+}
+
+/* The present map in bytes. */
+static dcam_status add_quantise(builder *b)
+{
+    const float scale = net_quantised_scale(b->net->quantised, b->map.convolution, DCAM_NN_U8);
+    const int from = b->map.value;
+    dcam_nn_op *op;
+    DCAM_TRY(dcam_nn_quantise(b->net->nn, &b->map.shape, scale, &op));
+    b->map.shape.type = DCAM_NN_U8;
+    const dcam_status status = add_value(b, &b->map.shape, &b->map.value);
+    add_op(b, op, from, b->map.value);
+    return status;
+}
+
 /* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
-static bool maps_are_features(const dcam_net *net) { return net->type == DCAM_NN_F32 && net->layout == DCAM_NN_NHWC; }
+static bool maps_are_features(const dcam_net *net)
+{
+    return net->type == DCAM_NN_F32 && net->layout == DCAM_NN_NHWC && !net->quantised;
+}
 
 /* The stem's input: as it comes, if the convolution reads it so. */
 static dcam_nn_tensor stem_source(const builder *b, const dcam_nn_tensor *input)
@@ -172,57 +225,73 @@ static dcam_nn_tensor stem_source(const builder *b, const dcam_nn_tensor *input)
 static dcam_status add_stem(builder *b)
 {
     const dcam_net *net = b->net;
-    int stem = NET_PLAN_OUTSIDE, source = NET_PLAN_OUTSIDE;
-    dcam_nn_tensor input = net_input(b->part->n, net->options.height, net->options.width), stem_shape;
-    dcam_nn_tensor wanted = stem_source(b, &input);
+    map source = {net_input(b->part->n, net->options.height, net->options.width), NET_PLAN_OUTSIDE, -1};
+    map stem = {.value = NET_PLAN_OUTSIDE};
+    const dcam_nn_tensor input = source.shape;
     dcam_nn_op *op;
-    if (wanted.layout != input.layout || wanted.type != input.type) {
-        DCAM_TRY(add_value(b, &wanted, &source));
-        DCAM_TRY(dcam_nn_reorder(net->nn, &input, &wanted, &op));
-        add_op(b, op, NET_PLAN_OUTSIDE, source);
+    source.shape = stem_source(b, &input);
+    if (source.shape.layout != input.layout || source.shape.type != input.type) {
+        DCAM_TRY(add_value(b, &source.shape, &source.value));
+        DCAM_TRY(dcam_nn_reorder(net->nn, &input, &source.shape, &op));
+        add_op(b, op, NET_PLAN_OUTSIDE, source.value);
     }
-    DCAM_TRY(add_convolution(b, &wanted, source, (ending){.relu = true}, &stem, &stem_shape));
+    DCAM_TRY(add_convolution(b, 0, &source, (ending){.relu = true}, &stem));
     b->part->first = b->part->ops[0];
-    b->map = net_pooled(&stem_shape);
+    b->map.shape = net_pooled(&stem.shape);
+    b->map.convolution = 0;
     /* The blocks of the first stage work in place. */
-    if (maps_are_features(net) && b->map.c == net->weights->architecture->stage_channels[0]) b->value = FEATURES(0);
-    else DCAM_TRY(add_value(b, &b->map, &b->value));
-    DCAM_TRY(dcam_nn_max_pool(net->nn, &stem_shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
-    add_op(b, op, stem, b->value);
+    if (maps_are_features(net) && b->map.shape.c == net->weights->architecture->stage_channels[0])
+        b->map.value = FEATURES(0);
+    else
+        DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
+    DCAM_TRY(dcam_nn_max_pool(net->nn, &stem.shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
+    add_op(b, op, stem.value, b->map.value);
+    DCAM_TRY(add_result(b, 0, op, &b->map.shape));
+    return net->quantised ? add_quantise(b) : DCAM_OK;
+}
+
+/* relu(conv2(relu(conv1(x))) + shortcut(x)), first: the number of conv1; torchvision's table puts the downsampling last. */
+static dcam_status add_block(builder *b, int stage, int first, bool downsample)
+{
+    map middle = {.value = NET_PLAN_OUTSIDE}, out = b->map;
+    DCAM_TRY(add_convolution(b, first, &b->map, (ending){.relu = true}, &middle));
+    if (downsample) {
+        out.value = maps_are_features(b->net) ? FEATURES(stage) : NET_PLAN_OUTSIDE;
+        DCAM_TRY(add_convolution(b, first + 2, &b->map, (ending){0}, &out));
+    }
+    DCAM_TRY(add_convolution(b, first + 1, &middle, (ending){.sum = true, .relu = true}, &out));
+    b->map = out;
     return DCAM_OK;
 }
 
-/* relu(conv2(relu(conv1(x))) + shortcut(x)); torchvision's table puts the downsampling last. */
-static dcam_status add_block(builder *b, int stage, bool downsample)
+/* The present map is the features of the stage. */
+static dcam_status add_tap(builder *b, int stage)
 {
-    int middle = NET_PLAN_OUTSIDE, out = b->value, first = b->convolution;
-    dcam_nn_tensor middle_shape, out_shape = b->map;
-    DCAM_TRY(add_convolution(b, &b->map, b->value, (ending){.relu = true}, &middle, &middle_shape));
-    if (downsample) {
-        out = maps_are_features(b->net) ? FEATURES(stage) : NET_PLAN_OUTSIDE;
-        b->convolution = first + 2;
-        DCAM_TRY(add_convolution(b, &b->map, b->value, (ending){0}, &out, &out_shape));
-        b->convolution = first + 1;
-    }
-    DCAM_TRY(add_convolution(b, &middle_shape, middle, (ending){.sum = true, .relu = true}, &out, &out_shape));
-    b->convolution = first + (downsample ? 3 : 2);
-    b->map = out_shape;
-    b->value = out;
+    const dcam_net *net = b->net;
+    const dcam_nn_tensor features = net_features(&b->map.shape);
+    dcam_nn_op *op;
+    if (b->map.value == FEATURES(stage)) return DCAM_OK;
+    if (net->quantised)
+        DCAM_TRY(dcam_nn_dequantise(net->nn, &b->map.shape,
+                                    net_quantised_scale(net->quantised, b->map.convolution, DCAM_NN_U8), &op));
+    else
+        DCAM_TRY(dcam_nn_reorder(net->nn, &b->map.shape, &features, &op));
+    add_op(b, op, b->map.value, FEATURES(stage));
     return DCAM_OK;
 }
 
 static dcam_status add_trunk(builder *b)
 {
     const dcam_architecture *a = b->net->weights->architecture;
+    int next = 1;
     DCAM_TRY(add_stem(b));
     for (int stage = 0; stage < DCAM_STAGES; stage++) {
-        for (int k = 0; k < a->stage_blocks[stage]; k++)
-            DCAM_TRY(add_block(b, stage, k == 0 && (stage > 0 || b->map.c != a->stage_channels[stage])));
-        if (b->value == FEATURES(stage)) continue;
-        dcam_nn_tensor features = net_features(&b->map);
-        dcam_nn_op *op;
-        DCAM_TRY(dcam_nn_reorder(b->net->nn, &b->map, &features, &op));
-        add_op(b, op, b->value, FEATURES(stage));
+        for (int k = 0; k < a->stage_blocks[stage]; k++) {
+            const bool downsample = k == 0 && (stage > 0 || b->map.shape.c != a->stage_channels[stage]);
+            DCAM_TRY(add_block(b, stage, next, downsample));
+            next += downsample ? 3 : 2;
+        }
+        DCAM_TRY(add_tap(b, stage));
     }
     return DCAM_OK;
 }
@@ -244,7 +313,7 @@ static dcam_status attach_part(dcam_net *net, part *p, const net_plan *plan)
         void *weights;
         DCAM_TRY(format_weights(net, i, p->convolutions[i], &weights));
         DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_WEIGHTS, weights));
-        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_BIAS, net->weights->convolutions[i].bias));
+        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_BIAS, bias_of(net, i)));
     }
     return DCAM_OK;
 }
@@ -302,15 +371,19 @@ static dcam_status find_part(dcam_net *net, int remaining, part **out)
 
 dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out)
 {
+    const bool int8 = options->precision == DCAM_NET_INT8;
     DCAM_TRY(net_check_options(options->height, options->width, options->batch, options->precision));
+    if (int8 && !options->ranges) return dcam_fail(DCAM_ERROR_INTERNAL, "an int8 network without the ranges of its activations");
     dcam_net *net;
     part *first;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = *options;
+    net->options.ranges = NULL;
     net->bf16_products = options->precision == DCAM_NET_BF16 && !options->exact && dcam_nn_bf16_products();
     net->type = net->bf16_products ? DCAM_NN_F32 : net_type(options->precision);
-    net->layout = dcam_nn_best_layout(net->type);
+    net->layout = int8 ? DCAM_NN_NHWC : dcam_nn_best_layout(net->type);
     dcam_status status = dcam_trunk_weights_fold(weights, &net->weights);
+    if (status == DCAM_OK && int8) status = net_quantised_create(net->weights, options->ranges, &net->quantised);
     if (status == DCAM_OK) status = dcam_nn_create(&net->nn);
     if (status == DCAM_OK) status = find_part(net, options->batch, &first);
     if (status != DCAM_OK) {
@@ -331,25 +404,40 @@ void dcam_net_destroy(dcam_net *net)
         destroy_part(p);
     }
     dcam_nn_destroy(net->nn);
+    net_quantised_destroy(net->quantised);
     dcam_trunk_weights_destroy(net->weights);
     dcam_free(net);
 }
 
-static dcam_status run_part(const part *p, const float *input, float *const features[DCAM_STAGES])
+typedef struct {
+    dcam_net_observer *see; /* or NULL */
+    void *user;
+} observer;
+
+static void show(const part *p, const dcam_nn_op *op, const observer *o)
+{
+    for (int i = 0; i < DCAM_MAX_CONVOLUTIONS; i++)
+        if (p->results[i].op == op) o->see(o->user, i, dcam_nn_op_address(op, DCAM_NN_DST), p->results[i].count);
+}
+
+static dcam_status run_part(const part *p, const float *input, float *const features[DCAM_STAGES], const observer *o)
 {
     DCAM_TRY(dcam_nn_op_bind(p->first, DCAM_NN_SRC, input));
     for (int i = 0; i < p->feature_count; i++)
         DCAM_TRY(dcam_nn_op_bind(p->features[i].op, p->features[i].argument, features[p->features[i].stage]));
-    for (int i = 0; i < p->op_count; i++) DCAM_TRY(dcam_nn_op_run(p->ops[i]));
+    for (int i = 0; i < p->op_count; i++) {
+        DCAM_TRY(dcam_nn_op_run(p->ops[i]));
+        if (o->see) show(p, p->ops[i], o);
+    }
     return DCAM_OK;
 }
 
-dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES])
+static dcam_status run_parts(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES], const observer *o)
 {
     if (n < 1 || n > net->options.batch)
         return dcam_fail(DCAM_ERROR_INTERNAL, "%d images for a network of at most %d", n, net->options.batch);
-    const dcam_net_options *o = &net->options;
-    dcam_feature_shapes shapes = dcam_feature_shapes_at(net->weights->architecture, o->height, o->width);
+    const int height = net->options.height, width = net->options.width;
+    dcam_feature_shapes shapes = dcam_feature_shapes_at(net->weights->architecture, height, width);
     float *to[DCAM_STAGES];
     memcpy(to, features, sizeof to);
     dcam_status status = DCAM_OK;
@@ -358,10 +446,10 @@ dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const 
     for (int done = 0; done < n && status == DCAM_OK;) {
         part *p;
         status = find_part(net, n - done, &p);
-        if (status == DCAM_OK) status = run_part(p, input, to);
+        if (status == DCAM_OK) status = run_part(p, input, to, o);
         if (status != DCAM_OK) break;
         done += p->n;
-        input += (size_t)p->n * 3 * (size_t)o->height * (size_t)o->width;
+        input += (size_t)p->n * 3 * (size_t)height * (size_t)width;
         for (int k = 0; k < DCAM_STAGES; k++)
             to[k] += (size_t)p->n * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
     }
@@ -369,9 +457,23 @@ dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const 
     return status;
 }
 
+dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES])
+{
+    const observer nobody = {NULL, NULL};
+    return run_parts(net, input, n, features, &nobody);
+}
+
+dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES],
+                             dcam_net_observer *see, void *user)
+{
+    const observer o = {see, user};
+    if (net->options.precision != DCAM_NET_F32) return dcam_fail(DCAM_ERROR_INTERNAL, "only an f32 network can be observed");
+    return run_parts(net, input, n, features, &o);
+}
+
 size_t dcam_net_bytes(const dcam_net *net)
 {
-    size_t bytes = net->weights->value_count * sizeof(float);
+    size_t bytes = net->weights->value_count * sizeof(float) + net_quantised_bytes(net->quantised);
     for (const formatted *f = net->formatted; f; f = f->next) bytes += f->bytes;
     for (const part *p = net->parts; p; p = p->next) bytes += p->arena_bytes;
     return bytes;

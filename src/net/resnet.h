@@ -9,6 +9,8 @@
 #include "base/status.h"
 #include "weights/trunk.h"
 
+/* INT8: inference only. Weights with one scale an output channel, activations with one a map; the first convolution
+ * stays f32. Its activations' ranges are measured beforehand (ranges.h). */
 typedef enum { DCAM_NET_F32, DCAM_NET_BF16, DCAM_NET_INT8 } dcam_net_precision;
 
 /* Shapes of the three taps at an input of height x width: stride 4, 8, 16. */
@@ -23,12 +25,18 @@ typedef struct {
     int height, width, batch; /* batch: most images a call; smaller calls are fine (primitives per size are kept) */
     dcam_net_precision precision;
     int exact;                /* 1: direct convolutions only (no Winograd), the reference of the f32 tests */
+    const float *ranges;      /* INT8: largest magnitude of each convolution's result, after its sum and ReLU; copied */
 } dcam_net_options;
 /* weights: folded or not (folded inside); copied, may be destroyed afterwards. */
 DCAM_MUST_CHECK dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out);
 /* input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
  * Allocates nothing once that n has been seen. Not safe from two threads at once on one net. */
 DCAM_MUST_CHECK dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES]);
+/* F32 only: runs, and shows the results whose ranges INT8 asks for, each as soon as it is there: of the first
+ * convolution what is left of it after pooling. In the network's own layout. */
+typedef void dcam_net_observer(void *user, int convolution, const float *values, size_t count);
+DCAM_MUST_CHECK dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES],
+                                             dcam_net_observer *see, void *user);
 void dcam_net_destroy(dcam_net *net);
 /* Bytes held (weights, arena, scratchpad). */
 size_t dcam_net_bytes(const dcam_net *net);

@@ -18,8 +18,8 @@ dcam_status net_check_options(int height, int width, int batch, dcam_net_precisi
         return dcam_fail(DCAM_ERROR_USAGE, "an input of %d x %d: height and width must be multiples of 32", width,
                          height);
     if (batch < 1) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d: it must be at least 1", batch);
-    if (precision != DCAM_NET_F32 && precision != DCAM_NET_BF16)
-        return dcam_fail(DCAM_ERROR_DEVICE, "this build has no int8 network; use f32 or bf16");
+    if (precision != DCAM_NET_F32 && precision != DCAM_NET_BF16 && precision != DCAM_NET_INT8)
+        return dcam_fail(DCAM_ERROR_INTERNAL, "precision %d is none", (int)precision);
     return DCAM_OK;
 }
 

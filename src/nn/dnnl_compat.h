@@ -75,9 +75,32 @@ static inline dnnl_status_t compat_max_pooling(dnnl_primitive_desc_t *pd, dnnl_e
                                                       strides, kernel, dilates, padding_before, padding_after, attr);
 }
 
-static inline dnnl_status_t compat_append_sum(dnnl_post_ops_t ops)
+static inline dnnl_status_t compat_append_sum(dnnl_post_ops_t ops, float scale, dnnl_data_type_t type)
 {
-    return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+    return dnnl_post_ops_append_sum(ops, scale, 0, type);
+}
+
+/* Factors of an int8 convolution's sums, one an output channel. Here they are an argument of the run, and the bias is
+ * added after the multiplication. */
+#define COMPAT_SCALES_ARGUMENT (DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS)
+#define COMPAT_BIAS_BEFORE_SCALES 0
+
+static inline dnnl_status_t compat_set_scales(dnnl_primitive_attr_t attributes, int count, const float *scales)
+{
+    (void)count;
+    (void)scales;
+    return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, 1 << 0);
+}
+
+static inline dnnl_status_t compat_scales_memory(dnnl_memory_t *memory, dnnl_engine_t engine, int count, float *scales)
+{
+    const dnnl_dims_t dims = {count};
+    dnnl_memory_desc_t md;
+    dnnl_status_t s = dnnl_memory_desc_create_with_tag(&md, 1, dims, dnnl_f32, dnnl_x);
+    if (s != dnnl_success) return s;
+    s = dnnl_memory_create(memory, md, engine, scales);
+    dnnl_memory_desc_destroy(md);
+    return s;
 }
 
 static inline dnnl_status_t compat_append_relu(dnnl_post_ops_t ops)
@@ -149,7 +172,25 @@ static inline dnnl_status_t compat_max_pooling(dnnl_primitive_desc_t *pd, dnnl_e
     return s != dnnl_success ? s : dnnl_primitive_desc_create(pd, &d, attr, engine, NULL);
 }
 
-static inline dnnl_status_t compat_append_sum(dnnl_post_ops_t ops) { return dnnl_post_ops_append_sum(ops, 1.0f); }
+static inline dnnl_status_t compat_append_sum(dnnl_post_ops_t ops, float scale, dnnl_data_type_t type)
+{
+    return dnnl_post_ops_append_sum_v2(ops, scale, type);
+}
+
+/* Here they belong to the operation, and the bias is added to the integer sum. */
+#define COMPAT_SCALES_ARGUMENT 0
+#define COMPAT_BIAS_BEFORE_SCALES 1
+
+static inline dnnl_status_t compat_set_scales(dnnl_primitive_attr_t attributes, int count, const float *scales)
+{
+    return dnnl_primitive_attr_set_output_scales(attributes, count, 1 << 1, scales);
+}
+
+static inline dnnl_status_t compat_scales_memory(dnnl_memory_t *memory, dnnl_engine_t engine, int count, float *scales)
+{
+    (void)memory, (void)engine, (void)count, (void)scales;
+    return dnnl_success;
+}
 
 static inline dnnl_status_t compat_append_relu(dnnl_post_ops_t ops)
 {

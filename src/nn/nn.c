@@ -27,8 +27,11 @@ struct dcam_nn_op {
     dnnl_primitive_t primitive; /* NULL until prepared */
     int weights_shape[4];       /* OIHW; zeros if there are none */
     compat_md_ref formats[DCAM_NN_ARGUMENTS]; /* owned by descriptor; NULL: no such argument */
-    dnnl_exec_arg_t arguments[DCAM_NN_ARGUMENTS];
+    dnnl_exec_arg_t arguments[DCAM_NN_ARGUMENTS + 1];
     int argument_count;
+    dnnl_data_type_t plain_weights; /* type of the weights before the reorder */
+    float *scales;                  /* of an int8 convolution whose oneDNN takes them at each run, else NULL */
+    dnnl_memory_t scales_memory;
     dnnl_memory_t memories[DCAM_NN_ARGUMENTS];
     int roles[DCAM_NN_ARGUMENTS]; /* oneDNN's name of each argument */
 };
@@ -85,6 +88,12 @@ bool dcam_nn_bf16_products(void)
     return dcam_nn_isa_here() == DCAM_NN_ISA_AVX512_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
+int dcam_nn_int8_weight_limit(void)
+{
+    /* 2 products of an unsigned byte: 2 * 255 * 64 < 2^15. */
+    return has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni) ? 127 : 64;
+}
+
 const char *dcam_nn_describe(char *text, size_t capacity)
 {
     const char *isa = has_isa(dnnl_cpu_isa_avx512_core_amx)    ? "AMX"
@@ -106,7 +115,11 @@ const char *dcam_nn_describe(char *text, size_t capacity)
 
 /* ---- tensors ------------------------------------------------------------ */
 
-size_t dcam_nn_type_bytes(dcam_nn_type type) { return type == DCAM_NN_BF16 ? 2 : 4; }
+size_t dcam_nn_type_bytes(dcam_nn_type type)
+{
+    static const size_t bytes[] = {4, 2, 1, 1};
+    return bytes[type];
+}
 
 dcam_nn_layout dcam_nn_best_layout(dcam_nn_type type)
 {
@@ -136,7 +149,11 @@ dcam_status dcam_nn_tensor_bytes(const dcam_nn_tensor *t, size_t *out)
     return DCAM_OK;
 }
 
-static dnnl_data_type_t data_type(dcam_nn_type type) { return type == DCAM_NN_BF16 ? dnnl_bf16 : dnnl_f32; }
+static dnnl_data_type_t data_type(dcam_nn_type type)
+{
+    static const dnnl_data_type_t types[] = {dnnl_f32, dnnl_bf16, dnnl_u8, dnnl_s8};
+    return types[type];
+}
 
 static dcam_status describe_tensor(const dcam_nn_tensor *t, compat_md *md)
 {
@@ -177,6 +194,8 @@ void dcam_nn_op_destroy(dcam_nn_op *op)
     if (!op) return;
     for (int i = 0; i < DCAM_NN_ARGUMENTS; i++)
         if (op->memories[i]) dnnl_memory_destroy(op->memories[i]);
+    if (op->scales_memory) dnnl_memory_destroy(op->scales_memory);
+    dcam_free(op->scales);
     if (op->primitive) dnnl_primitive_destroy(op->primitive);
     if (op->descriptor) dnnl_primitive_desc_destroy(op->descriptor);
     dcam_free(op);
@@ -219,6 +238,8 @@ dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *
     return DCAM_OK;
 }
 
+void *dcam_nn_op_address(const dcam_nn_op *op, dcam_nn_argument which) { return op->addresses[which]; }
+
 dcam_status dcam_nn_op_run(dcam_nn_op *op)
 {
     if (dcam_own_is(&op->own)) {
@@ -255,20 +276,23 @@ static void free_parts(convolution_parts *p)
     if (p->attributes) dnnl_primitive_attr_destroy(p->attributes);
 }
 
-/* Attributes: the scratchpad is the caller's; post-ops for the forward pass. */
-static dcam_status make_attributes(bool sum, bool relu, dnnl_primitive_attr_t *out)
+/* Attributes: the scratchpad is the caller's; post-ops and scales of the forward pass of c, which may be NULL. */
+static dcam_status make_attributes(const dcam_nn_convolution *c, dnnl_primitive_attr_t *out)
 {
+    const bool sum = c && c->sum, relu = c && c->relu, int8 = c && c->scales;
     dnnl_primitive_attr_t attributes;
     dnnl_post_ops_t ops = NULL;
     DCAM_TRY(check(dnnl_primitive_attr_create(&attributes), "attributes"));
     dnnl_status_t s = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
     if (s == dnnl_success && (sum || relu)) {
         s = dnnl_post_ops_create(&ops);
-        if (s == dnnl_success && sum) s = compat_append_sum(ops);
+        if (s == dnnl_success && sum)
+            s = compat_append_sum(ops, int8 ? c->before_scale : 1, int8 ? data_type(c->before_type) : dnnl_data_type_undef);
         if (s == dnnl_success && relu) s = compat_append_relu(ops);
         if (s == dnnl_success) s = dnnl_primitive_attr_set_post_ops(attributes, ops);
         if (ops) dnnl_post_ops_destroy(ops);
     }
+    if (s == dnnl_success && int8) s = compat_set_scales(attributes, c->out_channels, c->scales);
     if (s != dnnl_success) {
         dnnl_primitive_attr_destroy(attributes);
         return check(s, "attributes");
@@ -290,11 +314,12 @@ static dcam_status make_parts(const dcam_nn_convolution *c, bool forward, convol
     const dnnl_dims_t weights = {c->out_channels, c->src.c, c->kernel, c->kernel}, bias = {c->out_channels};
     DCAM_TRY(describe_tensor(&c->src, &p->src));
     DCAM_TRY(describe_tensor(&dst, &p->dst));
-    DCAM_TRY(check(compat_md_make(&p->weights, 4, weights, data_type(c->src.type), dnnl_format_tag_any), "weights"));
+    const dnnl_data_type_t weights_type = c->scales ? dnnl_s8 : data_type(c->src.type);
+    DCAM_TRY(check(compat_md_make(&p->weights, 4, weights, weights_type, dnnl_format_tag_any), "weights"));
     DCAM_TRY(check(compat_md_make(&p->bias, 1, bias, dnnl_f32, dnnl_x), "bias"));
     p->strides[0] = p->strides[1] = c->stride;
     p->padding[0] = p->padding[1] = c->padding;
-    return make_attributes(forward && c->sum, forward && c->relu, &p->attributes);
+    return make_attributes(forward ? c : NULL, &p->attributes);
 }
 
 static dnnl_status_t make_forward(const dcam_nn *nn, const dcam_nn_convolution *c, const convolution_parts *p,
@@ -351,6 +376,25 @@ static void add_convolution_arguments(dcam_nn_op *op, convolution_part part, boo
     add_argument(op, DCAM_NN_SCRATCHPAD, DNNL_ARG_SCRATCHPAD, dnnl_query_scratchpad_md);
 }
 
+/* The scales of an int8 convolution, where they are an argument of the run. */
+static dcam_status add_scales(dcam_nn_op *op, const dcam_nn_convolution *c)
+{
+    if (!c->scales || COMPAT_SCALES_ARGUMENT == 0) return DCAM_OK;
+    const size_t count = (size_t)c->out_channels;
+    DCAM_TRY(dcam_alloc(count, sizeof *op->scales, &op->scales));
+    memcpy(op->scales, c->scales, count * sizeof *op->scales);
+    DCAM_TRY(check(compat_scales_memory(&op->scales_memory, op->nn->engine, c->out_channels, op->scales), "scales"));
+    op->arguments[op->argument_count].arg = COMPAT_SCALES_ARGUMENT;
+    op->arguments[op->argument_count++].memory = op->scales_memory;
+    return DCAM_OK;
+}
+
+void dcam_nn_bias_in(const dcam_nn_convolution *c, const float *bias, float *out)
+{
+    for (int i = 0; i < c->out_channels; i++)
+        out[i] = c->scales && COMPAT_BIAS_BEFORE_SCALES ? bias[i] / c->scales[i] : bias[i];
+}
+
 static dcam_status make_own(dcam_nn *nn, const dcam_own *own, const dcam_nn_tensor *src, const dcam_nn_tensor *dst,
                             dcam_nn_op **out)
 {
@@ -388,7 +432,8 @@ static dcam_status make_convolution(dcam_nn *nn, const dcam_nn_convolution *c, c
     dcam_status status = make_parts(&plain, part == FORWARD, &parts);
     if (status != DCAM_OK) goto cleanup;
     dnnl_status_t made = dnnl_unimplemented;
-    if (!c->exact && c->kernel == 3 && c->stride == 1)
+    /* oneDNN's int8 Winograd loses bits in its transforms. */
+    if (!c->exact && !c->scales && c->kernel == 3 && c->stride == 1)
         made = make_descriptor(nn, &plain, &parts, part, dnnl_convolution_winograd, &descriptor);
     if (made != dnnl_success)
         made = make_descriptor(nn, &plain, &parts, part, dnnl_convolution_direct, &descriptor);
@@ -398,8 +443,11 @@ static dcam_status make_convolution(dcam_nn *nn, const dcam_nn_convolution *c, c
     if (status != DCAM_OK) goto cleanup;
     const int shape[4] = {c->out_channels, c->src.c, c->kernel, c->kernel};
     memcpy(op->weights_shape, shape, sizeof shape);
+    op->plain_weights = c->scales ? dnnl_s8 : dnnl_f32;
     add_convolution_arguments(op, part, plain.bias);
-    *out = op;
+    status = add_scales(op, c);
+    if (status == DCAM_OK) *out = op;
+    else dcam_nn_op_destroy(op);
 cleanup:
     free_parts(&parts);
     return status;
@@ -448,7 +496,7 @@ dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel,
     memset(&to, 0, sizeof to);
     dcam_status status = describe_tensor(src, &from);
     if (status == DCAM_OK) status = describe_tensor(&dst, &to);
-    if (status == DCAM_OK) status = make_attributes(false, false, &attributes);
+    if (status == DCAM_OK) status = make_attributes(NULL, &attributes);
     if (status != DCAM_OK) goto cleanup;
     const dnnl_dims_t strides = {stride, stride}, window = {kernel, kernel}, before = {padding, padding};
     const dnnl_dims_t after = {padding_after(src->h, dst.h, kernel, stride, padding),
@@ -473,7 +521,7 @@ static dcam_status make_reorder(dcam_nn *nn, compat_md_ref from, compat_md_ref t
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t descriptor;
     dcam_nn_op *op;
-    DCAM_TRY(make_attributes(false, false, &attributes));
+    DCAM_TRY(make_attributes(NULL, &attributes));
     dnnl_status_t made = dnnl_reorder_primitive_desc_create(&descriptor, from, nn->engine, to, nn->engine, attributes);
     dnnl_primitive_attr_destroy(attributes);
     DCAM_TRY(check(made, "reorder"));
@@ -500,6 +548,26 @@ dcam_status dcam_nn_reorder(dcam_nn *nn, const dcam_nn_tensor *src, const dcam_n
     return status;
 }
 
+static dcam_status make_conversion(dcam_nn *nn, const dcam_nn_tensor *src, float scale, dcam_nn_type to, dcam_nn_op **out)
+{
+    dcam_own own;
+    dcam_nn_tensor dst = *src;
+    dst.type = to;
+    if (!dcam_own_quantise(src, scale, to, &own))
+        return dcam_fail(DCAM_ERROR_INTERNAL, "a conversion between int8 and f32 that is none");
+    return make_own(nn, &own, src, &dst, out);
+}
+
+dcam_status dcam_nn_quantise(dcam_nn *nn, const dcam_nn_tensor *src, float scale, dcam_nn_op **out)
+{
+    return make_conversion(nn, src, scale, DCAM_NN_U8, out);
+}
+
+dcam_status dcam_nn_dequantise(dcam_nn *nn, const dcam_nn_tensor *src, float scale, dcam_nn_op **out)
+{
+    return make_conversion(nn, src, scale, DCAM_NN_F32, out);
+}
+
 static dcam_status reorder_weights(dcam_nn *nn, const dcam_nn_op *op, bool in, dcam_nn_op **out)
 {
     compat_md plain;
@@ -512,7 +580,7 @@ static dcam_status reorder_weights(dcam_nn *nn, const dcam_nn_op *op, bool in, d
     if (!op->formats[DCAM_NN_WEIGHTS]) return dcam_fail(DCAM_ERROR_INTERNAL, "an operation without weights");
     const int *shape = op->weights_shape;
     const dnnl_dims_t dims = {shape[0], shape[1], shape[2], shape[3]};
-    dcam_status status = check(compat_md_make(&plain, 4, dims, dnnl_f32, dnnl_oihw), "weights");
+    dcam_status status = check(compat_md_make(&plain, 4, dims, op->plain_weights, dnnl_oihw), "weights");
     if (status == DCAM_OK)
         status = in ? make_reorder(nn, compat_md_view(&plain), op->formats[DCAM_NN_WEIGHTS], out)
                     : make_reorder(nn, op->formats[DCAM_NN_WEIGHTS], compat_md_view(&plain), out);

@@ -14,7 +14,8 @@
 
 #include "base/status.h"
 
-typedef enum { DCAM_NN_F32, DCAM_NN_BF16 } dcam_nn_type;
+/* U8 and S8: activations of int8 networks; an integer times a scale, which the tensor's users know, is the value. */
+typedef enum { DCAM_NN_F32, DCAM_NN_BF16, DCAM_NN_U8, DCAM_NN_S8 } dcam_nn_type;
 
 /* NCHW and NHWC (channels last) are plain; BLOCKED16 is N, C/16, H, W, 16 with the last block padded by zeros. */
 typedef enum { DCAM_NN_NCHW, DCAM_NN_NHWC, DCAM_NN_BLOCKED16 } dcam_nn_layout;
@@ -47,6 +48,9 @@ bool dcam_nn_fast_bf16(void);
 /* Whether bf16 is best done on f32 maps by our own kernels (dcam_nn_convolution.bf16_products): they multiply less, but
  * AMX multiplies so much faster that oneDNN's direct convolutions of bf16 maps win there. */
 bool dcam_nn_bf16_products(void);
+/* Largest magnitude of int8 weights. 127; less where the processor adds pairs of products in 16 bits, which larger
+ * ones could overflow. */
+int dcam_nn_int8_weight_limit(void);
 
 /* Instructions of our own kernels; each includes those before it. NONE: all is oneDNN's. */
 typedef enum { DCAM_NN_ISA_NONE, DCAM_NN_ISA_AVX2, DCAM_NN_ISA_AVX512, DCAM_NN_ISA_AVX512_BF16 } dcam_nn_isa;
@@ -79,6 +83,13 @@ typedef struct {
     bool training; /* weights change from call to call: no format that is costly to reorder into */
     bool bf16_products; /* f32 maps; our own kernels, which must be able to, round the factors to bf16 */
     bool exact;    /* direct convolution only; else Winograd for 3x3, stride 1, where the processor has it */
+    /* src U8, forward only: plain weights are S8, and
+     *   dst = relu(scales[channel] * sum of products + bias + before_scale * dst before),
+     * rounded and saturated; bias is in units of dst and goes through dcam_nn_bias_in. scales: out_channels, looked at
+     * by create alone. before_type: U8 or S8, how dst is read before (with sum). */
+    const float *scales;
+    float before_scale;
+    dcam_nn_type before_type;
 } dcam_nn_convolution;
 
 dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c);
@@ -86,6 +97,8 @@ dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c);
 bool dcam_nn_is_own(const dcam_nn_convolution *c);
 
 DCAM_MUST_CHECK dcam_status dcam_nn_convolution_forward(dcam_nn *nn, const dcam_nn_convolution *c, dcam_nn_op **out);
+/* The bias of the convolution as the operation reads it: out_channels values; may be the same array. */
+void dcam_nn_bias_in(const dcam_nn_convolution *c, const float *bias, float *out);
 DCAM_MUST_CHECK dcam_status dcam_nn_convolution_backward_data(dcam_nn *nn, const dcam_nn_convolution *c,
                                                               dcam_nn_op **out);
 DCAM_MUST_CHECK dcam_status dcam_nn_convolution_backward_weights(dcam_nn *nn, const dcam_nn_convolution *c,
@@ -95,7 +108,10 @@ DCAM_MUST_CHECK dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *
 /* Same shape, other layout or type. */
 DCAM_MUST_CHECK dcam_status dcam_nn_reorder(dcam_nn *nn, const dcam_nn_tensor *src, const dcam_nn_tensor *dst,
                                             dcam_nn_op **out);
-/* Plain f32 OIHW weights (SRC) into the format in which `op` reads them (DST), and the other way for the gradient
+/* f32 to U8, NHWC: value / scale, rounded and saturated; and back. */
+DCAM_MUST_CHECK dcam_status dcam_nn_quantise(dcam_nn *nn, const dcam_nn_tensor *src, float scale, dcam_nn_op **out);
+DCAM_MUST_CHECK dcam_status dcam_nn_dequantise(dcam_nn *nn, const dcam_nn_tensor *src, float scale, dcam_nn_op **out);
+/* Plain OIHW weights, f32 (S8 of an int8 convolution) (SRC) into the format in which `op` reads them (DST), and the other way for the gradient
  * that a backward-weights operation writes. */
 DCAM_MUST_CHECK dcam_status dcam_nn_weights_in(dcam_nn *nn, const dcam_nn_op *op, dcam_nn_op **out);
 DCAM_MUST_CHECK dcam_status dcam_nn_weights_out(dcam_nn *nn, const dcam_nn_op *op, dcam_nn_op **out);
@@ -111,6 +127,8 @@ DCAM_MUST_CHECK dcam_status dcam_nn_op_prepare(dcam_nn_op *op);
 /* After prepare. Memory must be aligned to 64 for arguments in an own format (weights, scratchpad). Binding an
  * argument that the operation does not have does nothing. */
 DCAM_MUST_CHECK dcam_status dcam_nn_op_bind(dcam_nn_op *op, dcam_nn_argument which, const void *memory);
+/* Where the argument was bound to; NULL before. */
+void *dcam_nn_op_address(const dcam_nn_op *op, dcam_nn_argument which);
 /* All arguments bound. Returns when the work is done. */
 DCAM_MUST_CHECK dcam_status dcam_nn_op_run(dcam_nn_op *op);
 void dcam_nn_op_destroy(dcam_nn_op *op);

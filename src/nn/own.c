@@ -5,10 +5,11 @@ static bool is_winograd(const dcam_own *own) { return own->winograd.part != DCAM
 static bool is_direct(const dcam_own *own) { return own->direct.out > 0; }
 static bool is_stem(const dcam_own *own) { return own->stem.out > 0; }
 static bool is_pool(const dcam_own *own) { return own->pool.src.c > 0; }
+static bool is_quantise(const dcam_own *own) { return own->quantise.count > 0; }
 
 bool dcam_own_is(const dcam_own *own)
 {
-    return is_winograd(own) || is_direct(own) || is_stem(own) || is_pool(own);
+    return is_winograd(own) || is_direct(own) || is_stem(own) || is_pool(own) || is_quantise(own);
 }
 
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
@@ -46,6 +47,16 @@ bool dcam_own_pool(const dcam_nn_tensor *src, int kernel, int stride, int paddin
     return true;
 }
 
+bool dcam_own_quantise(const dcam_nn_tensor *src, float scale, dcam_nn_type to, dcam_own *out)
+{
+    size_t bytes;
+    const bool back = to == DCAM_NN_F32;
+    if (src->layout != DCAM_NN_NHWC || src->type != (back ? DCAM_NN_U8 : DCAM_NN_F32) || !(scale > 0)) return false;
+    if (dcam_nn_tensor_bytes(src, &bytes) != DCAM_OK) return false;
+    *out = (dcam_own){.quantise = {bytes / dcam_nn_type_bytes(src->type), scale, back}};
+    return true;
+}
+
 dcam_own dcam_own_weights(const dcam_own *of, bool in)
 {
     dcam_own own = *of;
@@ -60,6 +71,7 @@ static bool is_bf16(const dcam_own *own) { return own->winograd.bf16 || own->dir
 const char *dcam_own_name(const dcam_own *own)
 {
     const bool bf16 = is_bf16(own);
+    if (is_quantise(own)) return "own quantise";
     if (is_pool(own)) return "own pool";
     if (is_stem(own)) return bf16 ? "own stem, bf16" : "own stem";
     if (is_direct(own)) return bf16 ? "own direct, bf16" : "own direct";
@@ -76,6 +88,7 @@ static size_t pool_bytes(const dcam_pool *pool, dcam_nn_argument which)
 
 size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
 {
+    if (is_quantise(own)) return dcam_quantise_bytes(&own->quantise, which);
     if (is_pool(own)) return pool_bytes(&own->pool, which);
     if (is_stem(own)) return dcam_stem_bytes(&own->stem, which);
     return is_direct(own) ? dcam_direct_bytes(&own->direct, which) : dcam_winograd_bytes(&own->winograd, which);
@@ -93,7 +106,8 @@ bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
 
 void dcam_own_run(const dcam_own *own, void *const memory[DCAM_NN_ARGUMENTS])
 {
-    if (is_pool(own)) dcam_pool_run(&own->pool, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
+    if (is_quantise(own)) dcam_quantise_run(&own->quantise, memory);
+    else if (is_pool(own)) dcam_pool_run(&own->pool, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
     else if (is_stem(own)) dcam_stem_run(&own->stem, memory);
     else if (is_direct(own)) dcam_direct_run(&own->direct, memory);
     else dcam_winograd_run(&own->winograd, memory);

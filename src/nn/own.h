@@ -4,6 +4,7 @@
 
 #include "nn/direct.h"
 #include "nn/pool.h"
+#include "nn/quantise.h"
 #include "nn/stem.h"
 #include "nn/winograd.h"
 
@@ -13,11 +14,14 @@ typedef struct {
     dcam_direct direct;
     dcam_stem stem;
     dcam_pool pool;
+    dcam_quantise quantise;
 } dcam_own;
 
 /* false: *out is untouched. part is that of winograd.h: forward, backward data, backward weights. */
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out);
 bool dcam_own_pool(const dcam_nn_tensor *src, int kernel, int stride, int padding, dcam_own *out);
+/* f32 to U8 or back. */
+bool dcam_own_quantise(const dcam_nn_tensor *src, float scale, dcam_nn_type to, dcam_own *out);
 /* The reorder of the weights of `of`, which is ours, in or out. */
 dcam_own dcam_own_weights(const dcam_own *of, bool in);
 

@@ -91,6 +91,20 @@ refuse 2 'has no class nothing' export -m model.safetensors --to onnx --class no
 refuse 4 'rgb.onnx' export -m rgb.onnx --to onnx -o no.onnx
 is_absent no.onnx
 
+# Int8: the training measured its ranges; a model without says what to do, and calibrate measures them anew.
+expect 0 eval data -m model.safetensors --precision int8 --json -q
+expect 0 detect data/"$first"/test -m model.safetensors --precision int8 --json -q
+sum=$(cksum model.safetensors)
+expect 0 calibrate data -m model.safetensors -o int8.safetensors --int8
+err_has 'int8 moves the scores of [0-9]+ normal images by [0-9.]+ % of the threshold'
+[ ! -s out ] || fail "calibrate --int8 alone set thresholds"
+expect 0 info int8.safetensors --json
+same "thresholds after --int8" "$("$json" info.json classes)" "$("$json" out classes)"
+expect 0 calibrate data -m int8.safetensors --int8 --precision int8
+out_has "^$first: threshold "
+expect 0 bench -m int8.safetensors --seconds 0.05 --batch 1 --precision int8
+out_has '^network +int8 +1 '
+
 # Info for people.
 expect 0 info model.safetensors
 out_has '^method: dcam$'

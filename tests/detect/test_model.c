@@ -19,6 +19,7 @@
 #include "detect/calibration.h"
 #include "formula.h"
 #include "net/attention.h"
+#include "net/ranges.h"
 
 static char folder[64], model_path[96], other_path[96];
 
@@ -43,6 +44,12 @@ static dcam_model *make_model(int attention, size_t class_count)
         if (m->attention_count[k] == 0) continue;
         assert_int_equal(dcam_alloc(m->attention_count[k], sizeof(float), &m->attention_values[k]), DCAM_OK);
         formula_fill(k, 1, 0, m->attention_values[k], m->attention_count[k]);
+    }
+    for (int k = 0; k < 2; k++) {
+        float **ranges = k ? &m->student_ranges : &m->teacher_ranges;
+        const size_t count = (size_t)m->teacher->convolution_count;
+        assert_int_equal(dcam_alloc(count, sizeof(float), ranges), DCAM_OK);
+        for (size_t i = 0; i < count; i++) (*ranges)[i] = (float)(i + 1) / (float)(k + 3);
     }
     m->map = (dcam_map_options){DCAM_MAP_STANDARD, 0.1, 2, 4, 1.0 / 3};
     assert_int_equal(dcam_alloc_zero(class_count, sizeof *m->classes, &m->classes), DCAM_OK);
@@ -91,6 +98,9 @@ static void assert_models_equal(const dcam_model *a, const dcam_model *b)
     }
     assert_true(a->map.kind == b->map.kind && a->map.kd_weight == b->map.kd_weight && a->map.smoothing == b->map.smoothing &&
                 a->map.kd_temperature == b->map.kd_temperature && a->map.top_percent == b->map.top_percent);
+    const size_t convolutions = (size_t)a->teacher->convolution_count;
+    assert_floats_equal(a->teacher_ranges, b->teacher_ranges, convolutions);
+    assert_floats_equal(a->student_ranges, b->student_ranges, convolutions);
     assert_int_equal(a->class_count, b->class_count);
     for (size_t i = 0; i < a->class_count; i++) {
         const dcam_class_calibration *c = &a->classes[i], *d = &b->classes[i];
@@ -131,10 +141,15 @@ static void a_bare_model_comes_back(void **state)
     dcam_free(m->training_record);
     dcam_free(m->teacher_description);
     m->training_record = m->teacher_description = NULL;
+    dcam_free(m->teacher_ranges);
+    dcam_free(m->student_ranges);
+    m->teacher_ranges = m->student_ranges = NULL;
     assert_int_equal(dcam_model_save(m, model_path), DCAM_OK);
     assert_int_equal(dcam_model_load(model_path, &back), DCAM_OK);
     assert_null(back->training_record);
     assert_null(back->teacher_description);
+    assert_null(back->teacher_ranges);
+    assert_null(back->student_ranges);
     assert_int_equal(back->class_count, 0);
     dcam_model_destroy(back);
     dcam_model_destroy(m);
@@ -185,6 +200,12 @@ static void nothing_unreadable_is_written(void **state)
     REFUSED(m->attention = 7, m->attention = DCAM_ATTENTION_CHANNEL, "attention");
     REFUSED(m->attention = DCAM_ATTENTION_CBAM, m->attention = DCAM_ATTENTION_CHANNEL, "attention");
     REFUSED(m->attention = DCAM_ATTENTION_NONE, m->attention = DCAM_ATTENTION_CHANNEL, "attention");
+    float *ranges = m->student_ranges;
+    REFUSED(m->student_ranges = NULL, m->student_ranges = ranges, "teacher or the student alone");
+    REFUSED(ranges[2] = NAN, ranges[2] = 1, "int8 range");
+    REFUSED(ranges[13] = 0, ranges[13] = 1, "int8 range");
+    REFUSED(ranges[0] = -1, ranges[0] = 1, "int8 range");
+    REFUSED(ranges[1] = INFINITY, ranges[1] = 1, "int8 range");
     char *record = m->training_record;
     REFUSED(m->training_record = (char[]){"[1]"}, m->training_record = record, "training record");
     REFUSED(m->training_record = (char[]){"{"}, m->training_record = record, "training record");
@@ -387,6 +408,10 @@ static void bad_tensors(void **state)
     with_value("teacher.layer2.0.conv1.weight", 3, NAN, "teacher.layer2.0.conv1.weight");
     with_value("student.bn1.weight", 3, INFINITY, "student.bn1.weight");
     with_value("attention.layer3.kernel", 97, NAN, "attention.layer3.kernel");
+    with_value("ranges.teacher", 3, NAN, "ranges.teacher");
+    with_value("ranges.teacher", 3, 0, "int8 range");
+    with_value("ranges.student", 0, 2 * DCAM_LARGEST_RANGE, "int8 range");
+    with_tensor_renamed("ranges.student", "ranges.pupil", "ranges.pupil does not belong");
 
     /* an extra one: the shape of the last but of no class */
     json_t *header = header_of_file();
@@ -397,6 +422,10 @@ static void bad_tensors(void **state)
     load_fails(DCAM_ERROR_MODEL, "calibration.2.scores does not belong");
 
     /* shapes that do not fit */
+    header = header_of_file();
+    json_object_set_new(json_object_get(header, "ranges.teacher"), "shape", json_pack("[i,i]", 1, 15));
+    write_with_header(header);
+    load_fails(DCAM_ERROR_MODEL, "ranges.teacher");
     header = header_of_file();
     entry = json_object_get(header, "attention.layer1.w1");
     json_object_set_new(entry, "shape", json_pack("[i,i]", 64, 8));

@@ -100,7 +100,7 @@ static void calibrate(dcam_model *m)
 /* Features of one image by the networks alone. */
 static void features_by_hand(const dcam_model *m, const uint8_t *rgb, float *teacher[DCAM_STAGES], float *student[DCAM_STAGES])
 {
-    const dcam_net_options options = {HEIGHT, WIDTH, 1, DCAM_NET_F32, 0};
+    const dcam_net_options options = {HEIGHT, WIDTH, 1, DCAM_NET_F32, 0, NULL};
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(m->architecture, HEIGHT, WIDTH);
     dcam_net *t, *s;
     float *input = malloc(BYTES * sizeof *input);
@@ -365,6 +365,57 @@ static void calibration_is_what_the_images_say(void **state)
     }
 }
 
+/* Ranges make an int8 scorer whose maps are near the f32 ones, and the shift says how near the scores are. */
+static void int8_scores_are_near(void **state)
+{
+    (void)state;
+    dcam_model *m = make_model(DCAM_MAP_SUM, false);
+    const dcam_scorer_options f32 = {.batch = 1}, int8 = {.batch = 1, .precision = DCAM_NET_INT8};
+    dcam_scorer *exact, *rough = NULL;
+    dcam_int8_shift shift;
+    source s;
+    calibrate(m);
+    assert_int_equal(dcam_scorer_create(m, &int8, &rough), DCAM_ERROR_MODEL);
+    assert_non_null(strstr(dcam_error_message(), "calibrate --int8"));
+    assert_null(rough);
+    dcam_calibration_set set = make_set(&s, IMAGES);
+    s.bad = 4;
+    const double before = m->classes[1].threshold;
+    assert_int_equal(dcam_measure_ranges(m, &set), DCAM_OK);
+    assert_int_equal(dcam_measure_int8_shift(m, &set, &shift), DCAM_OK);
+    assert_int_equal(shift.images, IMAGES - 1);
+    assert_true(m->classes[1].threshold == before);
+    assert_int_equal(dcam_scorer_create(m, &f32, &exact), DCAM_OK);
+    assert_int_equal(dcam_scorer_create(m, &int8, &rough), DCAM_OK);
+    float *want = malloc(PIXELS * sizeof *want), *got = malloc(PIXELS * sizeof *got);
+    uint8_t *rgb = malloc(BYTES);
+    double largest = 0;
+    for (size_t i = 0; i < IMAGES; i++) {
+        const int class_index = (int)(i % CLASSES);
+        dcam_verdict v, w;
+        if ((int)i == s.bad) continue;
+        make_image(i, rgb);
+        assert_int_equal(dcam_scorer_run(exact, rgb, 1, &class_index, want, &v), DCAM_OK);
+        assert_int_equal(dcam_scorer_run(rough, rgb, 1, &class_index, got, &w), DCAM_OK);
+        largest = fmax(largest, fabs((double)w.raw - (double)v.raw) / v.threshold);
+        for (int p = 0; p < PIXELS; p++) assert_true(fabsf(got[p] - want[p]) < 0.03f * v.raw);
+    }
+    assert_true(fabs(shift.largest - largest) < 1e-3 && shift.median <= shift.largest && shift.largest < 0.02);
+    free(rgb);
+    free(got);
+    free(want);
+    dcam_scorer_destroy(rough);
+    dcam_scorer_destroy(exact);
+    set.count = 0;
+    const float old = m->teacher_ranges[0];
+    assert_int_equal(dcam_measure_ranges(m, &set), DCAM_ERROR_DATA);
+    set.count = IMAGES;
+    s.fatal = 3;
+    assert_int_equal(dcam_measure_ranges(m, &set), DCAM_ERROR_MEMORY);
+    assert_true(m->teacher_ranges[0] == old);
+    dcam_model_destroy(m);
+}
+
 static void classes_are_replaced_and_appended(void **state)
 {
     (void)state;
@@ -444,6 +495,7 @@ int main(void)
         cmocka_unit_test(models_that_cannot_score),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(calibration_is_what_the_images_say),
+        cmocka_unit_test(int8_scores_are_near),
         cmocka_unit_test(classes_are_replaced_and_appended),
         cmocka_unit_test(failures_leave_the_model_alone),
     };
