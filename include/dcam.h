@@ -319,6 +319,38 @@ DCAM_API DCAM_MUST_CHECK dcam_status dcam_export(const dcam_export_options *opti
  * separate or folded), checks it and writes a teacher file. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_teacher_import(const char *from, const char *to);
 
+typedef struct dcam_pretrain_progress {
+    int step, steps;
+    double loss, accuracy;       /* of the last 100 steps or so; each picture is counted before it is learned from */
+    double images_per_second;
+    double seconds_left;
+} dcam_pretrain_progress;
+
+typedef struct dcam_pretrain_options {
+    const char *output;          /* teacher file */
+    int classes;                 /* 0: 600 */
+    int size;                    /* of the pictures; 0: 64; a multiple of 32 */
+    int steps, batch;            /* 0: 20000, 32 */
+    double learning_rate;        /* 0: 0.05 */
+    double weight_decay;         /* 0: 1e-4; negative: none */
+    double falling;              /* last part of the steps, in which the learning rate falls; 0: 0.3; negative: none */
+    uint64_t seed;
+    dcam_precision precision;
+    int threads;
+    const char *checkpoint;      /* file, or NULL */
+    int checkpoint_steps;        /* between two; 0: 500 */
+    bool resume;
+    bool (*progress)(void *user, const dcam_pretrain_progress *progress); /* true: stop, checkpoint first */
+    void *user;
+} dcam_pretrain_options;
+
+/* Trains a teacher on pictures that are drawn from a seed, and writes it: no
+ * photograph and no other weights take part. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain(const dcam_pretrain_options *options);
+/* A sheet of those pictures as PNG, rows x columns classes with three pictures each; of options, size and seed count. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *options, int rows, int columns,
+                                                         const char *png_path);
+
 typedef struct dcam_synth_options {
     const char *folder;          /* must be empty or not be there */
     uint64_t seed;

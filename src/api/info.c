@@ -8,7 +8,9 @@
 #include "net/attention.h"
 #include "weights/json_text.h"
 
+/* How the formats of the checkpoints of training and pre-training begin. */
 #define CHECKPOINT "dcam-checkpoint-"
+#define PRETRAINING "dcam-pretraining-"
 
 /* A file's name need not be UTF-8, JSON must be: then every byte beyond ASCII is shown as '?'. */
 static json_t *path_json(const char *path)
@@ -121,7 +123,7 @@ static dcam_status describe(const char *path, json_t **out)
     dcam_status status = dcam_tensors_open(path, &tensors);
     if (status != DCAM_OK) return status;
     const char *kind = dcam_tensors_metadata(tensors, "dcam"), *format = dcam_tensors_metadata(tensors, "format");
-    if (format && strncmp(format, CHECKPOINT, strlen(CHECKPOINT)) == 0) {
+    if (format && (strncmp(format, CHECKPOINT, strlen(CHECKPOINT)) == 0 || strncmp(format, PRETRAINING, strlen(PRETRAINING)) == 0)) {
         info = checkpoint_info(path, tensors);
     } else if ((kind && strcmp(kind, "model") == 0) || dcam_tensors_find(tensors, "student.conv1.weight")) {
         dcam_tensors_destroy(tensors); /* the model reader opens the file itself: never two copies at once */

@@ -1,6 +1,7 @@
 /* synth_scene.h - a small renderer for synthetic product photographs: a
  * surface (height, colour, gloss) seen from straight above under one soft
- * light. Internal to src/data.
+ * light. Internal to src/data, but for its noise, cells and small helpers, which
+ * src/pretrain uses as well.
  *
  * Coordinates: x to the right, y downwards, both 0..1 over the photograph;
  * heights in the same unit, towards the camera. Colours are linear light. */

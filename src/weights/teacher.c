@@ -156,6 +156,52 @@ dcam_status dcam_trunk_weights_add(const dcam_trunk_weights *w, const char *pref
     return DCAM_OK;
 }
 
+static dcam_status add_teacher_metadata(dcam_tensor_writer *writer, const dcam_trunk_weights *w, const char *source)
+{
+    const char *const metadata[][2] = {{"format", "pt"},
+                                       {"dcam", "teacher"},
+                                       {"arch", w->architecture->name},
+                                       {"layers", "conv1..layer3"},
+                                       {"batchnorm", "folded into conv weight and bias (eval mode, eps 1e-5)"},
+                                       {"source", source}};
+    for (size_t i = 0; i < sizeof metadata / sizeof metadata[0]; i++)
+        DCAM_TRY(dcam_tensor_writer_metadata(writer, metadata[i][0], metadata[i][1]));
+    return DCAM_OK;
+}
+
+/* Kernels as bf16, biases as f32: a bias is one number for thousands of products. kernels: room for all of them. */
+static dcam_status add_compact(const dcam_trunk_weights *w, uint16_t *kernels, dcam_tensor_writer *writer)
+{
+    part parts[5];
+    for (int i = 0; i < w->convolution_count; i++) {
+        const size_t count = w->shapes[i].weight_count;
+        (void)list_parts(w, i, parts);
+        for (size_t k = 0; k < count; k++) kernels[k] = dcam_bf16_from_f32(parts[0].values[k]);
+        DCAM_TRY(dcam_tensor_writer_add(writer, parts[0].name, DCAM_BF16, parts[0].rank, parts[0].shape, kernels));
+        DCAM_TRY(dcam_tensor_writer_add(writer, parts[1].name, DCAM_F32, parts[1].rank, parts[1].shape, parts[1].values));
+        kernels += count;
+    }
+    return DCAM_OK;
+}
+
+dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *weights, const char *source, const char *record, const char *path)
+{
+    dcam_trunk_weights *w = NULL;
+    dcam_tensor_writer *writer = NULL;
+    uint16_t *kernels = NULL;
+    dcam_status status = dcam_trunk_weights_fold(weights, &w);
+    if (status == DCAM_OK) status = dcam_alloc(w->value_count, sizeof *kernels, &kernels);
+    if (status == DCAM_OK) status = dcam_tensor_writer_create(&writer);
+    if (status == DCAM_OK) status = add_teacher_metadata(writer, w, source);
+    if (status == DCAM_OK) status = dcam_tensor_writer_metadata(writer, "record", record);
+    if (status == DCAM_OK) status = add_compact(w, kernels, writer);
+    if (status == DCAM_OK) status = dcam_tensor_writer_save(writer, path);
+    dcam_tensor_writer_destroy(writer);
+    dcam_free(kernels);
+    dcam_trunk_weights_destroy(w);
+    return status;
+}
+
 /* "NAME sha256:DIGITS", the name shortened so that the digits always fit. */
 static void describe(const char *path, const uint8_t *bytes, size_t count, char description[256])
 {
@@ -222,14 +268,7 @@ dcam_status dcam_teacher_import_file(const char *from, const char *to)
     dcam_tensor_writer *writer = NULL;
     dcam_status status = open_file(from, &w, source);
     if (status == DCAM_OK) status = dcam_tensor_writer_create(&writer);
-    const char *const metadata[][2] = {{"format", "pt"},
-                                       {"dcam", "teacher"},
-                                       {"arch", w ? w->architecture->name : ""},
-                                       {"layers", "conv1..layer3"},
-                                       {"batchnorm", "folded into conv weight and bias (eval mode, eps 1e-5)"},
-                                       {"source", source}};
-    for (size_t i = 0; i < sizeof metadata / sizeof metadata[0] && status == DCAM_OK; i++)
-        status = dcam_tensor_writer_metadata(writer, metadata[i][0], metadata[i][1]);
+    if (status == DCAM_OK) status = add_teacher_metadata(writer, w, source);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(w, "", writer);
     if (status == DCAM_OK) status = dcam_tensor_writer_save(writer, to);
     dcam_tensor_writer_destroy(writer);

@@ -79,6 +79,9 @@ DCAM_MUST_CHECK dcam_status dcam_trunk_weights_add(const dcam_trunk_weights *w, 
 /* A teacher as given on the command line: a file, or "random:SEED". description (>= 256 bytes) gets what to
  * write into the training record (base name and SHA-256, or random:SEED). */
 DCAM_MUST_CHECK dcam_status dcam_teacher_open(const char *path_or_random, dcam_trunk_weights **out, char description[256]);
+/* A teacher file of half the size: folded if it is not, kernels as bf16. source, record (JSON text): metadata. */
+DCAM_MUST_CHECK dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *w, const char *source, const char *record,
+                                                      const char *path);
 /* `dcam teacher import`: reads, checks, folds and writes a teacher file (safetensors, with metadata). */
 DCAM_MUST_CHECK dcam_status dcam_teacher_import_file(const char *from, const char *to);
 

@@ -1,0 +1,111 @@
+/* pretrain.c - dcam_pretrain: options, the run, and the teacher file; and a sheet of the pictures it learns from. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/detector.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "image/image.h"
+#include "pretrain/picture.h"
+#include "pretrain/pretrainer.h"
+
+#define SHEET_PICTURES 3 /* of each class */
+#define SHEET_GAP 4
+#define SHEET_MAX 100    /* rows, columns */
+
+static bool pass_on(void *user, const dcam_pretrainer_progress *p)
+{
+    const dcam_pretrain_options *o = user;
+    const dcam_pretrain_progress out = {p->step, p->steps, p->loss, p->accuracy, p->images_per_second, p->seconds_left};
+    return o->progress(o->user, &out);
+}
+
+static dcam_status convert_options(const dcam_pretrain_options *o, dcam_pretrainer_options *out)
+{
+    dcam_pretrainer_options p = dcam_pretrainer_defaults();
+    DCAM_TRY(dcam_check_threads(o->threads));
+    DCAM_TRY(dcam_resolve_precision(o->precision, &p.precision));
+    if (o->classes != 0) p.classes = o->classes;
+    if (o->size != 0) p.side = o->size;
+    if (o->steps != 0) p.steps = o->steps;
+    if (o->batch != 0) p.batch = o->batch;
+    if (o->learning_rate != 0) p.learning_rate = o->learning_rate;
+    if (o->weight_decay != 0) p.weight_decay = o->weight_decay < 0 ? 0 : o->weight_decay;
+    if (o->falling != 0) p.falling = o->falling < 0 ? 0 : o->falling;
+    if (o->checkpoint_steps != 0) p.checkpoint_steps = o->checkpoint_steps;
+    p.seed = o->seed;
+    p.checkpoint = o->checkpoint;
+    p.resume = o->resume;
+    if (o->progress) {
+        p.progress = pass_on;
+        p.user = (void *)(uintptr_t)o;
+    }
+    DCAM_TRY(dcam_pretrainer_check(&p));
+    *out = p;
+    return DCAM_OK;
+}
+
+/* That the result can be written is found out before the hours, not after them. */
+static dcam_status check_writable(const char *path)
+{
+    dcam_writer *writer;
+    if (dcam_path_is_folder(path)) return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
+    DCAM_TRY(dcam_writer_open(path, &writer));
+    dcam_writer_abort(writer);
+    return DCAM_OK;
+}
+
+dcam_status dcam_pretrain(const dcam_pretrain_options *o)
+{
+    if (!o || !o->output) return dcam_fail(DCAM_ERROR_USAGE, "pretrain: needs a file to write the teacher to");
+    dcam_pretrainer_options p;
+    dcam_trunk_weights *trunk = NULL;
+    char *record = NULL, source[160];
+    DCAM_TRY(convert_options(o, &p));
+    DCAM_TRY(check_writable(o->output));
+    if (o->checkpoint) DCAM_TRY(check_writable(o->checkpoint));
+    const int threads = dcam_threads();
+    dcam_set_threads(o->threads);
+    dcam_status status = dcam_pretrainer_run(&p, &trunk, &record);
+    dcam_set_threads(threads);
+    snprintf(source, sizeof source, "dcam pretrain: drawn pictures only, seed %llu, %d classes, %d steps of %d",
+             (unsigned long long)p.seed, p.classes, p.steps, p.batch);
+    if (status == DCAM_OK) status = dcam_teacher_save_compact(trunk, source, record, o->output);
+    dcam_free(record);
+    dcam_trunk_weights_destroy(trunk);
+    return status;
+}
+
+static void place(const dcam_image *sheet, const uint8_t *rgb, int side, int left, int top)
+{
+    const size_t row = 3 * (size_t)side;
+    for (int y = 0; y < side; y++)
+        memcpy(sheet->pixels + 3 * ((size_t)(top + y) * (size_t)sheet->width + (size_t)left), rgb + (size_t)y * row, row);
+}
+
+dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *o, int rows, int columns, const char *png_path)
+{
+    if (!o || !png_path || rows < 1 || rows > SHEET_MAX || columns < 1 || columns > SHEET_MAX)
+        return dcam_fail(DCAM_ERROR_USAGE, "a sheet of pictures: needs a file and 1 to %d rows and columns", SHEET_MAX);
+    const int side = o->size == 0 ? dcam_pretrainer_defaults().side : o->size, step = SHEET_PICTURES * side + SHEET_GAP;
+    dcam_painter *painter = NULL;
+    uint8_t *rgb = NULL;
+    dcam_image sheet = {.channels = 3};
+    DCAM_TRY(dcam_painter_create(o->seed, rows * columns, side, &painter));
+    sheet.width = columns * step - SHEET_GAP;
+    sheet.height = rows * (side + SHEET_GAP) - SHEET_GAP;
+    dcam_status status = dcam_alloc((size_t)side, 3 * (size_t)side, &rgb);
+    if (status == DCAM_OK) status = dcam_alloc_zero(3 * (size_t)sheet.width, (size_t)sheet.height, &sheet.pixels);
+    for (int i = 0; i < rows * columns && status == DCAM_OK; i++)
+        for (int k = 0; k < SHEET_PICTURES; k++) {
+            dcam_painter_draw(painter, i, (uint64_t)k, rgb);
+            place(&sheet, rgb, side, i % columns * step + k * side, i / columns * (side + SHEET_GAP));
+        }
+    if (status == DCAM_OK) status = dcam_png_write(png_path, &sheet);
+    dcam_image_clear(&sheet);
+    dcam_free(rgb);
+    dcam_painter_destroy(painter);
+    return status;
+}

@@ -1,0 +1,56 @@
+# Pre-training: a teacher from drawn pictures, stopped and resumed, taken by train; what is wrong is refused.
+. "$(dirname "$0")/common.sh"
+
+tiny="--classes 4 --size 32 --batch 4 --steps 6 --seed 2 --threads 1 --precision f32"
+
+# shellcheck disable=SC2086 # many words
+expect 0 pretrain -o whole.safetensors $tiny
+out_has '^wrote whole.safetensors$'
+err_has '^step 6/6  loss [0-9.]+  right [0-9.]+ %'
+[ "$(wc -c <whole.safetensors)" -lt 6000000 ] || fail "the teacher is larger than 6 MB"
+# shellcheck disable=SC2086
+expect 0 pretrain -o twin.safetensors $tiny -q
+[ ! -s err ] || fail "--quiet prints"
+expect 0 info whole.safetensors --json
+cp out whole.json
+same "kind" teacher "$("$json" whole.json kind)"
+grep -q 'accuracy' whole.json || fail "the record is missing"
+
+# The seconds of the record differ; the weights do not.
+tensors() { tail -c 5500000 "$1" | cksum; }
+same "same seed" "$(tensors whole.safetensors)" "$(tensors twin.safetensors)"
+
+# Made longer on the plateau: as if it had been planned so.
+# shellcheck disable=SC2086
+expect 0 pretrain -o half.safetensors $tiny --steps 4 --falling 0 -q --checkpoint state
+# shellcheck disable=SC2086
+expect 0 pretrain -o longer.safetensors $tiny -q --checkpoint state --resume
+same "made longer" "$(tensors whole.safetensors)" "$(tensors longer.safetensors)"
+expect 0 info state
+out_has 'steps_done: 6'
+
+# A teacher for train.
+make_data
+expect 0 train data -o model.safetensors --teacher whole.safetensors --size 64 --epochs 1 --batch 4 -q
+expect 0 info model.safetensors
+out_has 'teacher: whole.safetensors sha256:[0-9a-f]{64}'
+
+# A sheet of pictures.
+expect 0 pretrain --pictures sheet.png --size 32
+[ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "the sheet is no PNG"
+
+# What is wrong.
+refuse 2 'needs -o TEACHER' pretrain
+refuse 2 'multiple of 32' pretrain -o t --size 40
+refuse 2 '--resume needs --checkpoint' pretrain -o t --resume
+refuse 2 "'0' is not a whole number from 1" pretrain -o t --steps 0
+# shellcheck disable=SC2086
+refuse 3 'no such checkpoint' pretrain -o t $tiny --checkpoint nowhere --resume -q
+# shellcheck disable=SC2086
+refuse 3 'made with seed 2, this run has 9' pretrain -o t $tiny --seed 9 --checkpoint state --resume -q
+# shellcheck disable=SC2086
+refuse 3 'not a checkpoint of dcam pretrain' pretrain -o t $tiny --checkpoint model.safetensors --resume -q
+refuse 3 'nowhere/t' pretrain -o nowhere/t
+refuse 3 'nowhere/s.png' pretrain --pictures nowhere/s.png
+is_absent t
+finish
