@@ -89,8 +89,9 @@ typedef enum dcam_precision {
 } dcam_precision;
 
 typedef enum dcam_method {
-    DCAM_METHOD_DCAM,  /* attention, cd + kd */
-    DCAM_METHOD_STFPM  /* the baseline: l2, product of the stages */
+    DCAM_METHOD_HYBRID, /* the default: a student, and a memory of the teacher's features beside it */
+    DCAM_METHOD_DCAM,   /* distillation alone: attention, cd + kd */
+    DCAM_METHOD_STFPM   /* the baseline: l2, product of the stages */
 } dcam_method;
 
 /* ---- detection -------------------------------------------------------- */
@@ -198,6 +199,8 @@ typedef struct dcam_train_options {
     double kd_temperature;
     const char *kd_scale;        /* "mean", "sum" */
     const char *map;             /* "sum", "product", "standard" */
+    int memory_prototypes;       /* hybrid: most prototypes a class; 0: 1000 */
+    double memory_weight;        /* hybrid: of the memory's map beside the sum of the stages'; 0: the default */
     double map_kd_weight;        /* KD term of the map; 0: none */
     double smoothing;            /* Gaussian sigma of the map in pixels; negative: none; 0: the method's */
     double top_percent;          /* image score: mean of the top p per cent; 0: maximum */

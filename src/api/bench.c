@@ -57,7 +57,7 @@ static dcam_status run_network(bench *b)
 static dcam_status run_map(bench *b)
 {
     const dcam_model *m = b->detector->model;
-    dcam_scorer_map(b->detector->scorer, 0, m->class_count > 0 ? &m->classes[0].stages : NULL, b->maps);
+    dcam_scorer_map(b->detector->scorer, 0, m->class_count > 0 ? &m->classes[0] : NULL, b->maps);
     return DCAM_OK;
 }
 

@@ -49,6 +49,16 @@ static json_t *map_info(const dcam_map_options *o)
                      "kd_temperature", o->kd_temperature, "smoothing", o->smoothing, "top_percent", o->top_percent);
 }
 
+/* null where the model has none. */
+static json_t *memory_info(const dcam_model *m)
+{
+    size_t prototypes = 0;
+    for (size_t i = 0; i < m->class_count; i++) prototypes += m->classes[i].prototype_count;
+    if (m->memory.dimensions == 0) return json_null();
+    return json_pack("{s:i, s:I, s:f}", "dimensions", m->memory.dimensions, "prototypes", (json_int_t)prototypes, "weight",
+                     m->memory.weight);
+}
+
 static json_t *model_info(const char *path, const dcam_model *m)
 {
     size_t attention = 0;
@@ -58,12 +68,12 @@ static json_t *model_info(const char *path, const dcam_model *m)
     /* The reader has checked that the record is JSON. */
     dcam_json_error error;
     json_t *record = m->training_record ? dcam_json_parse(m->training_record, strlen(m->training_record), &error) : json_null();
-    return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o}", "file", path_json(path),
-                     "kind", "model", "format_version", DCAM_MODEL_FORMAT, "method", m->method, "architecture",
+    return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o, s:o}", "file", path_json(path),
+                     "kind", "model", "format_version", m->memory.dimensions > 0 ? DCAM_MODEL_FORMAT : 1, "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",
                      "attention", dcam_attention_name((dcam_attention_kind)m->attention), "attention_at_detection",
                      m->attention_at_detection ? "keep" : "drop", "input_size", m->preprocessing.width,
-                     m->preprocessing.height, "map", map_info(&m->map), "parameters", parameters, "classes",
+                     m->preprocessing.height, "map", map_info(&m->map), "memory", memory_info(m), "parameters", parameters, "classes",
                      classes_info(m), "training", record);
 }
 

@@ -70,3 +70,16 @@ dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *data
     dcam_free(classes);
     return status;
 }
+
+dcam_status dcam_remember_from(dcam_model *model, const dcam_memory_options *options, const dcam_dataset *dataset,
+                               const uint32_t *indices, size_t count)
+{
+    const dcam_preprocessing preprocessing = model->preprocessing;
+    source s = {dataset, indices, &preprocessing};
+    int *classes = NULL;
+    dcam_calibration_set set;
+    DCAM_TRY(open_set(&s, count, 0, &classes, &set));
+    const dcam_status status = dcam_memory_build(model, options, &set);
+    dcam_free(classes);
+    return status;
+}

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "detect/memory.h"
 #include "distill/trainer.h"
 
 #define DEFAULT_CACHE_BYTES ((size_t)1 << 30)
@@ -64,7 +65,7 @@ static dcam_status choose_loss_and_map(const dcam_train_options *o, dcam_trainer
     t->map.kd_weight = o->map_kd_weight;
     t->map.kd_temperature = t->loss.kd_temperature;
     if (o->smoothing != 0) t->map.smoothing = o->smoothing < 0 ? 0 : o->smoothing;
-    t->map.top_percent = o->top_percent;
+    if (o->top_percent != 0) t->map.top_percent = o->top_percent;
     return DCAM_OK;
 }
 
@@ -87,10 +88,10 @@ static size_t machine_memory(void)
 /* Everything but checkpoint, which differs by class. */
 static dcam_status convert_options(const dcam_train_options *o, progress_context *context, dcam_trainer_options *out)
 {
-    static const char *const methods[] = {"dcam", "stfpm"};
+    static const char *const methods[] = {"hybrid", "dcam", "stfpm"};
     dcam_trainer_options t;
     if ((int)o->method < 0 || o->method > DCAM_METHOD_STFPM)
-        return dcam_fail(DCAM_ERROR_USAGE, "method %d is not known; there are dcam and stfpm", (int)o->method);
+        return dcam_fail(DCAM_ERROR_USAGE, "method %d is not known; there are hybrid, dcam and stfpm", (int)o->method);
     DCAM_TRY(dcam_trainer_preset(methods[o->method], &t));
     DCAM_TRY(choose_network(o, &t));
     DCAM_TRY(choose_loss_and_map(o, &t));
@@ -136,6 +137,21 @@ static bool pass_on(void *user, const dcam_trainer_progress *p)
     return c->options->progress(c->options->user, &out);
 }
 
+/* Of the memory; the trainer knows nothing of it. */
+static dcam_status convert_memory(const dcam_train_options *o, const dcam_trainer_options *t, dcam_memory_options *out)
+{
+    const dcam_memory_options m = {.prototypes = o->memory_prototypes, .weight = o->memory_weight, .seed = o->seed,
+                                   .precision = t->precision};
+    if (o->method != DCAM_METHOD_HYBRID && (m.prototypes != 0 || m.weight != 0))
+        return dcam_fail(DCAM_ERROR_USAGE, "options of the memory need method hybrid; %s has none", t->method);
+    if (o->method == DCAM_METHOD_HYBRID && t->map.kind != DCAM_MAP_STANDARD)
+        return dcam_fail(DCAM_ERROR_USAGE, "method hybrid needs the standardised map (--map standard); for %s take method dcam",
+                         dcam_map_kind_name(t->map.kind));
+    DCAM_TRY(dcam_memory_options_check(&m, dcam_architecture_find(NULL)));
+    *out = m;
+    return DCAM_OK;
+}
+
 /* ---- one model ---------------------------------------------------------- */
 
 /* Moves what the training gave into a model. */
@@ -171,15 +187,19 @@ static dcam_status make_model(dcam_training_result *r, const dcam_trunk_weights 
 }
 
 static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const char *description,
-                               const dcam_trainer_options *t, double false_alarm_rate, const char *path)
+                               const dcam_trainer_options *t, const dcam_train_options *o, const char *path)
 {
+    dcam_memory_options memory;
     const dcam_scorer_options scorer = {.batch = SCORING_BATCH, .precision = t->precision};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
+    DCAM_TRY(convert_memory(o, t, &memory));
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
+    if (status == DCAM_OK && o->method == DCAM_METHOD_HYBRID)
+        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count);
     if (status == DCAM_OK)
-        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, false_alarm_rate);
+        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, o->false_alarm_rate);
     /* Seconds, and int8 is there when it is wanted. */
     if (status == DCAM_OK)
         status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL);
@@ -241,7 +261,7 @@ static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, 
         dcam_path_kind kind = DCAM_PATH_ABSENT;
         if (t.resume) status = dcam_path_look(checkpoint, &kind);
         t.resume = kind != DCAM_PATH_ABSENT;
-        if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, o->false_alarm_rate, path);
+        if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, o, path);
         dcam_free(checkpoint);
         dcam_free(path);
     }
@@ -319,13 +339,15 @@ dcam_status dcam_train(const dcam_train_options *o)
     dcam_trunk_weights *teacher = NULL;
     dcam_dataset *dataset = NULL;
     dcam_set_threads(o->threads);
+    dcam_memory_options memory;
     DCAM_TRY(convert_options(o, &context, &t));
+    DCAM_TRY(convert_memory(o, &t, &memory)); /* refused now rather than after the training */
     dcam_status status = dcam_dataset_open(o->dataset, o->classes, &dataset);
     if (status == DCAM_OK) status = check_classes(dataset, &t);
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
     if (status == DCAM_OK && !o->one_class)
-        status = train_model(dataset, teacher, description, &t, o->false_alarm_rate, o->output);
+        status = train_model(dataset, teacher, description, &t, o, o->output);
     for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {
         context.class_name = dataset->class_names[i];
         status = train_class(dataset, i, teacher, description, t, o);

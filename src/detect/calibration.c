@@ -26,7 +26,8 @@ typedef struct {
     size_t positions[DCAM_STAGES], channels;
     uint8_t *rgb;              /* batch images */
     bool *left_out;            /* per image of the set */
-    float *stage_maps[DCAM_STAGES], *map, *centre;
+    float *stage_maps[DCAM_STAGES], *distances, *map, *centre;
+    size_t patches;            /* of an image, for the model's memory; 0: it has none */
     uint64_t *bins;
     float *scores;             /* of the class at hand */
     size_t done, total, failed;
@@ -36,6 +37,7 @@ typedef struct {
 /* What one pass over a class adds up. */
 typedef struct {
     double sum[DCAM_STAGES], squares[DCAM_STAGES];
+    double memory_sum, memory_squares;
     double *centre;
     size_t images, pixels;
 } totals;
@@ -92,7 +94,7 @@ static dcam_status for_each_image(collector *c, int class_index, dcam_class_cali
 static dcam_status take_score(collector *c, int i, dcam_class_calibration *calibration, totals *t)
 {
     const size_t pixels = (size_t)c->width * (size_t)c->height;
-    c->scores[calibration->score_count] = dcam_scorer_map(c->scorer, i, &calibration->stages, c->map);
+    c->scores[calibration->score_count] = dcam_scorer_map(c->scorer, i, calibration, c->map);
     for (size_t p = 0; p < pixels; p++) {
         if (!dcam_score_is_finite(c->map[p]))
             return dcam_fail(DCAM_ERROR_NUMERIC, "class \"%s\": the anomaly map of a normal image is not finite; "
@@ -115,20 +117,34 @@ static dcam_status take_statistics(collector *c, int i, dcam_class_calibration *
             t->sum[k] += v;
             t->squares[k] += v * v;
         }
+    if (c->patches > 0) dcam_scorer_memory_map(c->scorer, i, calibration, c->distances);
+    for (size_t p = 0; p < c->patches; p++) {
+        const double v = (double)c->distances[p];
+        t->memory_sum += v;
+        t->memory_squares += v * v;
+    }
     t->images++;
     /* Only a standardised map has to wait for the statistics. */
     return c->model->map.kind == DCAM_MAP_STANDARD ? DCAM_OK : take_score(c, i, calibration, t);
 }
 
+static void mean_and_deviation(double sum, double squares, double n, float *mean_out, float *deviation)
+{
+    const double mean = sum / n, variance = squares / n - mean * mean, least = fmax(LEAST_DEVIATION * fabs(mean), 1e-12);
+    *mean_out = (float)mean;
+    *deviation = (float)fmax(sqrt(fmax(variance, 0)), least);
+}
+
 static void finish_statistics(const collector *c, const totals *t, dcam_class_calibration *calibration)
 {
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        const double n = (double)t->images * (double)c->positions[k], mean = t->sum[k] / n;
-        const double variance = t->squares[k] / n - mean * mean, least = fmax(LEAST_DEVIATION * fabs(mean), 1e-12);
-        calibration->stages.mean[k] = (float)mean;
-        calibration->stages.deviation[k] = (float)fmax(sqrt(fmax(variance, 0)), least);
-    }
-    for (size_t k = 0; k < c->channels; k++) calibration->centre[k] = (float)(t->centre[k] / (double)t->images);
+    const double images = (double)t->images;
+    for (int k = 0; k < DCAM_STAGES; k++)
+        mean_and_deviation(t->sum[k], t->squares[k], images * (double)c->positions[k], &calibration->stages.mean[k],
+                           &calibration->stages.deviation[k]);
+    if (c->patches > 0)
+        mean_and_deviation(t->memory_sum, t->memory_squares, images * (double)c->patches, &calibration->memory_mean,
+                           &calibration->memory_deviation);
+    for (size_t k = 0; k < c->channels; k++) calibration->centre[k] = (float)(t->centre[k] / images);
 }
 
 /* The value with a share q of the pixels below it, linear within its bin. */
@@ -166,6 +182,19 @@ static dcam_status finish_scores(collector *c, const totals *t, dcam_class_calib
     return DCAM_OK;
 }
 
+/* The class's prototypes pass to its new calibration: borrowed until the calibration is installed. */
+static dcam_status borrow_prototypes(const collector *c, dcam_class_calibration *calibration)
+{
+    const dcam_model *m = c->model;
+    if (m->memory.dimensions == 0) return DCAM_OK;
+    const int known = dcam_model_class_index(m, calibration->name);
+    if (known < 0 || !m->classes[known].prototypes)
+        return dcam_fail(DCAM_ERROR_DATA, "class \"%s\": the model's memory has nothing of it; train with it", calibration->name);
+    calibration->prototypes = m->classes[known].prototypes;
+    calibration->prototype_count = m->classes[known].prototype_count;
+    return DCAM_OK;
+}
+
 static dcam_status calibrate_class(collector *c, int class_index, dcam_class_calibration *calibration)
 {
     totals t = {0};
@@ -173,7 +202,8 @@ static dcam_status calibrate_class(collector *c, int class_index, dcam_class_cal
     DCAM_TRY(dcam_copy_string(c->set->class_names[class_index], &calibration->name));
     DCAM_TRY(dcam_alloc(c->channels, sizeof *calibration->centre, &calibration->centre));
     DCAM_TRY(dcam_alloc_zero(c->channels, sizeof *t.centre, &t.centre));
-    dcam_status status = for_each_image(c, class_index, calibration, &t, take_statistics);
+    dcam_status status = borrow_prototypes(c, calibration);
+    if (status == DCAM_OK) status = for_each_image(c, class_index, calibration, &t, take_statistics);
     if (status == DCAM_OK && t.images == 0)
         status = dcam_fail(DCAM_ERROR_DATA, "class \"%s\": no normal image could be read to calibrate with", calibration->name);
     if (status == DCAM_OK) finish_statistics(c, &t, calibration);
@@ -188,7 +218,7 @@ static dcam_status calibrate_class(collector *c, int class_index, dcam_class_cal
 
 /* ---- the whole ---- */
 
-static dcam_status check_set(const dcam_calibration_set *set)
+dcam_status dcam_calibration_set_check(const dcam_calibration_set *set)
 {
     if (set->count == 0 || set->class_count == 0)
         return dcam_fail(DCAM_ERROR_DATA, "no normal images to calibrate with");
@@ -215,6 +245,8 @@ static dcam_status open_collector(collector *c, const dcam_scorer_options *optio
         c->positions[k] = (size_t)shapes.height[k] * (size_t)shapes.width[k];
         DCAM_TRY(dcam_alloc(c->positions[k], sizeof(float), &c->stage_maps[k]));
     }
+    c->patches = dcam_scorer_memory_positions(c->scorer);
+    DCAM_TRY(dcam_alloc(c->patches, sizeof *c->distances, &c->distances));
     DCAM_TRY(dcam_alloc((size_t)c->batch * pixels * 3, 1, &c->rgb));
     DCAM_TRY(dcam_alloc(pixels, sizeof *c->map, &c->map));
     DCAM_TRY(dcam_alloc(c->channels, sizeof *c->centre, &c->centre));
@@ -228,6 +260,7 @@ static dcam_status open_collector(collector *c, const dcam_scorer_options *optio
 
 static void close_collector(collector *c)
 {
+    for (size_t i = 0; c->fresh && i < c->set->class_count; i++) c->fresh[i].prototypes = NULL; /* borrowed */
     for (size_t i = 0; c->fresh && i < c->set->class_count; i++) dcam_class_calibration_clear(&c->fresh[i]);
     dcam_free(c->fresh);
     dcam_free(c->left_out);
@@ -235,6 +268,7 @@ static void close_collector(collector *c)
     dcam_free(c->bins);
     dcam_free(c->centre);
     dcam_free(c->map);
+    dcam_free(c->distances);
     dcam_free(c->rgb);
     for (int k = 0; k < DCAM_STAGES; k++) dcam_free(c->stage_maps[k]);
     dcam_scorer_destroy(c->scorer);
@@ -257,7 +291,10 @@ static dcam_status install(collector *c)
     m->classes = classes;
     for (size_t i = 0; i < c->set->class_count; i++) {
         const int old = dcam_model_class_index(m, c->fresh[i].name);
-        if (old >= 0) dcam_class_calibration_clear(&classes[old]);
+        if (old >= 0) {
+            classes[old].prototypes = NULL; /* the fresh one has them */
+            dcam_class_calibration_clear(&classes[old]);
+        }
         classes[old >= 0 ? (size_t)old : m->class_count++] = c->fresh[i];
         c->fresh[i] = (dcam_class_calibration){0};
     }
@@ -267,7 +304,7 @@ static dcam_status install(collector *c)
 dcam_status dcam_calibrate_model(dcam_model *model, const dcam_scorer_options *options, const dcam_calibration_set *set,
                                  size_t *failed)
 {
-    DCAM_TRY(check_set(set));
+    DCAM_TRY(dcam_calibration_set_check(set));
     collector c = {.model = model, .set = set, .width = model->preprocessing.width, .height = model->preprocessing.height};
     dcam_status status = open_collector(&c, options);
     for (size_t i = 0; i < set->class_count && status == DCAM_OK; i++) status = calibrate_class(&c, (int)i, &c.fresh[i]);

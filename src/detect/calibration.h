@@ -56,9 +56,12 @@ typedef struct {
     void *user;
 } dcam_calibration_set;
 
+/* The set's own sense: counts, names, indices. */
+DCAM_MUST_CHECK dcam_status dcam_calibration_set_check(const dcam_calibration_set *set);
+
 /* Runs the model over the images and fills model->classes: a class of the set that the model has is replaced, a new
  * one appended, others stay. A class of which no image could be read is an error. failed (may be NULL): images left
- * out. The model is untouched on failure. options: as for detection later (precision, batch). */
+ * out. A model with a memory (memory.h) must have every class's prototypes before. The model is untouched on failure. options: as for detection later (precision, batch). */
 DCAM_MUST_CHECK dcam_status dcam_calibrate_model(dcam_model *model, const dcam_scorer_options *options,
                                                  const dcam_calibration_set *set, size_t *failed);
 

@@ -234,8 +234,15 @@ void dcam_mapper_stages(dcam_mapper *m, const dcam_map_options *options, const f
     }
 }
 
-void dcam_mapper_run(dcam_mapper *m, const dcam_map_options *options, const dcam_stage_statistics *statistics,
-                     const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES], float *map)
+static void add_map(dcam_mapper *m, const dcam_added_map *added)
+{
+    dcam_upsample_bilinear(added->map, added->height, added->width, m->larger, m->stage_height[0], m->stage_width[0]);
+    for (size_t i = 0; i < stage_positions(m, 0); i++) m->combined[i] += (m->larger[i] - added->mean) * added->factor;
+}
+
+void dcam_mapper_run_with(dcam_mapper *m, const dcam_map_options *options, const dcam_stage_statistics *statistics,
+                          const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES],
+                          const dcam_added_map *added, float *map)
 {
     const int h = m->stage_height[0], w = m->stage_width[0];
     const size_t positions = stage_positions(m, 0);
@@ -256,8 +263,15 @@ void dcam_mapper_run(dcam_mapper *m, const dcam_map_options *options, const dcam
         else
             for (size_t i = 0; i < positions; i++) m->combined[i] += m->larger[i];
     }
+    if (added) add_map(m, added);
     dcam_upsample_bilinear(m->combined, h, w, map, m->height, m->width);
     if (options->smoothing > 0) dcam_gaussian_smooth(map, m->height, m->width, options->smoothing, m->smoothing);
+}
+
+void dcam_mapper_run(dcam_mapper *m, const dcam_map_options *options, const dcam_stage_statistics *statistics,
+                     const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES], float *map)
+{
+    dcam_mapper_run_with(m, options, statistics, teacher, student, NULL, map);
 }
 
 /* ---- the image score ---- */

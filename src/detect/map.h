@@ -52,6 +52,16 @@ void dcam_mapper_destroy(dcam_mapper *mapper);
  * only, NULL: the stages are added as they are. Allocates nothing. */
 void dcam_mapper_run(dcam_mapper *mapper, const dcam_map_options *options, const dcam_stage_statistics *statistics,
                      const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES], float *map);
+/* A further map, standardised and weighted, that is added to the stages' before the up-sampling to the image. */
+typedef struct {
+    const float *map;  /* height x width */
+    int height, width;
+    float mean, factor; /* (value - mean) * factor is added */
+} dcam_added_map;
+/* As dcam_mapper_run, for a sum or a standardised map; added may be NULL. */
+void dcam_mapper_run_with(dcam_mapper *mapper, const dcam_map_options *options, const dcam_stage_statistics *statistics,
+                          const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES],
+                          const dcam_added_map *added, float *map);
 /* Per-stage maps only (before combination), for the statistics: stage_maps[k]: H_k*W_k. */
 void dcam_mapper_stages(dcam_mapper *mapper, const dcam_map_options *options, const float *const teacher[DCAM_STAGES],
                         const float *const student[DCAM_STAGES], float *const stage_maps[DCAM_STAGES]);

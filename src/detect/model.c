@@ -18,6 +18,7 @@ void dcam_class_calibration_clear(dcam_class_calibration *c)
 {
     dcam_free(c->name);
     dcam_free(c->scores);
+    dcam_free(c->prototypes);
     dcam_free(c->centre);
     *c = (dcam_class_calibration){0};
 }
@@ -30,6 +31,7 @@ void dcam_model_destroy(dcam_model *m)
     for (int k = 0; k < DCAM_STAGES; k++) dcam_free(m->attention_values[k]);
     dcam_free(m->teacher_ranges);
     dcam_free(m->student_ranges);
+    dcam_free(m->memory.projection);
     dcam_trunk_weights_destroy(m->student);
     dcam_trunk_weights_destroy(m->teacher);
     dcam_free(m->training_record);
@@ -114,9 +116,41 @@ static dcam_status check_preprocessing(const dcam_preprocessing *p, const char *
     return DCAM_OK;
 }
 
-static dcam_status check_class(const dcam_class_calibration *c, size_t channels, const char *path)
+static bool all_finite(const float *v, size_t n)
 {
-    const char *why = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i])) return false;
+    return true;
+}
+
+static const char *memory_fault(const dcam_class_calibration *c, const dcam_memory *memory)
+{
+    if (memory->dimensions == 0) return c->prototypes || c->prototype_count ? "prototypes, but the model has no memory" : NULL;
+    if (!c->prototypes || c->prototype_count < 1 || c->prototype_count > DCAM_MAX_PROTOTYPES) return "no prototypes, or too many";
+    if (!all_finite(c->prototypes, c->prototype_count * (size_t)memory->dimensions)) return "a prototype that is not finite";
+    if (!isfinite(c->memory_mean) || !isfinite(c->memory_deviation) || !(c->memory_deviation > 0))
+        return "statistics of the memory out of range";
+    return NULL;
+}
+
+static dcam_status check_memory(const dcam_model *m, const char *path)
+{
+    const dcam_memory *memory = &m->memory;
+    const int channels = m->architecture->stage_channels[1] + m->architecture->stage_channels[2];
+    if (memory->dimensions == 0 && !memory->projection) return DCAM_OK;
+    if (memory->dimensions < 1 || memory->dimensions > channels || !memory->projection)
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: a memory of %d dimensions; they must be 1 to %d", path, memory->dimensions, channels);
+    if (!all_finite(memory->projection, (size_t)channels * (size_t)memory->dimensions))
+        return bad(path, "the projection of the memory is not finite");
+    if (!(memory->weight > 0 && memory->weight <= DCAM_MAX_MEMORY_WEIGHT))
+        return bad(path, "the weight of the memory is out of range");
+    if (m->map.kind != DCAM_MAP_STANDARD) return bad(path, "a memory needs the standardised map");
+    return DCAM_OK;
+}
+
+static dcam_status check_class(const dcam_class_calibration *c, const dcam_memory *memory, size_t channels, const char *path)
+{
+    const char *why = memory_fault(c, memory);
     for (size_t i = 0; i < c->score_count && !why; i++)
         if (!isfinite(c->scores[i])) why = "a score that is not finite";
         else if (i > 0 && c->scores[i] < c->scores[i - 1]) why = "scores that are not in ascending order";
@@ -162,6 +196,7 @@ dcam_status dcam_model_check(const dcam_model *m, const char *path)
     if (m->training_record) DCAM_TRY(check_record(m->training_record, path));
     DCAM_TRY(check_preprocessing(&m->preprocessing, path));
     if (dcam_map_options_check(&m->map) != DCAM_OK) return dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", path);
+    DCAM_TRY(check_memory(m, path));
     if (m->attention < DCAM_ATTENTION_NONE || m->attention > DCAM_ATTENTION_CBAM)
         return bad(path, "an unknown kind of attention");
     if (m->attention_at_detection && m->attention == DCAM_ATTENTION_NONE)
@@ -179,7 +214,7 @@ dcam_status dcam_model_check(const dcam_model *m, const char *path)
         if (dcam_class_name_check(c->name) != DCAM_OK) return dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", path);
         if (dcam_model_class_index(m, c->name) != (int)i)
             return dcam_fail(DCAM_ERROR_MODEL, "%s: class \"%s\" is there twice", path, c->name);
-        DCAM_TRY(check_class(c, (size_t)m->architecture->stage_channels[DCAM_STAGES - 1], path));
+        DCAM_TRY(check_class(c, &m->memory, (size_t)m->architecture->stage_channels[DCAM_STAGES - 1], path));
     }
     return DCAM_OK;
 }

@@ -11,11 +11,13 @@
 #include "image/image.h"
 #include "weights/trunk.h"
 
-#define DCAM_MODEL_FORMAT 1
+#define DCAM_MODEL_FORMAT 2             /* a model without a memory is written as format 1 */
 #define DCAM_MAX_CLASSES 4096
 #define DCAM_MAX_CLASS_NAME 255      /* bytes; it is a folder's name in the data set */
 #define DCAM_MAX_CLASS_SCORES 1000000
 #define DCAM_MAX_INPUT_SIDE 4096     /* pixels of the network's input */
+#define DCAM_MAX_PROTOTYPES 65536    /* of a class's memory; 16 MiB and tens of milliseconds an image */
+#define DCAM_MAX_MEMORY_WEIGHT 1e6
 
 /* How a class's threshold came about (calibration.h). */
 typedef enum {
@@ -37,8 +39,18 @@ typedef struct {
     float pixel_median, pixel_high; /* 50 % and 99.5 % quantile of the map's pixels on normal validation images */
     float map_low, map_high; /* fixed colour scale of overlays: raw map values */
     dcam_stage_statistics stages; /* of the stage maps on normal validation images */
+    float *prototypes;    /* prototype_count x memory.dimensions; NULL where the model has no memory */
+    size_t prototype_count;
+    float memory_mean, memory_deviation; /* of the distances to them, on normal validation images */
     float *centre;        /* mean of the teacher's layer-3 features over positions and images, C_3 values */
 } dcam_class_calibration;
+
+/* The memory of normal patches (memory.h); every class has its prototypes. */
+typedef struct {
+    int dimensions;       /* 0: the model has none */
+    double weight;        /* of its standardised map beside the sum of the stages' */
+    float *projection;    /* (C_2 + C_3) x dimensions */
+} dcam_memory;
 
 typedef struct {
     const dcam_architecture *architecture;
@@ -53,6 +65,7 @@ typedef struct {
     dcam_map_options map;
     /* Of each convolution's result on normal images, for int8 (net/ranges.h); both or neither. */
     float *teacher_ranges, *student_ranges;
+    dcam_memory memory;
     dcam_class_calibration *classes;
     size_t class_count;
     char *training_record;        /* JSON text, or NULL */

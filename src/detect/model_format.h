@@ -2,9 +2,11 @@
  *
  * Metadata (all strings): format "pt", dcam "model", format_version, dcam_version, architecture, method, teacher,
  * attention, attention_at_detection "drop" or "keep", and as JSON: preprocessing, map, classes (names),
- * calibration (one object a class), training.
+ * calibration (one object a class), training; memory, where there is one.
  * Tensors (f32): teacher.*, student.* under torchvision's names; attention.layerK.w1 (C/8 x C), .w2 (C x C/8), .kernel
- * (1 x 2 x 7 x 7); ranges.teacher, ranges.student (one a convolution; both or neither); calibration.I.scores (n), calibration.I.centre (C_3), I the index of the class. */
+ * (1 x 2 x 7 x 7); ranges.teacher, ranges.student (one a convolution; both or neither); calibration.I.scores (n),
+ * calibration.I.centre (C_3), I the index of the class;
+ * with a memory: memory.projection (C_2 + C_3 x dimensions), memory.I.prototypes (n x dimensions). */
 #ifndef DCAM_DETECT_MODEL_FORMAT_H
 #define DCAM_DETECT_MODEL_FORMAT_H
 
@@ -27,6 +29,8 @@ typedef struct {
 /* Parts of stage k, 0 to 3. */
 int dcam_model_attention_parts(int attention, const dcam_architecture *a, int stage, model_attention_part out[3]);
 void dcam_model_class_tensor(size_t class_index, const char *what, char out[MODEL_NAME_BYTES]);
+void dcam_model_prototypes_tensor(size_t class_index, char out[MODEL_NAME_BYTES]);
+#define MODEL_PROJECTION "memory.projection"
 
 /* UTF-8 without control characters, at most max_bytes. */
 bool dcam_model_text_is_plain(const char *text, size_t max_bytes);

@@ -162,6 +162,29 @@ static dcam_status read_map(reader *r)
     return status;
 }
 
+/* Absent: the model has none. */
+static dcam_status read_memory(reader *r)
+{
+    json_t *json = NULL;
+    double dimensions = 0;
+    dcam_memory *memory = &r->model->memory;
+    const int *channels = r->model->architecture->stage_channels;
+    const size_t rows = (size_t)channels[1] + (size_t)channels[2];
+    if (!dcam_tensors_metadata(r->tensors, "memory")) return DCAM_OK;
+    DCAM_TRY(need_json(r, "memory", JSON_OBJECT, &json));
+    dcam_status status = need_number(r, json, "dimensions", &dimensions);
+    if (status == DCAM_OK) status = need_number(r, json, "weight", &memory->weight);
+    json_decref(json);
+    if (status != DCAM_OK) return status;
+    if (!(dimensions >= 1 && dimensions <= (double)rows) || dimensions != floor(dimensions))
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: a memory of %g dimensions; they must be 1 to %zu", r->path, dimensions, rows);
+    const size_t shape[2] = {rows, (size_t)dimensions};
+    DCAM_TRY(dcam_alloc(rows, shape[1] * sizeof(float), &memory->projection));
+    memory->dimensions = (int)dimensions;
+    r->known++;
+    return dcam_tensors_read_f32(r->tensors, MODEL_PROJECTION, 2, shape, memory->projection);
+}
+
 /* ---- tensors ---- */
 
 static dcam_status read_attention(reader *r)
@@ -207,6 +230,10 @@ static dcam_status read_class_numbers(const reader *r, const json_t *json, dcam_
     DCAM_TRY(need_float(r, json, "pixel_high", &c->pixel_high));
     DCAM_TRY(need_float(r, json, "map_low", &c->map_low));
     DCAM_TRY(need_float(r, json, "map_high", &c->map_high));
+    if (r->model->memory.dimensions > 0) {
+        DCAM_TRY(need_float(r, json, "memory_mean", &c->memory_mean));
+        DCAM_TRY(need_float(r, json, "memory_deviation", &c->memory_deviation));
+    }
     DCAM_TRY(need_triple(r, json, "stage_mean", c->stages.mean));
     return need_triple(r, json, "stage_deviation", c->stages.deviation);
 }
@@ -228,6 +255,23 @@ static dcam_status read_class_tensors(reader *r, size_t i, dcam_class_calibratio
     DCAM_TRY(dcam_tensors_read_f32(r->tensors, name, 1, &channels, c->centre));
     r->known += 2;
     return DCAM_OK;
+}
+
+static dcam_status read_prototypes(reader *r, size_t i, dcam_class_calibration *c)
+{
+    char name[MODEL_NAME_BYTES];
+    const size_t dimensions = (size_t)r->model->memory.dimensions;
+    if (dimensions == 0) return DCAM_OK;
+    dcam_model_prototypes_tensor(i, name);
+    const dcam_tensor *tensor = dcam_tensors_find(r->tensors, name);
+    if (!tensor || tensor->rank != 2 || tensor->shape[0] < 1 || tensor->shape[0] > DCAM_MAX_PROTOTYPES)
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: tensor %s is missing or is not a table of 1 to %d prototypes", r->path, name,
+                         DCAM_MAX_PROTOTYPES);
+    const size_t shape[2] = {tensor->shape[0], dimensions};
+    DCAM_TRY(dcam_alloc(shape[0], dimensions * sizeof(float), &c->prototypes));
+    c->prototype_count = shape[0];
+    r->known++;
+    return dcam_tensors_read_f32(r->tensors, name, 2, shape, c->prototypes);
 }
 
 static dcam_status read_classes(reader *r)
@@ -253,6 +297,7 @@ static dcam_status read_classes(reader *r)
         if (status == DCAM_ERROR_DATA) status = dcam_fail_prefix(DCAM_ERROR_MODEL, "%s", r->path);
         if (status == DCAM_OK) status = read_class_numbers(r, json_array_get(numbers, m->class_count), &c);
         if (status == DCAM_OK) status = read_class_tensors(r, m->class_count, &c);
+        if (status == DCAM_OK) status = read_prototypes(r, m->class_count, &c);
         if (status != DCAM_OK) {
             dcam_class_calibration_clear(&c);
             goto cleanup;
@@ -275,7 +320,11 @@ static bool is_known(const reader *r, const char *name)
             if (strcmp(name, parts[i].name) == 0) return true;
     }
     if (strcmp(name, MODEL_TEACHER_RANGES) == 0 || strcmp(name, MODEL_STUDENT_RANGES) == 0) return true;
+    const bool has_memory = r->model->memory.dimensions > 0;
+    if (has_memory && strcmp(name, MODEL_PROJECTION) == 0) return true;
     for (size_t i = 0; i < r->model->class_count; i++) {
+        dcam_model_prototypes_tensor(i, wanted);
+        if (has_memory && strcmp(name, wanted) == 0) return true;
         dcam_model_class_tensor(i, "scores", wanted);
         if (strcmp(name, wanted) == 0) return true;
         dcam_model_class_tensor(i, "centre", wanted);
@@ -315,6 +364,7 @@ static dcam_status read_model(reader *r)
     DCAM_TRY(read_attention(r));
     DCAM_TRY(read_ranges(r, MODEL_TEACHER_RANGES, &r->model->teacher_ranges));
     DCAM_TRY(read_ranges(r, MODEL_STUDENT_RANGES, &r->model->student_ranges));
+    DCAM_TRY(read_memory(r));
     DCAM_TRY(read_classes(r));
     DCAM_TRY(refuse_extra(r));
     return dcam_model_check(r->model, r->path);

@@ -38,6 +38,26 @@ void dcam_model_class_tensor(size_t class_index, const char *what, char out[MODE
     snprintf(out, MODEL_NAME_BYTES, "calibration.%zu.%s", class_index, what);
 }
 
+void dcam_model_prototypes_tensor(size_t class_index, char out[MODEL_NAME_BYTES])
+{
+    snprintf(out, MODEL_NAME_BYTES, "memory.%zu.prototypes", class_index);
+}
+
+static dcam_status add_memory(const dcam_model *m, dcam_tensor_writer *w)
+{
+    const size_t dimensions = (size_t)m->memory.dimensions;
+    const size_t projection[2] = {(size_t)m->architecture->stage_channels[1] + (size_t)m->architecture->stage_channels[2], dimensions};
+    if (dimensions == 0) return DCAM_OK;
+    DCAM_TRY(dcam_tensor_writer_add(w, MODEL_PROJECTION, DCAM_F32, 2, projection, m->memory.projection));
+    for (size_t i = 0; i < m->class_count; i++) {
+        char name[MODEL_NAME_BYTES];
+        const size_t shape[2] = {m->classes[i].prototype_count, dimensions};
+        dcam_model_prototypes_tensor(i, name);
+        DCAM_TRY(dcam_tensor_writer_add(w, name, DCAM_F32, 2, shape, m->classes[i].prototypes));
+    }
+    return DCAM_OK;
+}
+
 static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
 {
     char name[MODEL_NAME_BYTES];
@@ -62,7 +82,7 @@ static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
         dcam_model_class_tensor(i, "centre", name);
         DCAM_TRY(dcam_tensor_writer_add(w, name, DCAM_F32, 1, &centre, m->classes[i].centre));
     }
-    return DCAM_OK;
+    return add_memory(m, w);
 }
 
 static json_t *triple(const float v[3])
@@ -93,21 +113,32 @@ static json_t *names_json(const dcam_model *m)
     return names;
 }
 
-static json_t *class_json(const dcam_class_calibration *c)
+static json_t *memory_json(const dcam_memory *memory)
+{
+    return json_pack("{s:i, s:f}", "dimensions", memory->dimensions, "weight", memory->weight);
+}
+
+static json_t *class_json(const dcam_class_calibration *c, const dcam_memory *memory)
 {
     static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1"};
-    return json_pack("{s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "threshold", c->threshold, "false_alarm_rate",
+    json_t *json = json_pack("{s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "threshold", c->threshold, "false_alarm_rate",
                      c->false_alarm_rate, "rule", rules[c->rule], "pixel_median", (double)c->pixel_median,
                      "pixel_high", (double)c->pixel_high, "map_low", (double)c->map_low, "map_high",
                      (double)c->map_high, "stage_mean", triple(c->stages.mean), "stage_deviation",
                      triple(c->stages.deviation));
+    if (!json || memory->dimensions == 0) return json;
+    if (json_object_set_new(json, "memory_mean", json_real((double)c->memory_mean)) == 0 &&
+        json_object_set_new(json, "memory_deviation", json_real((double)c->memory_deviation)) == 0)
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 static json_t *calibration_json(const dcam_model *m)
 {
     json_t *all = json_array();
     for (size_t i = 0; all && i < m->class_count; i++)
-        if (json_array_append_new(all, class_json(&m->classes[i])) != 0) {
+        if (json_array_append_new(all, class_json(&m->classes[i], &m->memory)) != 0) {
             json_decref(all);
             return NULL;
         }
@@ -128,7 +159,7 @@ static dcam_status add_json(dcam_tensor_writer *w, const char *key, json_t *json
 static dcam_status add_metadata(const dcam_model *m, dcam_tensor_writer *w)
 {
     char version[16];
-    snprintf(version, sizeof version, "%d", DCAM_MODEL_FORMAT);
+    snprintf(version, sizeof version, "%d", m->memory.dimensions > 0 ? DCAM_MODEL_FORMAT : 1);
     const char *const texts[][2] = {
         {"format", "pt"},
         {"dcam", "model"},
@@ -146,6 +177,7 @@ static dcam_status add_metadata(const dcam_model *m, dcam_tensor_writer *w)
     DCAM_TRY(add_json(w, "map", map_json(&m->map)));
     DCAM_TRY(add_json(w, "classes", names_json(m)));
     DCAM_TRY(add_json(w, "calibration", calibration_json(m)));
+    if (m->memory.dimensions > 0) DCAM_TRY(add_json(w, "memory", memory_json(&m->memory)));
     if (m->training_record) DCAM_TRY(dcam_tensor_writer_metadata(w, "training", m->training_record));
     return DCAM_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "detect/calibration.h"
+#include "detect/memory.h"
 #include "net/attention.h"
 
 #define DEFAULT_BATCH 8
@@ -21,6 +22,8 @@ struct dcam_scorer {
     dcam_net *teacher, *student;
     dcam_attention_state *attention[DCAM_STAGES]; /* NULL unless kept */
     dcam_mapper *mapper;
+    dcam_matcher *matcher;                  /* NULL where the model has no memory */
+    float *distances;                       /* of the patches of one image */
     dcam_region_finder *regions;
     float *input;                           /* batch x 3 x height x width */
     float *teacher_features[DCAM_STAGES], *student_features[DCAM_STAGES];
@@ -52,6 +55,18 @@ static dcam_status create_stage(dcam_scorer *s, int k)
     return dcam_attention_state_create((dcam_attention_kind)m->attention, s->batch, h, w, c, &s->attention[k]);
 }
 
+static dcam_status create_matcher(dcam_scorer *s)
+{
+    const dcam_model *m = s->model;
+    size_t most = 0;
+    if (m->memory.dimensions == 0) return DCAM_OK;
+    for (size_t i = 0; i < m->class_count; i++)
+        if (m->classes[i].prototype_count > most) most = m->classes[i].prototype_count;
+    DCAM_TRY(dcam_matcher_create(m->architecture, m->preprocessing.height, m->preprocessing.width, m->memory.projection,
+                                 m->memory.dimensions, most, &s->matcher));
+    return dcam_alloc(dcam_matcher_positions(s->matcher), sizeof(float), &s->distances);
+}
+
 static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
 {
     const dcam_model *m = s->model;
@@ -63,6 +78,7 @@ static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
     net.ranges = m->student_ranges;
     DCAM_TRY(dcam_net_create(m->student, &net, &s->student));
     DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
+    DCAM_TRY(create_matcher(s));
     DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
     for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(create_stage(s, k));
     DCAM_TRY(dcam_alloc((size_t)s->batch * 3 * s->pixels, sizeof(float), &s->input));
@@ -103,6 +119,8 @@ void dcam_scorer_destroy(dcam_scorer *s)
         dcam_free(s->teacher_features[k]);
     }
     dcam_region_finder_destroy(s->regions);
+    dcam_free(s->distances);
+    dcam_matcher_destroy(s->matcher);
     dcam_mapper_destroy(s->mapper);
     dcam_net_destroy(s->student);
     dcam_net_destroy(s->teacher);
@@ -158,11 +176,28 @@ void dcam_scorer_stage_maps(dcam_scorer *s, int i, float *const stage_maps[DCAM_
     dcam_mapper_stages(s->mapper, &s->model->map, teacher, student, stage_maps);
 }
 
-float dcam_scorer_map(dcam_scorer *s, int i, const dcam_stage_statistics *statistics, float *map)
+size_t dcam_scorer_memory_positions(const dcam_scorer *s) { return s->matcher ? dcam_matcher_positions(s->matcher) : 0; }
+
+void dcam_scorer_memory_map(dcam_scorer *s, int i, const dcam_class_calibration *c, float *map)
 {
     const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
     select_image(s, i, teacher, student);
-    dcam_mapper_run(s->mapper, &s->model->map, statistics, teacher, student, map);
+    dcam_matcher_distances(s->matcher, teacher, c->prototypes, c->prototype_count, map);
+}
+
+float dcam_scorer_map(dcam_scorer *s, int i, const dcam_class_calibration *c, float *map)
+{
+    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
+    const dcam_memory *memory = &s->model->memory;
+    dcam_added_map added = {.map = s->distances, .height = s->shapes.height[1], .width = s->shapes.width[1]};
+    const bool remembers = s->matcher && c && c->prototypes;
+    select_image(s, i, teacher, student);
+    if (remembers) {
+        dcam_matcher_distances(s->matcher, teacher, c->prototypes, c->prototype_count, s->distances);
+        added.mean = c->memory_mean;
+        added.factor = (float)(memory->weight / (double)c->memory_deviation);
+    }
+    dcam_mapper_run_with(s->mapper, &s->model->map, c ? &c->stages : NULL, teacher, student, remembers ? &added : NULL, map);
     return dcam_image_score(&s->model->map, map, s->pixels, s->scratch);
 }
 
@@ -206,7 +241,7 @@ static dcam_status judge(dcam_scorer *s, int i, int class_index, float *map, dca
         v.class_index = m->class_count == 1 ? 0 : dcam_scorer_nearest_class(s, i);
     }
     const dcam_class_calibration *c = &m->classes[v.class_index];
-    v.raw = dcam_scorer_map(s, i, &c->stages, map);
+    v.raw = dcam_scorer_map(s, i, c, map);
     if (!all_finite(map, s->pixels))
         return dcam_fail(DCAM_ERROR_MODEL, "the model gives an anomaly map that is not finite; train it again");
     v.threshold = c->threshold;

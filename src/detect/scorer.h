@@ -59,7 +59,11 @@ void dcam_scorer_centre(const dcam_scorer *scorer, int i, float *centre);
 /* The class whose centre is nearest to that; the model must have one at least. */
 int dcam_scorer_nearest_class(dcam_scorer *scorer, int i);
 void dcam_scorer_stage_maps(dcam_scorer *scorer, int i, float *const stage_maps[DCAM_STAGES]);
-/* Map of image i and its raw score. */
-float dcam_scorer_map(dcam_scorer *scorer, int i, const dcam_stage_statistics *statistics, float *map);
+/* Patches of an image, where the model has a memory; else 0. */
+size_t dcam_scorer_memory_positions(const dcam_scorer *scorer);
+/* Distance of each patch of image i to the class's nearest prototype. Only where the model has a memory. */
+void dcam_scorer_memory_map(dcam_scorer *scorer, int i, const dcam_class_calibration *c, float *map);
+/* Map of image i by the class's statistics and memory (NULL: without) and its raw score. */
+float dcam_scorer_map(dcam_scorer *scorer, int i, const dcam_class_calibration *c, float *map);
 
 #endif

@@ -33,8 +33,17 @@ dcam_status dcam_trainer_preset(const char *method, dcam_trainer_options *out)
         o.loss = (dcam_loss_options){.weight = {[DCAM_LOSS_L2] = 1}, .kd_temperature = 1};
         o.map.kind = DCAM_MAP_PRODUCT;
         o.learning_rate = 0.4;
+    } else if (strcmp(method, "hybrid") == 0) {
+        o.method = "hybrid";
+        o.attention = DCAM_ATTENTION_NONE;
+        o.loss.weight[DCAM_LOSS_CD] = o.loss.weight[DCAM_LOSS_KD] = 2;
+        o.map = (dcam_map_options){.kind = DCAM_MAP_STANDARD, .smoothing = 2};
+        o.learning_rate = 0.4;
+        o.schedule = DCAM_SCHEDULE_COSINE;
+        o.epochs = 40;
+        o.batch = 16;
     } else if (strcmp(method, "dcam") != 0) {
-        return dcam_fail(DCAM_ERROR_USAGE, "method '%s' is not known; there are dcam and stfpm", method);
+        return dcam_fail(DCAM_ERROR_USAGE, "method '%s' is not known; there are hybrid, dcam and stfpm", method);
     }
     *out = o;
     return DCAM_OK;

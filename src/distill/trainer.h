@@ -65,8 +65,9 @@ typedef struct {
     void *user;
 } dcam_trainer_options;
 
-/* The defaults of "dcam" (channel attention, cd + kd, lr 0.1, sum) or "stfpm" (l2, lr 0.4, product); both 256x256,
- * batch 32, 100 epochs. An unknown method is refused. */
+/* The defaults of "hybrid" (cd + kd of weight 2, lr 0.4 down a cosine, standardised and smoothed map, batch 16, 40 epochs),
+ * "dcam" (channel attention, cd + kd, lr 0.1, sum) or "stfpm" (l2, lr 0.4, product); the last two with batch 32 and 100
+ * epochs, all at 256x256. An unknown method is refused. */
 DCAM_MUST_CHECK dcam_status dcam_trainer_preset(const char *method, dcam_trainer_options *out);
 /* Ranges and combinations; each line names the option and its range. */
 DCAM_MUST_CHECK dcam_status dcam_trainer_check(const dcam_trainer_options *options);

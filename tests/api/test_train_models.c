@@ -49,7 +49,11 @@ static void refused_options(void **state)
     (void)state;
     assert_int_equal(dcam_train(NULL), DCAM_ERROR_USAGE);
     REFUSED(o.teacher = NULL, DCAM_ERROR_USAGE, "needs");
-    REFUSED(o.method = (dcam_method)7, DCAM_ERROR_USAGE, "dcam and stfpm");
+    REFUSED(o.method = (dcam_method)7, DCAM_ERROR_USAGE, "hybrid, dcam and stfpm");
+    REFUSED(o.map = "sum", DCAM_ERROR_USAGE, "needs the standardised map");
+    REFUSED(o.memory_prototypes = -1, DCAM_ERROR_USAGE, "prototypes a class");
+    REFUSED(o.memory_weight = (double)NAN, DCAM_ERROR_USAGE, "weight of the memory");
+    REFUSED((o.method = DCAM_METHOD_DCAM, o.memory_prototypes = 5), DCAM_ERROR_USAGE, "need method hybrid");
     REFUSED(o.attention = "self", DCAM_ERROR_USAGE, "attention 'self' is not known; there are none, channel, spatial, cbam");
     REFUSED(o.attention_at_detection = "maybe", DCAM_ERROR_USAGE, "there are drop, keep");
     REFUSED(o.loss_reads = "all", DCAM_ERROR_USAGE, "there are attended, raw, both");

@@ -30,7 +30,7 @@ refuse 2 "'nan' is not a number" train d -o m --teacher t --lr nan
 refuse 2 "'0x1p3' is not a number" train d -o m --teacher t --lr 0x1p3
 refuse 2 "'-1' is not a number from 0" train d -o m --teacher t --smoothing -1
 refuse 2 "'1.5' is not a number from 1e-06 to 0.5" calibrate d -m m --false-alarm-rate 1.5
-refuse 2 'not one of dcam\|stfpm' train d -o m --teacher t --method pca
+refuse 2 'not one of hybrid\|dcam\|stfpm' train d -o m --teacher t --method pca
 refuse 2 'not one of auto\|f32\|bf16\|int8' bench -m m --precision f16
 refuse 2 'not one of auto\|f32\|bf16' train data -o m --teacher random:1 --precision int8
 refuse 2 'multiples of 32' train d -o m --teacher t --size 100

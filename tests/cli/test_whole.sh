@@ -107,7 +107,7 @@ out_has '^network +int8 +1 '
 
 # Info for people.
 expect 0 info model.safetensors
-out_has '^method: dcam$'
+out_has '^method: hybrid$'
 out_has "$first"
 
 # Bench.

@@ -52,6 +52,11 @@ static dcam_model *make_model(int attention, size_t class_count)
         for (size_t i = 0; i < count; i++) (*ranges)[i] = (float)(i + 1) / (float)(k + 3);
     }
     m->map = (dcam_map_options){DCAM_MAP_STANDARD, 0.1, 2, 4, 1.0 / 3};
+    if (class_count > 1) { /* those of one class have no memory */
+        m->memory = (dcam_memory){.dimensions = 5, .weight = 2.5};
+        assert_int_equal(dcam_alloc(384 * 5, sizeof(float), &m->memory.projection), DCAM_OK);
+        formula_fill(90, 1, 0, m->memory.projection, 384 * 5);
+    }
     assert_int_equal(dcam_alloc_zero(class_count, sizeof *m->classes, &m->classes), DCAM_OK);
     for (; m->class_count < class_count; m->class_count++) {
         dcam_class_calibration *c = &m->classes[m->class_count];
@@ -62,6 +67,13 @@ static dcam_model *make_model(int attention, size_t class_count)
         for (size_t s = 0; s < c->score_count; s++) c->scores[s] = (float)s / 3;
         assert_int_equal(dcam_alloc(256, sizeof(float), &c->centre), DCAM_OK);
         formula_fill(100 + i, 1, 0, c->centre, 256);
+        if (class_count > 1) {
+            c->prototype_count = 4 + i;
+            assert_int_equal(dcam_alloc(c->prototype_count * 5, sizeof(float), &c->prototypes), DCAM_OK);
+            formula_fill(200 + i, 1, 0, c->prototypes, c->prototype_count * 5);
+            c->memory_mean = 0.3f;
+            c->memory_deviation = 0.2f + (float)i;
+        }
         c->pixel_median = 0.1f;
         c->pixel_high = 0.7f;
         dcam_class_set_threshold(c, 2.0 / 3 + i, (dcam_threshold_rule)(i % DCAM_RULES), 0.01);
@@ -102,12 +114,18 @@ static void assert_models_equal(const dcam_model *a, const dcam_model *b)
     assert_floats_equal(a->teacher_ranges, b->teacher_ranges, convolutions);
     assert_floats_equal(a->student_ranges, b->student_ranges, convolutions);
     assert_int_equal(a->class_count, b->class_count);
+    assert_int_equal(a->memory.dimensions, b->memory.dimensions);
+    assert_true(a->memory.weight == b->memory.weight);
+    if (a->memory.dimensions) assert_floats_equal(a->memory.projection, b->memory.projection, 384 * 5);
     for (size_t i = 0; i < a->class_count; i++) {
         const dcam_class_calibration *c = &a->classes[i], *d = &b->classes[i];
         assert_string_equal(c->name, d->name);
         assert_int_equal(c->score_count, d->score_count);
         assert_floats_equal(c->scores, d->scores, c->score_count);
         assert_floats_equal(c->centre, d->centre, 256);
+        assert_int_equal(c->prototype_count, d->prototype_count);
+        if (c->prototypes) assert_floats_equal(c->prototypes, d->prototypes, c->prototype_count * 5);
+        assert_true(c->memory_mean == d->memory_mean && c->memory_deviation == d->memory_deviation);
         assert_true(c->threshold == d->threshold && c->false_alarm_rate == d->false_alarm_rate && c->rule == d->rule);
         assert_true(c->map_low == d->map_low && c->map_high == d->map_high && c->pixel_median == d->pixel_median &&
                     c->pixel_high == d->pixel_high);
@@ -182,6 +200,13 @@ static void nothing_unreadable_is_written(void **state)
     REFUSED(c->map_low = c->map_high, c->map_low = 0, "colour scale");
     REFUSED(c->pixel_high = NAN, c->pixel_high = 0, "pixel quantiles");
     REFUSED(c->rule = (dcam_threshold_rule)9, c->rule = DCAM_RULE_F1, "rule");
+    REFUSED(c->memory_deviation = 0, c->memory_deviation = 1, "statistics of the memory");
+    REFUSED(c->prototypes[24] = NAN, c->prototypes[24] = 0, "prototype that is not finite");
+    REFUSED(c->prototype_count = 0, c->prototype_count = 5, "no prototypes");
+    REFUSED(m->memory.weight = 0, m->memory.weight = 1, "weight of the memory");
+    REFUSED(m->memory.dimensions = 385, m->memory.dimensions = 5, "385 dimensions");
+    REFUSED(m->memory.projection[3] = INFINITY, m->memory.projection[3] = 0, "projection of the memory");
+    REFUSED(m->map.kind = DCAM_MAP_SUM, m->map.kind = DCAM_MAP_STANDARD, "standardised map");
     char *name = c->name;
     REFUSED(c->name = m->classes[0].name, c->name = name, "twice");
     REFUSED(c->name = (char[]){"a/b"}, c->name = name, "folder");
@@ -329,7 +354,7 @@ static int close_model_file(void **state)
 static void versions_and_kinds(void **state)
 {
     (void)state;
-    with_metadata("format_version", "2", DCAM_ERROR_MODEL_VERSION, "update dcam");
+    with_metadata("format_version", "3", DCAM_ERROR_MODEL_VERSION, "update dcam");
     with_metadata("format_version", "99999999999999999999999999", DCAM_ERROR_MODEL_VERSION, "update dcam");
     with_metadata("format_version", "0", DCAM_ERROR_MODEL, "damaged");
     with_metadata("format_version", "1x", DCAM_ERROR_MODEL, "damaged");
@@ -362,6 +387,15 @@ static void bad_numbers_and_names(void **state)
     with_member("preprocessing", "mean", "[0, 0, 1e300]", "out of range");
     with_member("preprocessing", "deviation", "[1, 1, 0]", "out of range");
     with_member("preprocessing", "deviation", "[1, 1, \"1\"]", "out of range");
+    with_metadata("memory", NULL, DCAM_ERROR_MODEL, "memory.");
+    with_metadata("memory", "[]", DCAM_ERROR_MODEL, "object");
+    with_member("memory", "dimensions", "0", "1 to 384");
+    with_member("memory", "dimensions", "5.5", "1 to 384");
+    with_member("memory", "dimensions", "6", "memory.projection");
+    with_member("memory", "weight", "-1", "weight of the memory");
+    with_member("memory", "weight", NULL, "weight");
+    with_member("calibration", "memory_mean", NULL, "memory_mean");
+    with_member("calibration", "memory_deviation", "0", "statistics of the memory");
     with_member("map", "kind", "\"median\"", "kind of map");
     with_member("map", "kind", "3", "kind of map");
     with_member("map", "smoothing", "1e9", "smoothing");
@@ -402,6 +436,10 @@ static void bad_tensors(void **state)
     with_tensor_renamed("calibration.1.scores", "calibration.2.scores", "calibration.1.scores");
     with_tensor_renamed("calibration.0.scores", "calibration.00.scores", "calibration.0.scores");
     with_tensor_renamed("calibration.0.centre", "calibration.0.center", "calibration.0.centre");
+    with_tensor_renamed("memory.projection", "memory.projections", "memory.projection");
+    with_tensor_renamed("memory.1.prototypes", "memory.2.prototypes", "memory.1.prototypes");
+    with_value("memory.projection", 7, NAN, "memory.projection");
+    with_value("memory.1.prototypes", 11, INFINITY, "memory.1.prototypes");
     with_value("calibration.0.scores", 1, -5, "ascending");
     with_value("calibration.0.scores", 1, NAN, "calibration.0.scores");
     with_value("calibration.1.centre", 17, INFINITY, "calibration.1.centre");
