@@ -56,7 +56,7 @@ static void mean_of(const float *vectors, size_t n, size_t dimensions, float *me
 
 dcam_status dcam_choose_coreset(const float *vectors, size_t n, size_t dimensions, size_t *count, size_t *chosen)
 {
-    float *nearest, *mean;
+    float *nearest, *mean = NULL;
     size_t have = 0;
     DCAM_TRY(dcam_alloc(n, sizeof *nearest, &nearest));
     const dcam_status status = dcam_alloc(dimensions, sizeof *mean, &mean);

@@ -49,7 +49,7 @@ static void multiply(const double *q, const double *covariance, size_t dimension
 
 dcam_status dcam_principal_directions(const double *covariance, size_t channels, size_t dimensions, float *out)
 {
-    double *q, *next;
+    double *q, *next = NULL;
     dcam_random random = dcam_random_make(0, 0); /* where it starts does not matter, so it is no option */
     if (dimensions < 1 || dimensions > channels)
         return dcam_fail(DCAM_ERROR_INTERNAL, "%zu directions in %zu dimensions", dimensions, channels);

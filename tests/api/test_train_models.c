@@ -112,6 +112,7 @@ static void one_model(void **state)
     seen s = {0};
     dcam_train_options o = small_run();
     dcam_model *m;
+    o.method = DCAM_METHOD_DCAM;
     o.progress = watch;
     o.user = &s;
     o.epochs = 2;
@@ -135,6 +136,24 @@ static void one_model(void **state)
     assert_non_null(strstr(m->training_record, "\"loss\":\"cd=1,kd=0.5\""));
     assert_string_equal(m->teacher_description, "random:1");
     for (size_t c = 0; c < 2; c++) assert_int_equal(m->classes[c].score_count, 1); /* 20 % of 4, at least 1 */
+    dcam_model_destroy(m);
+    remove(model);
+}
+
+/* The default: every class has its prototypes, as many as asked for. */
+static void with_a_memory(void **state)
+{
+    (void)state;
+    dcam_train_options o = small_run();
+    dcam_model *m;
+    o.memory_prototypes = 9;
+    o.memory_weight = 3.5;
+    train(&o);
+    if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_string_equal(m->method, "hybrid");
+    assert_int_equal(m->memory.dimensions, 64);
+    assert_true(m->memory.weight == 3.5 && m->map.kind == DCAM_MAP_STANDARD);
+    for (size_t c = 0; c < 2; c++) assert_int_equal(m->classes[c].prototype_count, 9);
     dcam_model_destroy(m);
     remove(model);
 }
@@ -200,6 +219,7 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
-                                       cmocka_unit_test(one_model), cmocka_unit_test(model_a_class)};
+                                       cmocka_unit_test(one_model),
+        cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class)};
     return cmocka_run_group_tests(tests, start, end);
 }
