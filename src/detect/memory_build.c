@@ -174,7 +174,7 @@ static dcam_status open_builder(builder *b, const dcam_memory_options *o)
 {
     const dcam_architecture *a = b->model->architecture;
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(a, b->height, b->width);
-    const dcam_net_options net = {b->height, b->width, BATCH, o->precision, 0};
+    const dcam_net_options net = {.height = b->height, .width = b->width, .batch = BATCH, .precision = o->precision};
     const size_t pixels = (size_t)b->width * (size_t)b->height;
     DCAM_TRY(dcam_net_create(b->model->teacher, &net, &b->net));
     DCAM_TRY(dcam_matcher_create(a, b->height, b->width, NULL, 0, 0, &b->matcher));
