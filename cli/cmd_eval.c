@@ -35,6 +35,11 @@ static const cli_option options[] = {
      .offset = offsetof(eval_values, csv),
      .value_name = "FILE",
      .help = "also writes the table as a CSV file"},
+    {.name = "report",
+     .kind = CLI_FOLDER,
+     .offset = AT(report),
+     .value_name = "DIR",
+     .help = "also writes DIR/index.html: curves, histograms and pictures in one page that stands alone"},
     CLI_OPTION_CLASSES(eval_values, library.classes),
     {.name = "infer-class",
      .kind = CLI_FLAG,
@@ -267,6 +272,7 @@ static int report(const eval_values *values, const dcam_evaluation *e, cli_file 
             cli_note("class recognised without being told: %.1f %% of the images",
                      100 * e->class_inferred_right);
         cli_note("%.1f s", e->seconds);
+        if (values->library.report) cli_note("wrote %s/index.html", values->library.report);
     }
     if (csv->stream) {
         put_csv(csv->stream, e);

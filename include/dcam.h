@@ -290,6 +290,7 @@ typedef struct dcam_evaluate_options {
     dcam_precision precision;
     int resamples;               /* of the images, for the intervals; 0: 1000; negative: no intervals */
     uint64_t seed;               /* of the resamples */
+    const char *report;          /* folder that gets index.html, one page with curves and pictures; NULL: none */
     /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. */
     bool (*progress)(void *user, size_t done, size_t total, const char *error);
     void *user;

@@ -20,6 +20,7 @@ typedef struct {
     size_t done, total;
     size_t inferred, inferred_right;
     dcam_intervals *intervals; /* NULL: none are wanted */
+    dcam_report *report;       /* the same */
 } run;
 
 static void clear_scores(dcam_class_scores *s)
@@ -28,6 +29,8 @@ static void clear_scores(dcam_class_scores *s)
     dcam_free(s->masks);
     dcam_free(s->scores);
     dcam_free(s->labels);
+    dcam_free(s->samples);
+    dcam_free(s->verdicts);
 }
 
 static dcam_status create_scores(dcam_class_scores *s, size_t count, size_t pixels)
@@ -39,6 +42,8 @@ static dcam_status create_scores(dcam_class_scores *s, size_t count, size_t pixe
     if (status == DCAM_OK) status = dcam_alloc_zero(values, 1, &s->masks);
     if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->scores, &s->scores);
     if (status == DCAM_OK) status = dcam_alloc(count, 1, &s->labels);
+    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->samples, &s->samples);
+    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->verdicts, &s->verdicts);
     if (status != DCAM_OK) clear_scores(s);
     return status;
 }
@@ -70,6 +75,8 @@ static void keep_verdict(dcam_class_scores *s, const dcam_sample *sample, const 
 {
     s->scores[s->images] = v->raw;
     s->labels[s->images] = sample->defective;
+    s->samples[s->images] = sample;
+    s->verdicts[s->images] = *v;
     if (sample->defective) {
         s->defective++;
         s->misses += !v->anomalous;
@@ -200,6 +207,7 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &pixel, &result->metrics);
     if (status == DCAM_OK && r->intervals)
         status = dcam_intervals_of_class(r->intervals, &d->model->preprocessing, &s, &pixel, result);
+    if (status == DCAM_OK && r->report) status = dcam_report_of_class(r->report, d, model_class, r->dataset, name, &s);
     result->images = s.images;
     result->defective = s.defective;
     clear_scores(&s);
@@ -269,6 +277,16 @@ static dcam_status check_classes(const run *r, const dcam_detector *d)
     return DCAM_OK;
 }
 
+static dcam_status report_model(const run *r, const char *path, const char *class_name)
+{
+    char *info;
+    if (!r->report) return DCAM_OK;
+    DCAM_TRY(dcam_file_info(path, &info));
+    const dcam_status status = dcam_report_model(r->report, class_name, info);
+    dcam_free_text(info);
+    return status;
+}
+
 /* One model for all classes, or where the option names a folder one for each. */
 static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
 {
@@ -283,9 +301,11 @@ static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
         status = evaluate_class(r, d, (int)i, &e->classes[e->class_count++]);
         e->failed += e->classes[i].failed;
         if (!a_model_each) continue;
+        if (status == DCAM_OK) status = report_model(r, d->path, r->dataset->class_names[i]);
         dcam_detector_close(d);
         d = NULL;
     }
+    if (status == DCAM_OK && !a_model_each) status = report_model(r, d->path, NULL);
     dcam_detector_close(d);
     return status;
 }
@@ -311,6 +331,7 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     if (status != DCAM_OK) goto cleanup;
     r.dataset = dataset;
     if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
+    if (options->report && (status = dcam_report_create(options->report, &r.report)) != DCAM_OK) goto cleanup;
     if (options->resamples >= 0 && (status = dcam_intervals_create(options, &r.intervals)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;
     if ((status = evaluate_classes(&r, &e)) != DCAM_OK) goto cleanup;
@@ -319,11 +340,14 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     if (r.intervals) dcam_intervals_of_mean(r.intervals, &e);
     if (r.inferred > 0) e.class_inferred_right = (double)r.inferred_right / (double)r.inferred;
     e.seconds = dcam_seconds() - start;
+    const dcam_report_summary summary = {options->model, options->dataset, &e, options->infer_class};
+    if (r.report && (status = dcam_report_finish(r.report, &summary)) != DCAM_OK) goto cleanup;
     *out = e;
     e = (dcam_evaluation){0};
 cleanup:
     dcam_evaluation_clear(&e);
     dcam_intervals_destroy(r.intervals);
+    dcam_report_destroy(r.report);
     dcam_dataset_destroy(dataset);
     return status;
 }

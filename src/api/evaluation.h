@@ -3,8 +3,11 @@
 #ifndef DCAM_API_EVALUATION_H
 #define DCAM_API_EVALUATION_H
 
+#include "api/detector.h"
+#include "data/dataset.h"
 #include "image/image.h"
 #include "metrics/metrics.h"
+#include "report/report.h"
 
 /* dcam_metrics is a row of doubles, so that what is done to each of them is written once; a new field cannot be
  * forgotten. */
@@ -21,6 +24,8 @@ typedef struct {
     uint8_t *masks;        /* count x pixels */
     float *scores;
     uint8_t *labels;
+    const dcam_sample **samples; /* of the data set */
+    dcam_verdict *verdicts;
     size_t false_alarms, misses, normal, defective;
     bool maps_complete;    /* every defective image has a mask */
 } dcam_class_scores;
@@ -36,5 +41,9 @@ DCAM_MUST_CHECK dcam_status dcam_intervals_of_class(dcam_intervals *intervals, c
                                                     dcam_class_result *result);
 /* Fills mean_low, mean_high and resamples, after all classes. */
 void dcam_intervals_of_mean(dcam_intervals *intervals, dcam_evaluation *e);
+
+/* Adds the section of a class to the report: histogram, curves, pictures. */
+DCAM_MUST_CHECK dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class,
+                                                 const dcam_dataset *dataset, const char *name, const dcam_class_scores *s);
 
 #endif

@@ -60,6 +60,9 @@ DCAM_MUST_CHECK dcam_status dcam_png_write(const char *path, const dcam_image *i
 /* The same into memory (dcam_free). */
 DCAM_MUST_CHECK dcam_status dcam_png_encode(const dcam_image *image, uint8_t **out, size_t *out_bytes);
 
+/* Baseline JPEG (RGB) into memory (dcam_free). quality: 1 to 100. */
+DCAM_MUST_CHECK dcam_status dcam_jpeg_encode(const dcam_image *image, int quality, uint8_t **out, size_t *out_bytes);
+
 /* Heat-map overlay: photo (RGB, w x h) mixed with the coloured map. map: map_height x map_width f32,
  * bilinearly resized to the photo (half-pixel centres); value <= low is transparent (the photo stays
  * as it is), >= high is the top of the colour map. low and high come from the calibration, never from

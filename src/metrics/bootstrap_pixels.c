@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "base/vector.h"
 #include "metrics/bootstrap.h"
+#include "metrics/curves.h"
 #include "metrics/sorted.h"
 
 #define FPR_LIMIT 0.3
@@ -188,8 +189,8 @@ static double area_to_limit(const double *normal, const double *share, size_t bi
     return area / FPR_LIMIT; /* not reached: at the lowest bin x is 1 */
 }
 
-/* sums: 3 x bins. weights: one an image. */
-static void measure(const histograms *h, const uint32_t *weights, double *sums, double out[DCAM_BOOT_PIXEL_METRICS])
+/* sums: 3 x bins, of normal and defect pixels and of shares. weights: one an image. Returns the regions. */
+static double sum_up(const histograms *h, const uint32_t *weights, double *sums)
 {
     double *normal = sums, *defect = sums + h->bins, *share = sums + 2 * h->bins, regions = 0;
     memset(sums, 0, 3 * h->bins * sizeof *sums);
@@ -202,6 +203,13 @@ static void measure(const histograms *h, const uint32_t *weights, double *sums, 
         add_weighted(share, h->share + slot * h->bins, h->bins, weight);
         regions += weight * h->regions[slot];
     }
+    return regions;
+}
+
+static void measure(const histograms *h, const uint32_t *weights, double *sums, double out[DCAM_BOOT_PIXEL_METRICS])
+{
+    const double regions = sum_up(h, weights, sums);
+    const double *normal = sums, *defect = sums + h->bins, *share = sums + 2 * h->bins;
     const dcam_ranking_metrics m = dcam_ranking_of_bins(normal, defect, h->bins);
     out[DCAM_BOOT_AUROC] = m.auroc;
     out[DCAM_BOOT_AP] = m.ap;
@@ -257,16 +265,42 @@ static dcam_status run(const dcam_bootstrap *o, const histograms *h, const doubl
     return status;
 }
 
+static histograms empty_histograms(int n, int height, int width)
+{
+    histograms h = {.images = (size_t)n, .pixels = (size_t)height * (size_t)width, .bins = DCAM_BOOTSTRAP_BINS};
+    while (h.bins > DCAM_BOOTSTRAP_LEAST_BINS && h.bins * h.images > DCAM_BOOTSTRAP_MOST_CELLS) h.bins /= 2;
+    return h;
+}
+
 dcam_status dcam_bootstrap_pixels(const dcam_bootstrap *o, const float *maps, const uint8_t *masks, const uint8_t *labels,
                                   int n, int height, int width, const dcam_pixel_metrics *exact,
                                   double *values[DCAM_BOOT_PIXEL_METRICS])
 {
     const double wanted[DCAM_BOOT_PIXEL_METRICS] = {exact->pixel.auroc, exact->pixel.ap, exact->pixel.f1max,
                                                     exact->aupro, exact->pro_rescaled};
-    histograms h = {.images = (size_t)n, .pixels = (size_t)height * (size_t)width, .bins = DCAM_BOOTSTRAP_BINS};
-    while (h.bins > DCAM_BOOTSTRAP_LEAST_BINS && h.bins * h.images > DCAM_BOOTSTRAP_MOST_CELLS) h.bins /= 2;
+    histograms h = empty_histograms(n, height, width);
     dcam_status status = fill_histograms(&h, maps, masks, labels, height, width);
     if (status == DCAM_OK) status = run(o, &h, wanted, values);
+    clear_histograms(&h);
+    return status;
+}
+
+dcam_status dcam_pixel_curves(const float *maps, const uint8_t *masks, const uint8_t *labels, int n, int height, int width,
+                              dcam_curves *out)
+{
+    histograms h = empty_histograms(n, height, width);
+    uint32_t *weights = NULL;
+    double *sums = NULL;
+    dcam_status status = fill_histograms(&h, maps, masks, labels, height, width);
+    if (status == DCAM_OK) status = dcam_alloc(h.images, sizeof *weights, &weights);
+    if (status == DCAM_OK) status = dcam_alloc(3 * h.bins, sizeof *sums, &sums);
+    if (status == DCAM_OK) {
+        for (size_t i = 0; i < h.images; i++) weights[i] = 1;
+        const double regions = sum_up(&h, weights, sums);
+        status = dcam_curves_of_bins(sums, sums + h.bins, sums + 2 * h.bins, regions, h.bins, out);
+    }
+    dcam_free(sums);
+    dcam_free(weights);
     clear_histograms(&h);
     return status;
 }

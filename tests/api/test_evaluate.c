@@ -210,6 +210,30 @@ static void evaluation_refuses(void **state)
     assert_memory_equal(&e, &before, sizeof e);
 }
 
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, part)); p += strlen(part)) n++;
+    return n;
+}
+
+/* The report of a run: sections, the test images as pictures, a record for each of `models`. */
+static void check_report(const char *path, size_t models)
+{
+    static uint8_t *page;
+    size_t count;
+    assert_int_equal(dcam_file_read(path, 1 << 30, &page, &count), DCAM_OK);
+    const char *text = (const char *)page;
+    assert_int_equal(count_of(text, "<h2 id=\"class"), CASE_CLASSES);
+    assert_int_equal(count_of(text, "<figure class=\"picture\">"), CASE_CLASSES * (CASE_GOOD + CASE_DEFECTIVE));
+    assert_int_equal(count_of(text, "true defect outlined\""), CASE_CLASSES * CASE_DEFECTIVE);
+    assert_int_equal(count_of(text, "aria-label=\"ROC"), CASE_CLASSES);
+    assert_int_equal(count_of(text, "aria-label=\"PRO:"), CASE_CLASSES);
+    assert_int_equal(count_of(text, "Record of the model"), models);
+    assert_null(strstr(text, "://"));
+    dcam_free(page);
+}
+
 /* The folder of a one-class training. */
 static void a_model_for_each_class(void **state)
 {
@@ -232,9 +256,30 @@ static void a_model_for_each_class(void **state)
     snprintf(name, sizeof name, "models/%s.safetensors", names[1]);
     assert_int_equal(dcam_file_write(case_path(name), bytes, count), DCAM_OK);
     dcam_free(bytes);
-    assert_int_equal(dcam_evaluate(&each, &e), DCAM_OK);
+    dcam_evaluate_options reported = each;
+    reported.report = case_path("pages/each");
+    assert_int_equal(dcam_evaluate(&reported, &e), DCAM_OK);
+    check_report(case_path("pages/each/index.html"), CASE_CLASSES);
     const double auroc = e.mean.image_auroc;
     dcam_evaluation_clear(&e);
+    /* a place that is a file is told before the first image */
+    p = (progress){0};
+    reported.report = case_path("model.safetensors");
+    assert_int_equal(dcam_evaluate(&reported, &e), DCAM_ERROR_IO);
+    assert_int_equal(p.calls, 0);
+    reported.model = case_model;
+    reported.report = case_path("pages/one");
+    assert_int_equal(dcam_evaluate(&reported, &e), DCAM_OK);
+    check_report(case_path("pages/one/index.html"), 1);
+    dcam_evaluation_clear(&e);
+    /* stopped: no page, nothing beside it */
+    dcam_names left;
+    p = (progress){.stop_at = 3};
+    reported.report = case_path("pages/stopped");
+    assert_int_equal(dcam_evaluate(&reported, &e), DCAM_ERROR_CANCELLED);
+    assert_int_equal(dcam_folder_list(case_path("pages/stopped"), &left), DCAM_OK);
+    assert_int_equal(left.count, 0);
+    dcam_names_clear(&left);
     assert_int_equal(dcam_evaluate(&one, &e), DCAM_OK);
     assert_true(e.mean.image_auroc == auroc);
     dcam_evaluation_clear(&e);

@@ -1,0 +1,300 @@
+/* The page of an evaluation: its structure, names of any bytes, nothing fetched from elsewhere, the limit of its size,
+ * places that cannot be written, and failing memory. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "formula.h"
+#include "report/report.h"
+#include "report/html.h"
+
+#define EVIL "<b>&\"'\x01\xff</b>"
+#define EVIL_ESCAPED "&lt;b&gt;&amp;&quot;&#39;\xef\xbf\xbd\xef\xbf\xbd&lt;/b&gt;"
+
+static char folder[128];
+
+static int create(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/dcam-report.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    return 0;
+}
+
+static int clear(void **state)
+{
+    char path[200];
+    (void)state;
+    snprintf(path, sizeof path, "%s/page/index.html", folder);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/page", folder);
+    rmdir(path);
+    assert_int_equal(rmdir(folder), 0); /* nothing else is left */
+    assert_int_equal(dcam_memory_held(), 0);
+    return 0;
+}
+
+static void check_escape(const char *text, const char *wanted)
+{
+    dcam_html t = {0};
+    dcam_html_escape(&t, text);
+    assert_string_equal(t.bytes ? t.bytes : "", wanted);
+    dcam_html_clear(&t);
+}
+
+static void any_bytes_are_text(void **state)
+{
+    (void)state;
+    check_escape("", "");
+    check_escape("Schraube gr\xc3\xb6\xc3\x9f" "er \xe2\x88\x85 \xf0\x9f\x94\xa9", "Schraube gr\xc3\xb6\xc3\x9f" "er \xe2\x88\x85 \xf0\x9f\x94\xa9");
+    check_escape(EVIL, EVIL_ESCAPED);
+    check_escape("a\nb\x7f", "a\xef\xbf\xbd" "b\xef\xbf\xbd");
+    check_escape("\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd");                       /* overlong */
+    check_escape("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");       /* a surrogate */
+    check_escape("x\xe2\x80\xae" "gnp", "x\xef\xbf\xbdgnp");                    /* turns the direction */
+    check_escape("\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd");                       /* cut short */
+}
+
+static void check_base64(const char *bytes, const char *wanted)
+{
+    dcam_html t = {0};
+    dcam_html_base64(&t, (const uint8_t *)bytes, strlen(bytes));
+    assert_string_equal(t.bytes, wanted);
+    dcam_html_clear(&t);
+}
+
+static void base64_is_that_of_rfc_4648(void **state)
+{
+    (void)state;
+    check_base64("", "");
+    check_base64("f", "Zg==");
+    check_base64("fo", "Zm8=");
+    check_base64("foo", "Zm9v");
+    check_base64("foobar", "Zm9vYmFy");
+    check_base64("\xff\xfe\xfd", "//79");
+}
+
+/* ---- a page ---- */
+
+enum { SIDE = 300, MAP = 32, SCORES = 6 };
+
+static dcam_status add_pictures(dcam_report *r, int count)
+{
+    static float map[MAP * MAP];
+    dcam_image photo = {SIDE, SIDE / 2, 3, NULL}, mask = {SIDE, SIDE / 2, 1, NULL};
+    DCAM_TRY(dcam_alloc(SIDE * SIDE / 2, 3, &photo.pixels));
+    dcam_status status = dcam_alloc_zero(SIDE * SIDE / 2, 1, &mask.pixels);
+    if (status == DCAM_OK) {
+        for (uint32_t i = 0; i < SIDE * SIDE / 2 * 3; i++) photo.pixels[i] = (uint8_t)(128 + 100 * formula_value(1, i));
+        for (uint32_t i = 0; i < MAP * MAP; i++) map[i] = formula_value(2, i);
+        memset(mask.pixels + 20 * SIDE, 255, 20 * SIDE);
+    }
+    const dcam_report_picture p = {.path = "dir/" EVIL ".png", .label = EVIL, .verdict = "missed", .score = 0.3, .raw = 1.5,
+                                   .photo = &photo, .mask = &mask, .map = map, .map_width = MAP, .map_height = MAP,
+                                   .map_median = -0.5f, .map_low = 0, .map_high = 1, .threshold = 0.5};
+    for (int i = 0; status == DCAM_OK && i < count; i++) status = dcam_report_picture_add(r, &p);
+    dcam_image_clear(&mask);
+    dcam_image_clear(&photo);
+    return status;
+}
+
+static dcam_status add_class(dcam_report *r, int pictures)
+{
+    static const float scores[SCORES] = {1, 2, 3, 2.5f, 4, 5};
+    static const uint8_t labels[SCORES] = {0, 0, 0, 1, 1, 1};
+    dcam_report_class c = {.name = EVIL, .scores = scores, .labels = labels, .images = SCORES, .defective = 3, .threshold = 2.7};
+    DCAM_TRY(dcam_image_curves(scores, labels, SCORES, &c.image));
+    dcam_report_class_begin(r, &c);
+    dcam_curves_clear(&c.image);
+    dcam_report_group(r, "Worst misses");
+    DCAM_TRY(add_pictures(r, pictures));
+    dcam_report_class_end(r);
+    return DCAM_OK;
+}
+
+static const char record[] = "{\"kind\": \"model\", \"method\": \"" "<i>\", \"classes\": [{\"name\": \"unlisted\"}], \"training\": {\"best_epoch\": 2, "
+                             "\"options\": {\"seed\": 7}, \"epochs\": [{\"loss\": 3.0, \"validation\": 1.0}, {\"loss\": 2.0, \"validation\": 0.5}]}}";
+
+static dcam_status make_page(const char *where, int pictures)
+{
+    dcam_class_result result = {.name = (char *)(uintptr_t)EVIL, .images = SCORES, .defective = 3,
+                                .metrics = {0.5, 0.25, 1, NAN, NAN, NAN, NAN, NAN, 0, 1}, .low = {0.1, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                                .high = {0.9, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+    const dcam_evaluation e = {.classes = &result, .class_count = 1, .mean = result.metrics, .mean_low = result.low,
+                               .mean_high = result.high, .resamples = 123, .class_inferred_right = NAN, .seconds = 1};
+    const dcam_report_summary summary = {.model = EVIL, .dataset = EVIL, .evaluation = &e};
+    dcam_report *r;
+    DCAM_TRY(dcam_report_create(where, &r));
+    dcam_status status = add_class(r, pictures);
+    if (status == DCAM_OK) status = dcam_report_model(r, EVIL, record);
+    if (status == DCAM_OK) status = dcam_report_finish(r, &summary);
+    dcam_report_destroy(r);
+    return status;
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, part)); p += strlen(part)) n++;
+    return n;
+}
+
+/* Every element that is opened is closed, in order. */
+static void check_nesting(const char *page)
+{
+    static const char *const empty[] = {"meta", "img", "path", "rect", "polyline"};
+    char stack[64][16];
+    size_t depth = 0;
+    for (const char *p = strstr(page, "<html"); p; p = strchr(p + 1, '<')) {
+        char name[16];
+        const bool closing = p[1] == '/';
+        size_t n = 0;
+        for (const char *q = p + 1 + closing; (isalnum((unsigned char)*q)) && n < sizeof name - 1; q++) name[n++] = *q;
+        name[n] = '\0';
+        if (n == 0) fail_msg("a bare < at %.40s", p);
+        bool none = false;
+        for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) none |= strcmp(name, empty[i]) == 0;
+        if (none) continue;
+        if (!closing) {
+            assert_true(depth < 64);
+            strcpy(stack[depth++], name);
+        } else {
+            if (depth == 0 || strcmp(stack[depth - 1], name) != 0) fail_msg("</%s> closes <%s>", name, depth ? stack[depth - 1] : "nothing");
+            depth--;
+        }
+    }
+    assert_int_equal(depth, 0);
+}
+
+static char *read_page(size_t *count)
+{
+    char path[200];
+    static uint8_t *bytes;
+    snprintf(path, sizeof path, "%s/page/index.html", folder);
+    assert_int_equal(dcam_file_read(path, (size_t)1 << 30, &bytes, count), DCAM_OK);
+    return (char *)bytes;
+}
+
+static void the_page_stands_alone(void **state)
+{
+    char where[200];
+    size_t count;
+    (void)state;
+    snprintf(where, sizeof where, "%s/page", folder);
+    assert_int_equal(make_page(where, 2), DCAM_OK);
+    char *page = read_page(&count);
+    assert_int_equal(strlen(page), count);
+    assert_memory_equal(page, "<!DOCTYPE html>", 15);
+    check_nesting(page);
+    /* nothing from outside gets through as markup, and nothing is fetched or run */
+    assert_null(strstr(page, "<b>"));
+    assert_null(strstr(page, "<i>"));
+    assert_true(count_of(page, EVIL_ESCAPED) >= 8);
+    assert_null(strstr(page, "http:"));
+    assert_null(strstr(page, "https:"));
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "<link"));
+    assert_null(strstr(page, "@import"));
+    assert_null(strstr(page, "url("));
+    assert_int_equal(count_of(page, "src=\""), count_of(page, "src=\"data:image/jpeg;base64,"));
+    assert_int_equal(count_of(page, "href=\""), count_of(page, "href=\"#"));
+    /* what must be there */
+    assert_int_equal(count_of(page, "<img "), 6);
+    assert_int_equal(count_of(page, "<img "), count_of(page, " alt=\""));
+    assert_int_equal(count_of(page, "<h1"), 1);
+    assert_int_equal(count_of(page, "<svg "), count_of(page, "role=\"img\" aria-label=\""));
+    assert_int_equal(count_of(page, "<svg "), 5); /* scores, ROC, precision; loss, validation */
+    assert_non_null(strstr(page, "0.5000<small>0.100\xe2\x80\x93" "0.900</small>"));
+    assert_non_null(strstr(page, "123 resamples"));
+    assert_non_null(strstr(page, "2 of 3 defective images at or above"));
+    assert_non_null(strstr(page, "training, options, seed</th><td>7<"));
+    assert_null(strstr(page, "unlisted"));
+    assert_null(strstr(page, "left out"));
+    dcam_free(page);
+}
+
+/* Photographs of noise are the largest there are; the page stays below the limit and says what it left out. */
+static void the_size_is_bounded(void **state)
+{
+    char where[200];
+    size_t count;
+    (void)state;
+    snprintf(where, sizeof where, "%s/page", folder);
+    assert_int_equal(make_page(where, 1200), DCAM_OK);
+    char *page = read_page(&count);
+    assert_true(count < DCAM_REPORT_MAX_PICTURE_BYTES * 4 / 3 + ((size_t)2 << 20));
+    assert_true(count > DCAM_REPORT_MAX_PICTURE_BYTES);
+    assert_non_null(strstr(page, " pictures were left out: the page holds 24 MiB"));
+    dcam_free(page);
+}
+
+static void a_place_that_cannot_be_written(void **state)
+{
+    char path[200];
+    dcam_report *r;
+    (void)state;
+    snprintf(path, sizeof path, "%s/file", folder);
+    assert_int_equal(dcam_file_write(path, "x", 1), DCAM_OK);
+    assert_int_equal(dcam_report_create(path, &r), DCAM_ERROR_IO);
+    assert_non_null(strstr(dcam_error_message(), path));
+    assert_int_equal(unlink(path), 0);
+    if (geteuid() != 0) {
+        assert_int_equal(chmod(folder, 0500), 0);
+        snprintf(path, sizeof path, "%s/page2", folder);
+        assert_int_equal(dcam_report_create(path, &r), DCAM_ERROR_IO);
+        assert_int_equal(chmod(folder, 0700), 0);
+    }
+}
+
+static void memory_may_fail(void **state)
+{
+    char where[200], path[240];
+    dcam_status status = DCAM_ERROR_MEMORY;
+    uint64_t n = 0;
+    int wholes = 0;
+    size_t count;
+    char *page;
+    (void)state;
+    snprintf(where, sizeof where, "%s/page", folder);
+    snprintf(path, sizeof path, "%s/index.html", where);
+    unlink(path);
+    while (status != DCAM_OK) {
+        dcam_memory_fail_at(++n, false);
+        status = make_page(where, 1);
+        dcam_memory_fail_at(0, false);
+        assert_true(status == DCAM_OK || status == DCAM_ERROR_MEMORY);
+        assert_int_equal(dcam_memory_held(), 0);
+        /* whole or not at all: the last failure may come after the file has its name */
+        if (!dcam_path_exists(path)) continue;
+        page = read_page(&count);
+        assert_string_equal(page + count - 8, "</html>\n");
+        dcam_free(page);
+        wholes++;
+    }
+    assert_true(n > 15 && wholes <= 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_bytes_are_text),
+        cmocka_unit_test(base64_is_that_of_rfc_4648),
+        cmocka_unit_test(the_page_stands_alone),
+        cmocka_unit_test(the_size_is_bounded),
+        cmocka_unit_test(a_place_that_cannot_be_written),
+        cmocka_unit_test(memory_may_fail),
+    };
+    return cmocka_run_group_tests(tests, create, clear);
+}
