@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 # More for CMake's configuration, like -G Ninja or -DCMAKE_C_COMPILER=clang.
 CMAKE_FLAGS ?=
+# Options of bench/suite.py, like --python PYTHON.
+BENCH_FLAGS ?=
 
 configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
             -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
@@ -28,8 +30,10 @@ test: deps
 	@cmake --build $(BUILD) -j $(JOBS)
 	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
 
-bench: all
-	@scripts/bench $(BUILD)
+bench:
+	@$(configure) -DDCAM_TESTS=OFF -DDCAM_BENCH=ON || $(hint)
+	@cmake --build $(BUILD) -j $(JOBS)
+	@scripts/bench $(BUILD) $(BENCH_FLAGS)
 
 install: all
 	@cmake --install $(BUILD)
@@ -41,8 +45,8 @@ help:
 	@echo 'make            builds $(BUILD)/dcam, libdcam and the example'
 	@echo 'make demo       installs what is missing, builds, trains and looks for defects on synthetic images'
 	@echo 'make test       installs what is missing, builds, runs all tests'
-	@echo 'make bench      measures the speed of this machine'
+	@echo 'make bench      measures the speed of this machine beside other run times, writes docs/benchmarks.md'
 	@echo 'make install    installs below PREFIX ($(PREFIX)); DESTDIR is respected'
 	@echo 'make deps       installs what is missing, nothing else'
 	@echo 'make clean      removes $(BUILD)'
-	@echo 'Variables: BUILD, PREFIX, JOBS, CMAKE_FLAGS'
+	@echo 'Variables: BUILD, PREFIX, JOBS, CMAKE_FLAGS, BENCH_FLAGS (options of bench/suite.py)'

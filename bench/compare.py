@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 
 SIDE = 256
 CHANNELS = (64, 128, 256)
@@ -102,7 +103,14 @@ def define_networks(torch):
             self.maps = [torch.rand(batch, c, SIDE >> k, SIDE >> k).contiguous(memory_format=layout)
                          for k, c in zip((2, 3, 4), CHANNELS)]
 
-        def step(self):
+        def step(self, bf16=False):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                loss = self.loss()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+
+        def loss(self):
             loss = 0
             for t, s, attend in zip(self.maps, self.student(self.input), self.attention):
                 s = attend(s)
@@ -110,9 +118,7 @@ def define_networks(torch):
                 p = functional.log_softmax(t.flatten(2), 2)
                 q = functional.log_softmax(s.flatten(2), 2)
                 loss = loss + (p.exp() * (p - q)).sum(2).mean()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
+            return loss
 
     return Detector, Learner
 
@@ -120,9 +126,10 @@ def define_networks(torch):
 class Worker:
     """Answers commands KIND BATCH REPEATS; what a kind needs is made at its first."""
 
-    def __init__(self, threads):
+    def __init__(self, threads, onnx=None, images=None):
         import torch
         self.torch = torch
+        self.onnx, self.images = onnx, images
         torch.set_num_threads(threads)
         torch.manual_seed(1)
         self.threads = threads
@@ -137,9 +144,10 @@ class Worker:
     def make(self, kind, batch):
         torch = self.torch
         if kind.startswith("train"):
-            layout = torch.channels_last if kind == "train-last" else torch.contiguous_format
-            return self.learner_class(batch, layout).step
-        x = torch.rand(batch, 3, SIDE, SIDE)
+            layout = torch.contiguous_format if kind == "train-plain" else torch.channels_last
+            learner = self.learner_class(batch, layout)
+            return lambda: learner.step(kind == "train-bf16")
+        x = self.make_input(batch)
         if kind == "eager":
             return lambda: self.detector()(x)
         if kind == "eager-last":
@@ -161,31 +169,76 @@ class Worker:
         if kind == "compile":
             compiled = torch.compile(self.detector())
             return lambda: compiled(x)
-        if kind == "onnxruntime":
-            return self.make_onnxruntime(x)
-        if kind == "openvino":
-            return self.make_openvino(x)
+        if kind.startswith("onnxruntime"):
+            return self.make_onnxruntime(x, kind)
+        if kind.startswith("openvino"):
+            return self.make_openvino(x, kind)
         raise ValueError("unknown kind " + kind)
 
+    def make_input(self, batch):
+        """Normalised images: the given ones in turn, or random values."""
+        if not self.images:
+            return self.torch.rand(batch, 3, SIDE, SIDE)
+        import numpy
+        images = numpy.load(self.images)
+        return self.torch.from_numpy(images[[i % len(images) for i in range(batch)]])
+
     def onnx_file(self, x):
+        if self.onnx:
+            return self.onnx
         path = os.path.join(tempfile.mkdtemp(), "detector.onnx")
         options = {"dynamo": False} if int(self.torch.__version__.split(".")[0]) >= 2 else {}
-        self.torch.onnx.export(self.detector(), x, path, opset_version=13, input_names=["x"], **options)
+        self.torch.onnx.export(self.detector(), x, path, opset_version=13, input_names=["input"], **options)
         return path
 
-    def make_onnxruntime(self, x):
+    def calibration(self):
+        """Single images for the quantisers."""
+        x = self.make_input(16).numpy()
+        return [x[i:i + 1] for i in range(len(x))]
+
+    def quantised_file(self, x):
+        """ONNX Runtime's own static quantisation: QDQ, a scale a channel, ranges by minimum and maximum."""
+        from onnxruntime import quantization
+
+        class Reader(quantization.CalibrationDataReader):
+            def __init__(self, images):
+                self.images = iter(images)
+
+            def get_next(self):
+                image = next(self.images, None)
+                return None if image is None else {"input": image}
+
+        folder = tempfile.mkdtemp()
+        prepared, path = os.path.join(folder, "prepared.onnx"), os.path.join(folder, "int8.onnx")
+        source = os.path.abspath(self.onnx_file(x))
+        os.chdir(folder)  # it leaves files where it runs
+        quantization.quant_pre_process(source, prepared)
+        quantization.quantize_static(prepared, path, Reader(self.calibration()), per_channel=True,
+                                     op_types_to_quantize=["Conv", "Add", "MaxPool", "Relu"])
+        return path
+
+    def make_onnxruntime(self, x, kind):
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        session = onnxruntime.InferenceSession(self.onnx_file(x), options, providers=["CPUExecutionProvider"])
+        options.add_free_dimension_override_by_name("batch", len(x))
+        path = self.quantised_file(x) if kind.endswith("int8") else self.onnx_file(x)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         array = x.numpy()
-        return lambda: session.run(None, {"x": array})
+        return lambda: session.run(None, {"input": array})
 
-    def make_openvino(self, x):
+    def make_openvino(self, x, kind):
         import openvino
         core = openvino.Core()
-        core.set_property("CPU", {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"})
-        compiled = core.compile_model(core.read_model(self.onnx_file(x)), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        model = core.read_model(self.onnx_file(x))
+        if kind.endswith("int8"):
+            import nncf
+            images = self.calibration()
+            model = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+        model.reshape({model.inputs[0]: list(x.shape)})
+        hint = "bf16" if kind.endswith("bf16") else "f32"
+        compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint,
+                                                     "INFERENCE_NUM_THREADS": self.threads})
         request, array = compiled.create_infer_request(), x.numpy()
         return lambda: request.infer({0: array})
 
@@ -211,18 +264,33 @@ class Worker:
                 call()
 
 
-def serve(threads):
-    worker = Worker(threads)
+def versions():
+    """Of what a worker can measure."""
+    found = {}
+    for name in ("torch", "onnxruntime", "openvino", "nncf"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def serve(options):
+    # Some libraries print; only answers may go to the driver.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker(options.threads, options.onnx, options.images)
     for line in sys.stdin:
         try:
             words = line.split()
             if words[0] == "info":
-                answer = {"torch": worker.torch.__version__, "threads": worker.torch.get_num_threads()}
+                answer = {"torch": worker.torch.__version__, "threads": worker.torch.get_num_threads(),
+                          "versions": versions()}
             else:
                 answer = {"milliseconds": worker.measure(words[0], int(words[1]), int(words[2]))}
         except Exception as error:  # an error is an answer too: the other contestants go on
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 # ---- driving ----
@@ -254,8 +322,9 @@ COMPARISONS = {
 }
 KIND_NAMES = {"frozen": "frozen TorchScript", "eager": "eager", "eager-last": "eager, channels last",
               "bf16-last": "bf16 autocast, channels last", "train-plain": "f32 contiguous",
-              "train-last": "f32 channels last", "compile": "torch.compile", "onnxruntime": "ONNX Runtime",
-              "openvino": "OpenVINO"}
+              "train-last": "f32 channels last", "train-bf16": "bf16 autocast, channels last",
+              "compile": "torch.compile", "onnxruntime": "ONNX Runtime f32", "onnxruntime-int8": "ONNX Runtime int8",
+              "openvino": "OpenVINO f32", "openvino-bf16": "OpenVINO bf16", "openvino-int8": "OpenVINO int8 (NNCF)"}
 
 
 def quartiles(values):
@@ -326,9 +395,11 @@ def main():
                         help="another Python: its torch (compiled too), onnxruntime and openvino take part")
     parser.add_argument("--markdown", action="store_true", help="prints Markdown tables")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--onnx", help=argparse.SUPPRESS)
+    parser.add_argument("--images", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        serve(options.threads)
+        serve(options)
         return
     environment = {"OMP_NUM_THREADS": str(options.threads), "DCAM_BENCH_THREADS": str(options.threads)}
     dcam = Program("dcam", [options.net_bench], environment)

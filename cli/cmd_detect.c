@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "dcam.h"
 #include "files.h"
 #include "output.h"
+#include "overlays.h"
 
 typedef struct {
     dcam_detector_options library;
@@ -65,6 +67,7 @@ typedef struct {
     const detect_values *values;
     dcam_detector *detector;
     cli_names *names;
+    cli_overlays *overlays; /* with --output */
     double start;
     size_t images, anomalous;
     int code; /* of an output that could not be written, which ended the run */
@@ -116,10 +119,7 @@ static int write_pictures(const detect_state *state, const char *path, const dca
     char *overlay = NULL;
     int code = 0;
     if (values->overlays) code = cli_names_make(state->names, values->overlays, path, ".png", &overlay);
-    if (code == 0 && overlay) {
-        dcam_status status = dcam_overlay_file(state->detector, path, detection, overlay);
-        if (status != DCAM_OK) code = cli_fail(status);
-    }
+    if (code == 0 && overlay) code = cli_overlays_add(state->overlays, path, detection, overlay);
     free(overlay);
     if (code == 0 && values->maps) code = cli_names_make(state->names, values->maps, path, ".npy", map);
     if (code == 0 && *map) {
@@ -172,6 +172,12 @@ static int conclude(const detect_state *state, dcam_status status, size_t failed
     return state->values->fail_on_anomaly && state->anomalous > 0 ? CLI_EXIT_ANOMALY : 0;
 }
 
+static int drawing_threads(const detect_values *values)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return values->library.threads > 0 ? values->library.threads : cores > 0 ? (int)cores : 1;
+}
+
 static int run(const cli_parsed *parsed)
 {
     const detect_values *values = parsed->values;
@@ -189,10 +195,14 @@ static int run(const cli_parsed *parsed)
         code = cli_fail(status);
         goto cleanup;
     }
+    if (values->overlays) code = cli_overlays_create(state.detector, drawing_threads(values), &state.overlays);
+    if (code != 0) goto cleanup;
     cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
     state.start = cli_seconds();
     status = dcam_detect_paths(state.detector, parsed->operands, parsed->operand_count, on_result, &state,
                                &failed);
+    const int drawn = cli_overlays_finish(state.overlays);
+    if (state.code == 0) state.code = drawn;
     code = conclude(&state, status, failed);
 cleanup:
     dcam_detector_close(state.detector);

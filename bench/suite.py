@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""The whole benchmark: dcam in every precision it has beside PyTorch, ONNX Runtime and OpenVINO, and how its cost grows.
+
+    bench/suite.py                       measures all slices, writes docs/benchmarks.md and the chart
+    bench/suite.py --only network-1      measures one slice and adds it to the data
+    bench/suite.py --write               writes the documents from the data that is there
+
+Contestants take turns (A, B, C, A, B, C, ...), each a process of its own with all threads; medians are of the turns. All
+run times compute the graph that `dcam export` wrote, of the same normalised images; dcam's programs are net_bench (the
+same networks) and the tool itself. The other run times come from PyPI, into a virtual environment that is made at the
+first run (--venv), or from an existing Python (--python).
+"""
+import argparse
+import glob
+import json
+import os
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+from compare import KIND_NAMES, Program, processor
+from report import write_report
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGES = ["torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "pillow", "numpy"]
+MIB = 1 << 20
+CLASSES = 8
+
+NETWORK_KINDS = ["eager", "frozen", "compile", "bf16-last", "onnxruntime", "onnxruntime-int8", "openvino", "openvino-bf16",
+                 "openvino-int8"]
+TRAIN_KINDS = ["train-plain", "train-last", "train-bf16"]
+
+
+def run(command, **more):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **more).stdout
+
+
+# ---- what is measured on ----
+
+def make_python(options):
+    if options.python:
+        return options.python
+    python = os.path.join(options.venv, "bin", "python")
+    if not os.path.exists(python):
+        print(f"making {options.venv} with {', '.join(PACKAGES)} (once)", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", options.venv], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return python
+
+
+def edit_model(source, target, change):
+    """A model file with other metadata and without the tensors that change names."""
+    with open(source, "rb") as file:
+        length, = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        data = file.read()
+    metadata = header.pop("__metadata__")
+    dropped = change(metadata)
+    kept = sorted((entry["data_offsets"][0], name, entry) for name, entry in header.items() if name not in dropped)
+    parts, at, written = [], 0, {"__metadata__": metadata}
+    for _, name, entry in kept:
+        begin, end = entry["data_offsets"]
+        parts.append(data[begin:end])
+        written[name] = {**entry, "data_offsets": [at, at + end - begin]}
+        at += end - begin
+    text = json.dumps(written, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(target, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+
+
+def with_size(side):
+    def change(metadata):
+        preprocessing = json.loads(metadata["preprocessing"])
+        preprocessing["width"] = preprocessing["height"] = side
+        metadata["preprocessing"] = json.dumps(preprocessing)
+        return ()
+    return change
+
+
+def with_classes(count):
+    def change(metadata):
+        for key in ("classes", "calibration"):
+            metadata[key] = json.dumps(json.loads(metadata[key])[:count])
+        return {f"calibration.{i}.{what}" for i in range(count, CLASSES) for what in ("scores", "centre")}
+    return change
+
+
+PREPARE_IMAGES = """
+import glob, json, sys, numpy
+from PIL import Image
+folder, out, jpegs = sys.argv[1:]
+paths = sorted(glob.glob(folder + "/*/test/good/*.png"))
+images = [Image.open(p).convert("RGB") for p in paths]
+for path, image in zip(paths, images):
+    image.save(jpegs + "/" + path.replace("/", "_")[-60:-4] + ".jpg", quality=90)
+x = numpy.stack([numpy.asarray(i.resize((256, 256), Image.BILINEAR)) for i in images]).astype("float32") / 255
+x = (x - numpy.float32([0.485, 0.456, 0.406])) / numpy.float32([0.229, 0.224, 0.225])
+numpy.save(out, numpy.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+"""
+
+
+class Setup:
+    """Data, models and graph, drawn and trained once below the build folder."""
+
+    def __init__(self, options, python):
+        folder = os.path.join(options.build, "bench")
+        os.makedirs(folder, exist_ok=True)
+        self.dcam, self.folder = os.path.join(options.build, "dcam"), folder
+        self.model, self.onnx = os.path.join(folder, "model8.safetensors"), os.path.join(folder, "detector.onnx")
+        self.photos, self.images = os.path.join(folder, "photos"), os.path.join(folder, "images.npy")
+        self.jpegs = os.path.join(folder, "jpegs")
+        if not os.path.exists(self.model):
+            data = os.path.join(folder, "data8")
+            run([self.dcam, "synth", "-o", data, "--classes", str(CLASSES), "--train", "4", "--test-good", "1",
+                 "--test-defective", "1"])
+            run([self.dcam, "train", data, "-o", self.model, "--teacher", "random:1", "--epochs", "1", "--batch", "8",
+                 "--quiet"])
+        if not os.path.exists(self.images):
+            if not os.path.exists(self.photos):
+                run([self.dcam, "synth", "-o", self.photos, "--classes", str(CLASSES), "--size", "1024", "--train", "1",
+                     "--test-good", "4", "--test-defective", "1"])
+            os.makedirs(self.jpegs, exist_ok=True)
+            run([python, "-c", PREPARE_IMAGES, self.photos, self.images, self.jpegs])
+        run([self.dcam, "export", "-m", self.model, "--to", "onnx", "-o", self.onnx])
+
+    def pngs(self):
+        return sorted(glob.glob(self.photos + "/*/test/good/*.png"))
+
+    def variant(self, name, change):
+        path = os.path.join(self.folder, name + ".safetensors")
+        edit_model(self.model, path, change)
+        return path
+
+
+# ---- turns ----
+
+def precisions_of(program, command):
+    """What net_bench says it can do: "network f32|bf16 BATCH REPEATS"."""
+    for line in program.ask("help")["commands"]:
+        words = line.split()
+        if words[0] == command:
+            return words[1].split("|") if "|" in words[1] or words[1] == "f32" else [None]
+    return []
+
+
+def percentile(values, part):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(part * len(values)))]
+
+
+def take_turns(contestants, rounds):
+    """contestants: (name, program, line). Milliseconds of each, interleaved; those that cannot are named with the reason."""
+    results = []
+    ready = []
+    for name, program, line in contestants:
+        answer = program.ask(line)  # prepares; not counted
+        if "error" in answer:
+            results.append({"name": name, "error": answer["error"]})
+        else:
+            ready.append((name, program, line, [], []))
+    for _ in range(rounds):
+        for name, program, line, medians, times in ready:
+            milliseconds = program.ask(line)["milliseconds"]
+            medians.append(statistics.median(milliseconds))
+            times.extend(milliseconds)
+    for name, _, _, medians, times in ready:
+        results.append({"name": name, "turns": medians, "p50": percentile(times, 0.5), "p95": percentile(times, 0.95),
+                        "p99": percentile(times, 0.99), "runs": len(times)})
+    return results
+
+
+class Bench:
+    def __init__(self, options):
+        self.options, self.python = options, make_python(options)
+        self.setup = Setup(options, self.python)
+        self.programs = {}
+        self.environment = {"OMP_NUM_THREADS": str(options.threads), "DCAM_BENCH_THREADS": str(options.threads)}
+
+    def own(self):
+        return Program("dcam", [os.path.join(self.options.build, "net_bench")], self.environment)
+
+    def worker(self, kind):
+        """A process a kind, kept: importing takes longer than measuring."""
+        if kind not in self.programs:
+            self.programs[kind] = Program(kind, [self.python, os.path.join(HERE, "compare.py"), "--worker", "--threads",
+                                                 str(self.options.threads), "--onnx", self.setup.onnx, "--images",
+                                                 self.setup.images], self.environment)
+        return self.programs[kind]
+
+    def facts(self):
+        own, worker = self.own(), self.worker(NETWORK_KINDS[0])
+        facts = own.ask("info")
+        return {"processor": processor(), "cores": os.cpu_count(), "threads": self.options.threads,
+                "compute": facts["compute"], "versions": worker.ask("info").get("versions", {}),
+                "precisions": precisions_of(own, "network"), "date": time.strftime("%Y-%m-%d"),
+                "commit": run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]).strip()}
+
+    def side_by_side(self, command, kinds, batch, repeats):
+        contestants = []
+        for precision in precisions_of(self.own(), command):
+            line = " ".join(word for word in (command, precision, str(batch), str(repeats)) if word)
+            contestants.append((f"dcam {precision or 'f32'}", self.own(), line))
+        for kind in kinds:
+            self.worker(kind)  # all start at once
+        contestants += [(KIND_NAMES[kind], self.worker(kind), f"{kind} {batch} {repeats}") for kind in kinds]
+        before = os.getloadavg()[0]
+        results = take_turns(contestants, self.options.rounds)
+        return {"results": results, "load": [before, os.getloadavg()[0]], "batch": batch}
+
+    def network_1(self):
+        return self.side_by_side("network", NETWORK_KINDS, 1, 10)
+
+    def network_8(self):
+        return self.side_by_side("network", NETWORK_KINDS, 8, 2)
+
+    def train_32(self):
+        return self.side_by_side("train", TRAIN_KINDS, 32, 1)
+
+    # ---- whole processes ----
+
+    def detect(self, images, *more, model=None):
+        """Seconds and peak resident bytes of one `dcam detect`."""
+        start = time.perf_counter()
+        process = subprocess.Popen([self.setup.dcam, "detect", *images, "-m", model or self.setup.model, "--quiet",
+                                    "--threads", str(self.options.threads), *more], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        return time.perf_counter() - start, usage.ru_maxrss * 1024, status
+
+    def per_image(self, images, *more, model=None):
+        """Images a second beyond the start of the process."""
+        one = statistics.median(self.detect(images[:1], *more, model=model)[0] for _ in range(3))
+        rates = []
+        for _ in range(3):
+            seconds, peak, status = self.detect(images, *more, model=model)
+            if status != 0:
+                return None
+            rates.append((len(images) - 1) / max(seconds - one, 1e-6))
+        return {"per_second": statistics.median(rates), "peak": peak / MIB}
+
+    def files(self):
+        jpegs, pngs = sorted(glob.glob(self.setup.jpegs + "/*")), self.setup.pngs()
+        overlays = os.path.join(self.setup.folder, "overlays")
+        rows = []
+        for precision in precisions_of(self.own(), "network"):
+            for name, images, more in (("JPEG", jpegs, ()), ("PNG", pngs, ()), ("JPEG, overlays", jpegs, ("-o", overlays))):
+                result = self.per_image(images, "--precision", precision, *more)
+                if result:
+                    rows.append({"precision": precision, "what": name, **result})
+        start = []
+        for precision in precisions_of(self.own(), "network"):
+            runs = [self.detect(pngs[:1], "--precision", precision) for _ in range(7)]
+            if runs[0][2] == 0:
+                start.append({"precision": precision, "seconds": statistics.median(r[0] for r in runs),
+                              "peak": max(r[1] for r in runs) / MIB})
+        return {"folder": rows, "start": start, "load": [os.getloadavg()[0]] * 2}
+
+    # ---- growth ----
+
+    def bench(self, model, precision, batch, threads):
+        text = run([self.setup.dcam, "bench", "-m", model, "--precision", precision, "--batch", str(batch), "--threads",
+                    str(threads), "--seconds", "0.7", "--json"])
+        for result in json.loads(text)["results"]:
+            if result["stage"] == "network":
+                return result["ms_per_image"]["p50"]
+        return None
+
+    def growth(self):
+        threads, found = self.options.threads, {}
+        for precision in ("f32", "bf16"):
+            table = {}
+            for side in (256, 512, 1024):
+                model = self.setup.variant(f"size{side}", with_size(side))
+                table[f"size {side}"] = self.bench(model, precision, 1, threads)
+            for batch in (1, 2, 4, 8, 16, 32):
+                table[f"batch {batch}"] = self.bench(self.setup.model, precision, batch, threads)
+            for count in range(1, threads + 1):
+                table[f"threads {count}"] = self.bench(self.setup.model, precision, 1, count)
+            for classes in (1, 2, 4, 8):
+                model = self.setup.variant(f"classes{classes}", with_classes(classes))
+                table[f"classes {classes}"] = self.bench(model, precision, 1, threads)
+            found[precision] = table
+        return {"network": found, "load": [os.getloadavg()[0]] * 2}
+
+    def memory(self):
+        """Many small images through a model of 64 x 64, so that 10,000 take seconds."""
+        model = self.setup.variant("size64", with_size(64))
+        folder, source = os.path.join(self.setup.folder, "many"), os.path.join(self.setup.folder, "data8")
+        small = sorted(glob.glob(source + "/*/train/good/*.png"))
+        os.makedirs(folder, exist_ok=True)
+        rows, there = [], 0
+        for count in (100, 1000, 10000):
+            for i in range(there, count):
+                target = os.path.join(folder, f"{i:05d}.png")
+                if not os.path.exists(target):
+                    os.link(small[i % len(small)], target)
+            for extra in glob.glob(folder + "/*.png"):
+                if int(os.path.basename(extra)[:5]) >= count:
+                    os.remove(extra)
+            there = count
+            seconds, peak, status = self.detect([folder], model=model)
+            rows.append({"images": count, "seconds": seconds, "peak": peak / MIB, "status": status})
+        return {"rows": rows, "load": [os.getloadavg()[0]] * 2}
+
+
+SLICES = {"network-1": Bench.network_1, "network-8": Bench.network_8, "train-32": Bench.train_32, "files": Bench.files,
+          "growth": Bench.growth, "memory": Bench.memory}
+
+
+def main():
+    root = os.path.dirname(HERE)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(root, "build"), help="build folder with dcam and net_bench")
+    parser.add_argument("--venv", default=os.path.expanduser("~/.cache/dcam-bench-venv"),
+                        help="made at the first run (default: %(default)s)")
+    parser.add_argument("--python", help="an existing Python with the packages instead: " + ", ".join(PACKAGES))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every contestant")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant (default: %(default)s)")
+    parser.add_argument("--only", default=",".join(SLICES), metavar="NAMES", help="slices: " + ", ".join(SLICES))
+    parser.add_argument("--data", help="results as JSON (default: BUILD/bench/results.json)")
+    parser.add_argument("--docs", default=os.path.join(root, "docs"), help="where benchmarks.md and images/ are written")
+    parser.add_argument("--write", action="store_true", help="measures nothing, writes the documents")
+    options = parser.parse_args()
+    options.data = options.data or os.path.join(options.build, "bench", "results.json")
+    data = {}
+    if os.path.exists(options.data):
+        with open(options.data, encoding="utf-8") as file:
+            data = json.load(file)
+    if not options.write:
+        bench = Bench(options)
+        data["facts"] = bench.facts()
+        for name in options.only.split(","):
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            data[name] = SLICES[name](bench)
+            with open(options.data, "w", encoding="utf-8") as file:
+                json.dump(data, file, indent=1)
+    if options.write or set(options.only.split(",")) == set(SLICES):
+        print(write_report(data, options.docs))
+
+
+if __name__ == "__main__":
+    main()
