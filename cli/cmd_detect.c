@@ -201,7 +201,7 @@ static int run(const cli_parsed *parsed)
     state.start = cli_seconds();
     status = dcam_detect_paths(state.detector, parsed->operands, parsed->operand_count, on_result, &state,
                                &failed);
-    const int drawn = cli_overlays_finish(state.overlays);
+    const int drawn = cli_overlays_finish(state.overlays, state.code != 0);
     if (state.code == 0) state.code = drawn;
     code = conclude(&state, status, failed);
 cleanup:

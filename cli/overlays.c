@@ -29,7 +29,8 @@ struct cli_overlays {
     task queue[ROOM];
     size_t first, waiting;
     bool done;
-    int code; /* of the first failure */
+    int code;      /* of the first failure */
+    char *message; /* its line, until the main thread has printed it */
 };
 
 static void free_task(task *t)
@@ -79,7 +80,10 @@ static void *draw(void *context)
         const dcam_status status = wanted ? dcam_overlay_file(o->detector, t.image, &t.detection, t.png) : DCAM_OK;
         free_task(&t);
         pthread_mutex_lock(&o->lock);
-        if (status != DCAM_OK && o->code == 0) o->code = cli_fail(status);
+        if (status != DCAM_OK && o->code == 0) {
+            o->code = dcam_status_exit_code(status);
+            o->message = copy_bytes(dcam_error_message(), strlen(dcam_error_message()) + 1);
+        }
     }
     pthread_mutex_unlock(&o->lock);
     return NULL;
@@ -108,10 +112,18 @@ int cli_overlays_create(const dcam_detector *detector, int threads, cli_overlays
             *out = o;
             return 0;
         }
-        (void)cli_overlays_finish(o);
+        (void)cli_overlays_finish(o, true);
     }
     cli_error("out of memory for the threads that draw overlays; free some and run again");
     return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+}
+
+/* The first failure's line, once; whoever ends the run prints, so that there is one line. */
+static void say_failure(cli_overlays *o)
+{
+    if (o->message) cli_error("%s", o->message);
+    free(o->message);
+    o->message = NULL;
 }
 
 int cli_overlays_add(cli_overlays *o, const char *image, const dcam_detection *detection, const char *png)
@@ -126,12 +138,13 @@ int cli_overlays_add(cli_overlays *o, const char *image, const dcam_detection *d
     o->queue[(o->first + o->waiting) % ROOM] = t;
     o->waiting++;
     const int code = o->code;
+    say_failure(o);
     pthread_cond_broadcast(&o->changed);
     pthread_mutex_unlock(&o->lock);
     return code;
 }
 
-int cli_overlays_finish(cli_overlays *o)
+int cli_overlays_finish(cli_overlays *o, bool silent)
 {
     if (!o) return 0;
     pthread_mutex_lock(&o->lock);
@@ -140,6 +153,8 @@ int cli_overlays_finish(cli_overlays *o)
     pthread_mutex_unlock(&o->lock);
     for (int i = 0; i < o->thread_count; i++) pthread_join(o->threads[i], NULL);
     const int code = o->code;
+    if (!silent) say_failure(o);
+    free(o->message);
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     free(o);

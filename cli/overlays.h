@@ -3,6 +3,8 @@
 #ifndef DCAM_CLI_OVERLAYS_H
 #define DCAM_CLI_OVERLAYS_H
 
+#include <stdbool.h>
+
 #include "dcam.h"
 
 typedef struct cli_overlays cli_overlays;
@@ -12,7 +14,7 @@ int cli_overlays_create(const dcam_detector *detector, int threads, cli_overlays
 /* Copies what it needs of the detection and waits while too many are under way. Gives the code of an overlay that failed
  * before, if there is one. */
 int cli_overlays_add(cli_overlays *overlays, const char *image, const dcam_detection *detection, const char *png);
-/* Waits until all are written, ends the threads and frees. NULL-safe. */
-int cli_overlays_finish(cli_overlays *overlays);
+/* Waits until all are written, ends the threads and frees. silent: the run has ended with an error line already. NULL-safe. */
+int cli_overlays_finish(cli_overlays *overlays, bool silent);
 
 #endif
