@@ -324,6 +324,7 @@ def main():
     parser.add_argument("--docs", default=os.path.join(root, "docs"), help="where benchmarks.md and images/ are written")
     parser.add_argument("--write", action="store_true", help="measures nothing, writes the documents")
     options = parser.parse_args()
+    options.build = os.path.abspath(options.build)  # workers may change their folder
     options.data = options.data or os.path.join(options.build, "bench", "results.json")
     data = {}
     if os.path.exists(options.data):

@@ -21,6 +21,9 @@ typedef struct {
 /* Each gives 3 channels and leaves *out untouched on failure. */
 DCAM_MUST_CHECK dcam_status dcam_decode_jpeg(const dcam_encoded *file, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_decode_png(const dcam_encoded *file, dcam_image *out);
+/* True where the file is one of the plain kind and sound; else nothing was done. width, height: as its header says, within
+ * the limits. */
+bool dcam_decode_png_fast(const dcam_encoded *file, uint32_t width, uint32_t height, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_decode_bmp(const dcam_encoded *file, dcam_image *out);

@@ -95,6 +95,7 @@ dcam_status dcam_decode_png(const dcam_encoded *file, dcam_image *out)
         goto cleanup;
     }
     if ((status = check_header(file, png, &header)) != DCAM_OK) goto cleanup;
+    if (dcam_decode_png_fast(file, header.width, header.height, out)) goto cleanup;
     if ((status = decode_pixels(file, png, &header, &image)) != DCAM_OK) goto cleanup;
     if ((code = spng_decode_chunks(png)) != 0) {
         status = library_failure(file, code);

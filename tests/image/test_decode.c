@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "image/decode.h"
 #include "image/image.h"
 
 #define GOLDEN DCAM_TEST_GOLDEN "/image/"
@@ -365,6 +366,112 @@ static void masks_of_every_format(void **state)
     }
 }
 
+/* ---- the fast way of plain PNG ------------------------------------------- */
+
+static uint32_t crc_of(const uint8_t *bytes, size_t n)
+{
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+static void put_32(uint8_t *to, uint32_t v)
+{
+    for (int i = 0; i < 4; i++) to[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+static size_t put_chunk(uint8_t *to, const char *name, const uint8_t *data, size_t n)
+{
+    put_32(to, (uint32_t)n);
+    memcpy(to + 4, name, 4);
+    if (n > 0) memcpy(to + 8, data, n);
+    put_32(to + 8 + n, crc_of(to + 4, n + 4));
+    return n + 12;
+}
+
+/* What a filter of the PNG specification takes off a byte; left, above, corner: 0 outside. */
+static int predict(int filter, int left, int above, int corner)
+{
+    const int p = left + above - corner, a = abs(p - left), b = abs(p - above), c = abs(p - corner);
+    switch (filter) {
+    case 1: return left;
+    case 2: return above;
+    case 3: return (left + above) / 2;
+    case 4: return a <= b && a <= c ? left : b <= c ? above : corner;
+    default: return 0;
+    }
+}
+
+/* A PNG of these pixels, each row by a filter drawn at random, deflate blocks stored, the data cut into two chunks. */
+static size_t make_png(dcam_random *r, const uint8_t *pixels, size_t w, size_t h, uint8_t *file)
+{
+    static uint8_t rows[1 << 16], packed[1 << 17];
+    uint8_t header[13] = {0};
+    size_t n = 0, at = 8;
+    uint32_t a = 1, b = 0;
+    for (size_t y = 0; y < h; y++) {
+        const int filter = (int)dcam_random_below(r, 5);
+        rows[n++] = (uint8_t)filter;
+        for (size_t i = 0; i < 3 * w; i++) {
+            const uint8_t *p = pixels + y * 3 * w + i;
+            rows[n++] = (uint8_t)(*p - predict(filter, i >= 3 ? p[-3] : 0, y ? p[-3 * (ptrdiff_t)w] : 0,
+                                               i >= 3 && y ? p[-3 * (ptrdiff_t)w - 3] : 0));
+        }
+    }
+    assert_true(n < 65535);
+    for (size_t i = 0; i < n; i++) {
+        a = (a + rows[i]) % 65521;
+        b = (b + a) % 65521;
+    }
+    memcpy(packed, (uint8_t[]){0x78, 1, 1, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)~n, (uint8_t)(~n >> 8)}, 7);
+    memcpy(packed + 7, rows, n);
+    put_32(packed + 7 + n, b << 16 | a);
+    memcpy(file, "\x89PNG\r\n\x1a\n", 8);
+    put_32(header, (uint32_t)w);
+    put_32(header + 4, (uint32_t)h);
+    header[8] = 8;
+    header[9] = 2;
+    at += put_chunk(file + at, "IHDR", header, 13);
+    at += put_chunk(file + at, "tEXt", (const uint8_t *)"a\0b", 3);
+    at += put_chunk(file + at, "IDAT", packed, n / 2);
+    at += put_chunk(file + at, "IDAT", packed + n / 2, n + 11 - n / 2);
+    return at + put_chunk(file + at, "IEND", NULL, 0);
+}
+
+static void plain_png_by_every_filter(void **state)
+{
+    static uint8_t pixels[60000], file[1 << 17];
+    dcam_random r = dcam_random_make(5, 1);
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        const size_t w = 1 + dcam_random_below(&r, 70), h = 1 + dcam_random_below(&r, 70);
+        dcam_image image = {0}, again = {0};
+        for (size_t i = 0; i < 3 * w * h; i++) pixels[i] = (uint8_t)dcam_random_below(&r, round % 2 ? 256 : 6);
+        const size_t count = make_png(&r, pixels, w, h, file);
+        assert_int_equal(dcam_image_decode(file, count, "drawn.png", &image), DCAM_OK);
+        assert_memory_equal(image.pixels, pixels, 3 * w * h);
+        const dcam_encoded encoded = {.bytes = file, .count = count, .name = "drawn.png"};
+        const bool fast = dcam_decode_png_fast(&encoded, (uint32_t)w, (uint32_t)h, &again);
+#if defined(DCAM_LIBDEFLATE)
+        assert_true(fast);
+        assert_memory_equal(again.pixels, pixels, 3 * w * h);
+        const dcam_encoded cut = {.bytes = file, .count = count - 1 - dcam_random_below(&r, count - 40), .name = "cut.png"};
+        dcam_image none = {0};
+        assert_false(dcam_decode_png_fast(&cut, (uint32_t)w, (uint32_t)h, &none));
+        file[count - 20] ^= 1; /* the checksum of the data or of its chunk */
+        assert_false(dcam_decode_png_fast(&encoded, (uint32_t)w, (uint32_t)h, &none));
+        assert_null(none.pixels);
+#else
+        assert_false(fast);
+#endif
+        dcam_image_clear(&again);
+        dcam_image_clear(&image);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +480,7 @@ int main(void)
         cmocka_unit_test(truncated_at_every_length), cmocka_unit_test(changed_bytes),
         cmocka_unit_test(garbage_after_a_magic),     cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(any_value_above_zero_is_defect), cmocka_unit_test(masks_of_every_format),
+        cmocka_unit_test(plain_png_by_every_filter),
     };
     return cmocka_run_group_tests(tests, read_goldens, free_goldens);
 }
