@@ -7,13 +7,16 @@
 
 #include "commands.h"
 #include "dcam.h"
+#include "eval_drift.h"
 #include "files.h"
 #include "output.h"
 
 typedef struct {
     dcam_evaluate_options library;
     const char *csv;
-    bool json;
+    bool json, drift;
+    const char *class_name;
+    double significance;
 } eval_values;
 
 #define AT(member) offsetof(eval_values, library.member)
@@ -40,6 +43,22 @@ static const cli_option options[] = {
      .offset = AT(report),
      .value_name = "DIR",
      .help = "also writes DIR/index.html: curves, histograms and pictures in one page that stands alone"},
+    {.name = "drift",
+     .kind = CLI_FLAG,
+     .offset = offsetof(eval_values, drift),
+     .help = "instead of the metrics: whether new normal images still fit the calibration"},
+    {.name = "class",
+     .kind = CLI_TEXT,
+     .offset = offsetof(eval_values, class_name),
+     .value_name = "NAME",
+     .help = "with --drift: what class the images of a plain folder are (default: the folder's name)"},
+    {.name = "significance",
+     .kind = CLI_NUMBER,
+     .offset = offsetof(eval_values, significance),
+     .value_name = "P",
+     .min = 1e-6,
+     .max = 0.5,
+     .help = "with --drift: the chance of a false report that is accepted (default: 0.01)"},
     CLI_OPTION_CLASSES(eval_values, library.classes),
     {.name = "infer-class",
      .kind = CLI_FLAG,
@@ -285,6 +304,33 @@ static int report(const eval_values *values, const dcam_evaluation *e, cli_file 
     return CLI_EXIT_DATA;
 }
 
+/* What has no meaning together is told, not passed over. */
+static bool options_agree(const cli_parsed *parsed, bool drift)
+{
+    static const char *const of_metrics[] = {"csv", "report", "infer-class", "resamples", "seed"}, *const of_drift[] = {"class", "significance"};
+    for (size_t i = 0; i < CLI_COUNT(of_metrics); i++)
+        if (drift && cli_given(parsed, of_metrics[i])) {
+            cli_error("--%s has no meaning with --drift; leave one out", of_metrics[i]);
+            return false;
+        }
+    for (size_t i = 0; i < CLI_COUNT(of_drift); i++)
+        if (!drift && cli_given(parsed, of_drift[i])) {
+            cli_error("--%s is for --drift; add that or leave it out", of_drift[i]);
+            return false;
+        }
+    return true;
+}
+
+static int run_drift(const eval_values *values)
+{
+    const dcam_evaluate_options *o = &values->library;
+    const dcam_drift_options drift = {.dataset = o->dataset, .model = o->model, .classes = o->classes, .class_name = values->class_name,
+                                      .significance = values->significance, .threads = o->threads, .precision = o->precision,
+                                      .progress = o->progress, .user = o->user};
+    cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
+    return cli_eval_drift(&drift, values->json);
+}
+
 static int run(const cli_parsed *parsed)
 {
     eval_values values = *(const eval_values *)parsed->values;
@@ -294,6 +340,8 @@ static int run(const cli_parsed *parsed)
     values.library.dataset = parsed->operands[0];
     values.library.progress = on_progress;
     values.library.user = &state;
+    if (!options_agree(parsed, values.drift)) return CLI_EXIT_USAGE;
+    if (values.drift) return run_drift(&values);
     if (cli_given(parsed, "resamples") && values.library.resamples == 0) values.library.resamples = -1;
     int code = values.csv ? cli_file_open(values.csv, &csv) : 0;
     if (code != 0) return code;
@@ -326,6 +374,8 @@ const cli_command cli_eval = {
         "Fractions from 0 to 1; '-' where a metric is not defined (no masks, or one kind of image only). The "
         "line below each gives 95 per cent intervals, in per cent: how far the figures could move with other "
         "test images of the same kind.\n\n"
+        "With --drift, DATASET holds new normal images (the good test images of a data set, or a plain folder), "
+        "and the command says whether their scores still fit the calibration that the model keeps.\n\n"
         "Ends with code 3 when an image could not be read; the figures are then of the others.",
     .example = "dcam eval photographs -m model.safetensors --csv figures.csv",
     .options = options,

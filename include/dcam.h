@@ -317,6 +317,46 @@ typedef struct dcam_export_options {
 /* Preprocessing and calibration are written as metadata. The file is read back and checked. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_export(const dcam_export_options *options);
 
+/* ---- drift ------------------------------------------------------------ */
+
+typedef struct dcam_drift_class {
+    char *name;
+    size_t images, failed, alarms;    /* new normal images; those not read; those called anomalous */
+    size_t calibration_images;
+    double false_alarm_rate;          /* wanted at the calibration */
+    double median, calibration_median; /* of the raw scores */
+    double ks_statistic, ks_p;        /* Kolmogorov and Smirnov, two samples, two-sided */
+    bool ks_exact;
+    double alarms_p;                  /* of that many false alarms or more */
+    double p;                         /* of both tests, corrected for them and for the classes */
+    bool drifted;                     /* p <= significance */
+    const char *verdict;              /* a phrase */
+} dcam_drift_class;
+
+typedef struct dcam_drift {
+    dcam_drift_class *classes;
+    size_t class_count, drifted, undecided; /* undecided: too few images for any p <= significance */
+    size_t failed;
+    double significance, p;           /* p: the least of the classes */
+    double seconds;
+} dcam_drift;
+
+typedef struct dcam_drift_options {
+    const char *dataset;              /* good test images, or a folder of new normal images */
+    const char *model;                /* file; or the folder of a one-class training */
+    const char *classes;
+    const char *class_name;           /* what the one class of dataset is called in the model; NULL: the same */
+    double significance;              /* the chance of calling any class drifted when none is; 0: 0.01 */
+    int threads;
+    dcam_precision precision;
+    bool (*progress)(void *user, size_t done, size_t total, const char *error); /* as in dcam_evaluate_options */
+    void *user;
+} dcam_drift_options;
+
+/* Whether the scores of new normal images still fit those the calibration kept. The model is not changed. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_check_drift(const dcam_drift_options *options, dcam_drift *out);
+DCAM_API void dcam_drift_clear(dcam_drift *drift); /* NULL-safe */
+
 /* ---- teachers, synthetic data, facts ---------------------------------- */
 
 /* Reads a torchvision ResNet-18 state dict (.pth or .safetensors, batch norm

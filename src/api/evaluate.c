@@ -241,15 +241,15 @@ static dcam_status open_file(const dcam_evaluate_options *o, const char *path, d
 }
 
 /* The folder of a one-class training holds CLASS.safetensors each. */
-static dcam_status path_of_class(const dcam_evaluate_options *o, const char *class_name, char **out)
+dcam_status dcam_class_model_path(const char *folder, const char *class_name, char **out)
 {
-    return dcam_format_string(out, "%s/%s.safetensors", o->model, class_name);
+    return dcam_format_string(out, "%s/%s.safetensors", folder, class_name);
 }
 
 static dcam_status open_of_class(const dcam_evaluate_options *o, const char *class_name, dcam_detector **out)
 {
     char *path;
-    DCAM_TRY(path_of_class(o, class_name, &path));
+    DCAM_TRY(dcam_class_model_path(o->model, class_name, &path));
     const dcam_status status = open_file(o, path, out);
     dcam_free(path);
     return status;
@@ -266,7 +266,7 @@ static dcam_status check_classes(const run *r, const dcam_detector *d)
             DCAM_TRY(find_class(d, name, &ignored));
             continue;
         }
-        DCAM_TRY(path_of_class(r->options, name, &path));
+        DCAM_TRY(dcam_class_model_path(r->options->model, name, &path));
         dcam_status status = DCAM_OK;
         if (!dcam_path_exists(path))
             status = dcam_fail(DCAM_ERROR_DATA, "%s: is missing, the model of class %s; name others with --classes, or train it",

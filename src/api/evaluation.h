@@ -46,4 +46,7 @@ void dcam_intervals_of_mean(dcam_intervals *intervals, dcam_evaluation *e);
 DCAM_MUST_CHECK dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class,
                                                  const dcam_dataset *dataset, const char *name, const dcam_class_scores *s);
 
+/* The file of a class in the folder of a one-class training. */
+DCAM_MUST_CHECK dcam_status dcam_class_model_path(const char *folder, const char *class_name, char **out);
+
 #endif

@@ -1,0 +1,40 @@
+# dcam eval --drift: the same process fits, another does not; plain folders, names, JSON, refusals.
+. "$(dirname "$0")/common.sh"
+
+"$dcam" synth -o data --seed 3 --size 64 --classes 2 --train 40 --test-good 20 --test-defective 12 >/dev/null 2>err || fail "synth"
+"$dcam" train data -o model.safetensors --teacher random:1 --size 64 --epochs 1 --batch 8 --seed 1 -q >out 2>err || fail "train"
+first=$(ls data | head -n 1)
+
+expect 0 eval data -m model.safetensors --drift --json -q
+same "keys" "model dataset classes significance p drifted seconds" "$("$json" -k out | tr '\n' ' ' | sed 's/ $//')"
+same "images" 20 "$("$json" out classes "$first" images)"
+same "calibration images" 8 "$("$json" out classes "$first" calibration_images)"
+same "drifted" false "$("$json" out drifted)"
+expect 0 eval data -m model.safetensors --drift -q
+out_has '^class .*KS'
+out_has '^Nothing speaks against the calibration in 2 of 2 classes'
+
+# Defective images given out as normal ones, in a plain folder named by --class.
+mkdir new
+for label in data/"$first"/test/*; do
+    case $label in */good) continue ;; esac
+    for file in "$label"/*; do cp "$file" "new/$(basename "$label")-$(basename "$file")"; done
+done
+expect 0 eval new -m model.safetensors --drift --class "$first" --json -q
+same "images" 12 "$("$json" out classes "$first" images)"
+expect 0 eval data/"$first"/test/good -m model.safetensors --drift --class "$first" --significance 0.05 -q
+out_has '^Nothing speaks against'
+# Another process altogether.
+second=$(ls data | tail -n 1)
+expect 0 eval data/"$second"/train/good -m model.safetensors --drift --class "$first" -q
+out_has 'no longer fit the calibration in 1 of 1 classes'
+mkdir few && cp data/"$first"/test/good/000.png few/
+expect 0 eval few -m model.safetensors --drift --class "$first" -q
+out_has 'too few images to tell'
+
+refuse 3 'not trained on class new' eval new -m model.safetensors --drift
+refuse 2 'drift' eval data -m model.safetensors --drift --report page
+refuse 2 'drift' eval data -m model.safetensors --class "$first"
+rm -r data/"$first"/test data/"$first"/ground_truth
+refuse 3 'those of the training' eval data -m model.safetensors --drift --classes "$first" -q
+finish
