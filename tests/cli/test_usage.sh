@@ -15,7 +15,7 @@ refuse 2 "unknown option --fail; did you mean --fail-on-anomaly" detect x -m m -
 refuse 2 "unknown option --treads; did you mean --threads" eval d -m m --treads=2
 refuse 2 "unknown option --zzzzzz; see 'dcam help eval'" eval d -m m --zzzzzz
 refuse 2 'unknown option -x' eval d -m m -x
-refuse 2 'unknown option --report' eval d -m m --report page
+refuse 2 'unknown option --protocol' eval d -m m --protocol page
 
 # Values.
 refuse 2 'option --teacher needs a value' train d -o m --teacher --epochs=3
