@@ -25,7 +25,8 @@ const cli_command *cli_find_command(int count, char **words, int *used);
     {                                                                                                        \
         .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
         .choices = "auto|f32|bf16|int8",                                                                     \
-        .help = "precision of the network; auto is f32 in this version; bf16 needs AVX-512 (default: auto)"    \
+        .help = "precision of the network; auto is bf16 where the processor is faster in it, and f32 in "    \
+                "training; bf16 needs AVX-512 (default: auto)"                                               \
     }
 #define CLI_OPTION_CLASSES(type, member)                                                                     \
     {                                                                                                        \

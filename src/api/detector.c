@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "detect/calibration.h"
+#include "nn/nn.h"
 
 #define DEFAULT_BATCH 8
 /* A batch beyond this only costs memory. */
@@ -19,6 +20,8 @@ dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out
 {
     switch (asked) {
     case DCAM_PRECISION_AUTO:
+        *out = dcam_nn_fast_bf16() ? DCAM_NET_BF16 : DCAM_NET_F32;
+        return DCAM_OK;
     case DCAM_PRECISION_F32:
         *out = DCAM_NET_F32;
         return DCAM_OK;

@@ -12,7 +12,7 @@ struct dcam_detector {
     int threads;
 };
 
-/* The precision that the network runs in for what the caller asked. */
+/* The precision in which the network scores for what the caller asked. */
 DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
 const char *dcam_net_precision_name(dcam_net_precision precision);
 /* Whether the model has what the precision needs; says what to do where it has not. */

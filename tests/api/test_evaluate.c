@@ -11,6 +11,7 @@
 
 #include "api_case.h"
 #include "metrics/metrics.h"
+#include "nn/nn.h"
 
 static char names[CASE_CLASSES][64];
 
@@ -312,7 +313,9 @@ static void thresholds_are_set_anew(void **state)
     dcam_calibrate_options options = {.dataset = case_data, .model = case_model, .output = output, .false_alarm_rate = 0.001};
     assert_int_equal(dcam_calibrate(&options, note_change, &stricter), DCAM_OK);
     assert_int_equal(stricter.calls, CASE_CLASSES);
-    options = (dcam_calibrate_options){.dataset = case_data, .model = output, .false_alarm_rate = 0.25};
+    /* As training calibrated. */
+    options = (dcam_calibrate_options){.dataset = case_data, .model = output, .false_alarm_rate = 0.25,
+                                       .precision = DCAM_PRECISION_F32};
     assert_int_equal(dcam_calibrate(&options, note_change, &again), DCAM_OK);
     for (size_t i = 0; i < CASE_CLASSES; i++) {
         assert_int_equal(stricter.images[i], CASE_TRAIN);
@@ -388,7 +391,7 @@ static void note_result(void *user, const dcam_bench_result *r)
     ++*calls;
     assert_true(r->p50 > 0 && r->p50 <= r->p95 && r->p95 <= r->p99);
     assert_true(r->images >= 5 && r->images_per_second > 0);
-    assert_string_equal(r->precision, "f32");
+    assert_string_equal(r->precision, dcam_nn_fast_bf16() ? "bf16" : "f32");
 }
 
 static void bench_measures_every_stage(void **state)

@@ -120,5 +120,5 @@ for stage in network decode resize map end_to_end; do
     grep -q "\"stage\": \"$stage\"" out || fail "bench lacks the stage $stage"
 done
 expect 0 bench -m model.safetensors --seconds 0.05 --batch 1
-out_has '^network +f32 +1 '
+out_has '^network +(f32|bf16) +1 '
 finish
