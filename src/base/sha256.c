@@ -1,11 +1,16 @@
-/* sha256.c - SHA-256 as in FIPS 180-4, sections 4.1.2, 5.1.1 and 6.2.2.
- * Portable C; hashing is never the bottleneck beside decoding or training. */
+/* sha256.c - SHA-256 as in FIPS 180-4, sections 4.1.2, 5.1.1 and 6.2.2: portable C, and x86's SHA instructions where the
+ * processor has them, because every model is summed while it is loaded. */
 #include "base/sha256.h"
 
+#include <stdatomic.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 /* First 32 bits of the fractional parts of the cube roots of the first 64 primes. */
-static const uint32_t round_constants[64] = {
+static const _Alignas(16) uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -30,7 +35,7 @@ static void store_big_endian(uint8_t *p, uint32_t v)
     p[3] = (uint8_t)v;
 }
 
-static void compress(uint32_t state[8], const uint8_t block[64])
+static void compress_portable(uint32_t state[8], const uint8_t block[64])
 {
     uint32_t w[64], s[8];
     for (int t = 0; t < 16; t++) w[t] = load_big_endian(block + 4 * t);
@@ -53,6 +58,64 @@ static void compress(uint32_t state[8], const uint8_t block[64])
     for (int i = 0; i < 8; i++) state[i] += s[i];
 }
 
+#if defined(__x86_64__)
+/* Four rounds a step; the schedule of four words behind it, w[t] from w[t-16], w[t-15], w[t-7] and w[t-2]. */
+__attribute__((target("sha,sse4.1,ssse3"))) static void compress_x86(uint32_t state[8], const uint8_t *bytes, size_t blocks)
+{
+    const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    const __m128i low = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
+    const __m128i high = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+    __m128i abef = _mm_alignr_epi8(low, high, 8), cdgh = _mm_blend_epi16(high, low, 0xf0);
+    for (; blocks > 0; blocks--, bytes += 64) {
+        const __m128i abef_before = abef, cdgh_before = cdgh;
+        __m128i w[4];
+        for (int i = 0; i < 4; i++)
+            w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(bytes + 16 * i)), swap);
+        for (int i = 0; i < 16; i++) {
+            __m128i added = _mm_add_epi32(w[i & 3], _mm_load_si128((const __m128i *)(const void *)(round_constants + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, added);
+            added = _mm_shuffle_epi32(added, 0x0e);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, added);
+            if (i >= 12) continue;
+            const __m128i last = w[(i + 3) & 3];
+            __m128i next = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
+            next = _mm_add_epi32(next, _mm_alignr_epi8(last, w[(i + 2) & 3], 4));
+            w[i & 3] = _mm_sha256msg2_epu32(next, last);
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    const __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static bool has_instructions(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 29)) && __builtin_cpu_supports("sse4.1") &&
+           __builtin_cpu_supports("ssse3");
+}
+#endif
+
+/* 0: not asked yet; 1: portable; 2: the instructions. */
+static _Atomic int way;
+
+void dcam_sha256_portable(bool only) { atomic_store(&way, only ? 1 : 0); /* 0: asked again */ }
+
+static void compress(uint32_t state[8], const uint8_t *bytes, size_t blocks)
+{
+#if defined(__x86_64__)
+    int chosen = atomic_load_explicit(&way, memory_order_relaxed);
+    if (chosen == 0) atomic_store_explicit(&way, chosen = has_instructions() ? 2 : 1, memory_order_relaxed);
+    if (chosen == 2) {
+        compress_x86(state, bytes, blocks);
+        return;
+    }
+#endif
+    for (; blocks > 0; blocks--, bytes += 64) compress_portable(state, bytes);
+}
+
 void dcam_sha256_init(dcam_sha256 *hash)
 {
     static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
@@ -68,9 +131,10 @@ void dcam_sha256_update(dcam_sha256 *hash, const void *bytes, size_t count)
     hash->length += count;
     while (count > 0) {
         if (used == 0 && count >= sizeof hash->block) {
-            compress(hash->state, p);
-            p += sizeof hash->block;
-            count -= sizeof hash->block;
+            const size_t blocks = count / sizeof hash->block;
+            compress(hash->state, p, blocks);
+            p += blocks * sizeof hash->block;
+            count -= blocks * sizeof hash->block;
             continue;
         }
         size_t take = sizeof hash->block - used;
@@ -80,7 +144,7 @@ void dcam_sha256_update(dcam_sha256 *hash, const void *bytes, size_t count)
         count -= take;
         used += take;
         if (used == sizeof hash->block) {
-            compress(hash->state, hash->block);
+            compress(hash->state, hash->block, 1);
             used = 0;
         }
     }

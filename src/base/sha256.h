@@ -2,6 +2,7 @@
 #ifndef DCAM_BASE_SHA256_H
 #define DCAM_BASE_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ void dcam_sha256_update(dcam_sha256 *hash, const void *bytes, size_t count);
 /* Ends the message; the hash must be initialised again before another use. */
 void dcam_sha256_final(dcam_sha256 *hash, uint8_t out[DCAM_SHA256_BYTES]);
 void dcam_sha256_final_hex(dcam_sha256 *hash, char out[DCAM_SHA256_HEX]);
+
+/* Tests: only the portable C (true), or what the processor has (false, the start). */
+void dcam_sha256_portable(bool only);
 
 /* The whole of it in one call, as lower-case hex digits. */
 void dcam_sha256_of(const void *bytes, size_t count, char out[DCAM_SHA256_HEX]);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "weights/checksums.h"
 #include "weights/json_text.h"
 #include "weights/store.h"
 
@@ -169,6 +170,7 @@ dcam_status dcam_safetensors_fill(dcam_tensors *s, size_t count)
         if (status != DCAM_OK) break;
     }
     if (status == DCAM_OK) status = check_cover(s, data, data_bytes);
+    if (status == DCAM_OK) status = checksums_verify(s);
     json_decref(root);
     return status;
 }

@@ -1,11 +1,13 @@
 /* safetensors_writer.c - writes the safetensors format: metadata and tensors are collected, then the file appears
- * in one atomic go. The header is padded with spaces so that the data start at a multiple of 8. */
+ * in one atomic go, with the SHA-256 of each tensor in its metadata (checksums.h). The header is padded with spaces so that the data start at a multiple of 8. */
 #include <assert.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "weights/checksums.h"
 #include "weights/store.h"
 
 typedef struct {
@@ -94,6 +96,35 @@ dcam_status dcam_tensor_writer_metadata(dcam_tensor_writer *w, const char *key, 
     return DCAM_OK;
 }
 
+/* The entry that the reader compares with. The header's members are the tensors in the order of the pieces, and the
+ * metadata somewhere between. */
+static dcam_status add_checksums(dcam_tensor_writer *w)
+{
+    char sum[DCAM_SHA256_HEX];
+    const char *name;
+    json_t *entry, *sums = json_object();
+    size_t at = 0;
+    bool whole = sums != NULL;
+    if (w->metadata) json_object_del(w->metadata, CHECKSUMS_KEY);
+    json_object_foreach(w->header, name, entry) {
+        if (entry == w->metadata) continue;
+        dcam_sha256_of(w->pieces[at].data, w->pieces[at].bytes, sum);
+        at++;
+        whole &= json_object_set_new(sums, name, json_string(sum)) == 0;
+    }
+    if (w->metadata) {
+        checksums_of_text text = {{0}};
+        json_object_foreach(w->metadata, name, entry) checksums_add_text(&text, name, json_string_value(entry));
+        checksums_finish_text(&text, sum);
+        whole &= json_object_set_new(sums, CHECKSUMS_TEXT, json_string(sum)) == 0;
+    }
+    char *text = whole ? json_dumps(sums, JSON_COMPACT) : NULL;
+    json_decref(sums);
+    const dcam_status status = text ? dcam_tensor_writer_metadata(w, CHECKSUMS_KEY, text) : no_memory_for(CHECKSUMS_KEY);
+    free(text);
+    return status;
+}
+
 /* *out: the length word, the JSON text and the padding, from dcam_alloc. */
 static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, uint8_t **out, size_t *out_bytes)
 {
@@ -121,6 +152,7 @@ dcam_status dcam_tensor_writer_save(dcam_tensor_writer *w, const char *path)
     uint8_t *header = NULL;
     size_t header_bytes = 0;
     dcam_writer *file = NULL;
+    DCAM_TRY(add_checksums(w));
     DCAM_TRY(dump_header(w, path, &header, &header_bytes));
     dcam_status status = dcam_writer_open(path, &file);
     if (status == DCAM_OK) status = dcam_writer_write(file, header, header_bytes);

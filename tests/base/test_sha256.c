@@ -62,12 +62,29 @@ static void pieces_give_the_same(void **state)
     }
 }
 
+/* The processor's instructions, where it has them, against the portable C. */
+static void instructions_agree(void **state)
+{
+    (void)state;
+    uint8_t bytes[1000];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * i + 3 * i);
+    for (size_t count = 0; count <= sizeof bytes; count += 37) {
+        char portable[DCAM_SHA256_HEX], fast[DCAM_SHA256_HEX];
+        dcam_sha256_portable(true);
+        dcam_sha256_of(bytes, count, portable);
+        dcam_sha256_portable(false);
+        dcam_sha256_of(bytes, count, fast);
+        assert_string_equal(portable, fast);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nist_vectors),
         cmocka_unit_test(a_million_letters),
         cmocka_unit_test(pieces_give_the_same),
+        cmocka_unit_test(instructions_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,16 +50,25 @@ refuse 4 'shape.safetensors: tensor ' teacher import shape.safetensors -o t
 is_absent t
 refuse 4 'is not a model file' detect "$good" -m missing.safetensors
 
-# A model with one byte changed at a time: a tensor of another name, a value that is not finite, a newer format.
-LC_ALL=C sed 's/"student.layer1.0.conv1.weight"/"student.layer1.0.convX.weight"/' model.safetensors >renamed.safetensors
-cmp -s model.safetensors renamed.safetensors && fail "the tensor was not found in the model"
-refuse 4 'renamed.safetensors: tensor student.layer1.0.conv' detect "$good" -m renamed.safetensors
+# A model with one byte changed: its sums find it.
 bytes=$(wc -c <model.safetensors)
-cp model.safetensors nan.safetensors
+cp model.safetensors turned.safetensors
+printf '\001' | dd of=turned.safetensors bs=1 seek=$((bytes / 8 * 4)) conv=notrunc 2>/dev/null
+refuse 4 'turned.safetensors: tensor [a-z0-9._]+ is not what was written .*get it again' detect "$good" -m turned.safetensors
+LC_ALL=C sed 's/"format_version":"1"/"format_version":"2"/' model.safetensors >turned.safetensors
+refuse 4 'turned.safetensors: its metadata is not what was written' detect "$good" -m turned.safetensors
+
+# The same without sums, as others write files: a tensor of another name, a value that is not finite, a newer format.
+LC_ALL=C sed 's/"sha256":"/"sha25x":"/' model.safetensors >plain.safetensors
+expect 0 detect "$good" -m plain.safetensors -q
+LC_ALL=C sed 's/"student.layer1.0.conv1.weight"/"student.layer1.0.convX.weight"/' plain.safetensors >renamed.safetensors
+cmp -s plain.safetensors renamed.safetensors && fail "the tensor was not found in the model"
+refuse 4 'renamed.safetensors: tensor student.layer1.0.conv' detect "$good" -m renamed.safetensors
+cp plain.safetensors nan.safetensors
 printf '\000\000\300\177' | dd of=nan.safetensors bs=1 seek=$((bytes / 8 * 4)) conv=notrunc 2>/dev/null
 refuse 4 'nan.safetensors: .*not finite' detect "$good" -m nan.safetensors
-LC_ALL=C sed 's/"format_version":"1"/"format_version":"7"/' model.safetensors >newer.safetensors
-cmp -s model.safetensors newer.safetensors && fail "the format version was not found in the model"
+LC_ALL=C sed 's/"format_version":"1"/"format_version":"7"/' plain.safetensors >newer.safetensors
+cmp -s plain.safetensors newer.safetensors && fail "the format version was not found in the model"
 refuse 4 'newer.safetensors: is of format 7.*update dcam' detect "$good" -m newer.safetensors
 refuse 4 'newer.safetensors: is of format 7' eval data -m newer.safetensors
 refuse 4 'newer.safetensors: is of format 7' bench -m newer.safetensors

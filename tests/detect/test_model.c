@@ -1,5 +1,6 @@
 /* The model file: what is saved comes back bit by bit; every single thing that can be wrong with a file is refused with
  * a line; random damage never gets past the checks in a way that a sanitizer would see. */
+#define _GNU_SOURCE /* memmem */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -265,6 +266,8 @@ static json_t *header_of_file(void)
     memcpy(&length, file_bytes, 8);
     json_t *header = json_loadb((const char *)file_bytes + 8, (size_t)length, 0, NULL);
     assert_non_null(header);
+    /* Whoever changes a file takes its sums out. */
+    json_object_del(json_object_get(header, "__metadata__"), "sha256");
     data_at = 8 + (size_t)length;
     return header;
 }
@@ -341,6 +344,10 @@ static int open_model_file(void **state)
     assert_int_equal(dcam_model_save(m, model_path), DCAM_OK);
     dcam_model_destroy(m);
     assert_int_equal(dcam_file_read(model_path, DCAM_MAX_WEIGHTS_BYTES, &file_bytes, &file_count), DCAM_OK);
+    /* Without its sums, which would find every damage before the readers behind them do. */
+    char *sums = memmem(file_bytes, file_count, "\"sha256\":\"", 10);
+    assert_non_null(sums);
+    sums[6] = 'x';
     return 0;
 }
 

@@ -63,7 +63,7 @@ static char *read_file(const char *path, size_t *bytes)
     return text;
 }
 
-static void write_file(const char *path, const void *bytes, size_t count)
+static inline void write_file(const char *path, const void *bytes, size_t count)
 {
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(bytes, 1, count, f) != count || fclose(f) != 0) die(path);
@@ -81,7 +81,7 @@ static uint64_t sum_of(const char *bytes, size_t count)
     return h;
 }
 
-static void remove_tree(const char *path)
+static inline void remove_tree(const char *path)
 {
     DIR *d = opendir(path);
     struct dirent *e;
@@ -137,6 +137,7 @@ static int split(char *words, char **list)
 /* Starts the tool in `root`; standard output and error in the files out and err there. fault: DCAM_FAULT, or NULL. */
 static pid_t begin(const char *words, const char *fault, bool count)
 {
+    fflush(stdout);
     const pid_t child = fork();
     if (child < 0) die("fork");
     if (child > 0) return child;
@@ -180,7 +181,7 @@ static outcome wait_for(pid_t child, double kill_after)
     return o;
 }
 
-static outcome run_tool(const char *words, const char *fault) { return wait_for(begin(words, fault, false), 1e9); }
+static inline outcome run_tool(const char *words, const char *fault) { return wait_for(begin(words, fault, false), 1e9); }
 
 /* The data, the model and the weights that the runs start from, in root. */
 static void make_inputs(const char *argument)

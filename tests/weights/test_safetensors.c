@@ -420,6 +420,54 @@ static int remove_folder(void **state)
     return rmdir(folder); /* fails if a temporary file was left */
 }
 
+/* What we write carries the sum of each tensor and of the metadata: any bit that turned is found. */
+static void turned_bits_are_found(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/dcam-test-sums-XXXXXX";
+    const float values[5] = {1, 2, 3, 4, 5};
+    const size_t shape = 5;
+    dcam_tensor_writer *w;
+    dcam_tensors *t;
+    uint8_t *bytes;
+    size_t count;
+    close(mkstemp(path));
+    assert_int_equal(dcam_tensor_writer_create(&w), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_metadata(w, "threshold", "0.125"), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_metadata(w, "kind", "test"), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_add(w, "a", DCAM_F32, 1, &shape, values), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_add(w, "b", DCAM_F32, 1, &shape, values), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_save(w, path), DCAM_OK);
+    assert_int_equal(dcam_tensor_writer_save(w, path), DCAM_OK); /* twice gives the same */
+    dcam_tensor_writer_destroy(w);
+    assert_int_equal(dcam_file_read(path, 1 << 20, &bytes, &count), DCAM_OK);
+    assert_int_equal(dcam_safetensors_parse(bytes, count, "x", &t), DCAM_OK);
+    assert_int_equal(dcam_tensors_metadata_count(t), 2); /* the sums are not shown */
+    dcam_tensors_destroy(t);
+    for (size_t at = 8; at < count; at++) {
+        for (int bit = 0; bit < 8; bit++) {
+            bytes[at] ^= (uint8_t)(1 << bit);
+            dcam_status status = dcam_safetensors_parse(bytes, count, "x", &t);
+            /* Padding, a blank that is another blank, and "sha256" renamed: then there are no sums. */
+            if (status == DCAM_OK) {
+                const bool values_stand = memcmp(dcam_tensors_at(t, 0)->data, values, sizeof values) == 0 &&
+                                          memcmp(dcam_tensors_at(t, 1)->data, values, sizeof values) == 0;
+                if (!values_stand || (dcam_tensors_metadata_count(t) == 2 && strcmp(dcam_tensors_metadata(t, "threshold"), "0.125") != 0))
+                    fail_msg("bit %d of byte %zu was not missed", bit, at);
+                dcam_tensors_destroy(t);
+            } else {
+                assert_int_equal(status, DCAM_ERROR_WEIGHTS);
+            }
+            bytes[at] ^= (uint8_t)(1 << bit);
+        }
+    }
+    bytes[count - 1] ^= 1;
+    assert_int_equal(dcam_safetensors_parse(bytes, count, "x", &t), DCAM_ERROR_WEIGHTS);
+    assert_non_null(strstr(dcam_error_message(), "x: tensor b is not what was written (SHA-256)"));
+    dcam_free(bytes);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +481,7 @@ int main(void)
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(damaged),
         cmocka_unit_test(every_allocation_fails),
+        cmocka_unit_test(turned_bits_are_found),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,0 +1,29 @@
+/* The decoder of one format, or of whichever the bytes look like: FUZZ_DECODER is the function's name. Limits of size are
+ * checked by the decoders; inputs that claim large pictures are passed over for time. */
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "fuzz.h"
+#include "image/decode.h"
+#include "image/image.h"
+
+/* A picture of so many bytes takes long to fill and shows nothing new. */
+#define LARGE ((size_t)64 << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
+{
+    for (int mask = 0; mask < 2; mask++) {
+        const dcam_encoded file = {.bytes = bytes, .count = count, .name = "fuzz", .mask = mask};
+        dcam_image image = {0};
+        dcam_memory_reset_peak();
+        if (FUZZ_DECODER(&file, &image) == DCAM_OK) {
+            /* Every pixel is there. */
+            volatile uint8_t last = image.pixels[(size_t)image.width * (size_t)image.height * (size_t)image.channels - 1];
+            (void)last;
+            dcam_image_clear(&image);
+        }
+        if (dcam_memory_held() != 0) abort();
+        if (dcam_memory_peak() > LARGE) return -1;
+    }
+    return 0;
+}
