@@ -43,7 +43,7 @@ void dcam_model_prototypes_tensor(size_t class_index, char out[MODEL_NAME_BYTES]
     snprintf(out, MODEL_NAME_BYTES, "memory.%zu.prototypes", class_index);
 }
 
-static dcam_status add_memory(const dcam_model *m, dcam_tensor_writer *w)
+dcam_status dcam_model_add_memory(const dcam_model *m, dcam_tensor_writer *w)
 {
     const size_t dimensions = (size_t)m->memory.dimensions;
     const size_t projection[2] = {(size_t)m->architecture->stage_channels[1] + (size_t)m->architecture->stage_channels[2], dimensions};
@@ -82,7 +82,7 @@ static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
         dcam_model_class_tensor(i, "centre", name);
         DCAM_TRY(dcam_tensor_writer_add(w, name, DCAM_F32, 1, &centre, m->classes[i].centre));
     }
-    return add_memory(m, w);
+    return dcam_model_add_memory(m, w);
 }
 
 static json_t *triple(const float v[3])

@@ -52,6 +52,10 @@ dcam_status dcam_export_onnx(const dcam_model *m, const dcam_tensors *file, cons
     onnx_graph g = {0};
     proto_buffer bytes = {0};
     dcam_trunk_weights *student = NULL;
+    /* Without its memory the graph would give other scores than the thresholds are for. */
+    if (m->memory.dimensions > 0)
+        return dcam_fail(DCAM_ERROR_MODEL, "%s: has a memory of normal patches, which the ONNX graph cannot hold yet; train with "
+                         "--method dcam for ONNX, or export --to safetensors", dcam_tensors_path(file));
     DCAM_TRY(dcam_trunk_weights_fold(m->student, &student));
     dcam_status status = dcam_detector_graph(&g, m, student, options);
     if (status == DCAM_OK) {
@@ -148,6 +152,7 @@ dcam_status dcam_export_safetensors(const dcam_model *m, const dcam_tensors *fil
     if (status == DCAM_OK) status = dcam_trunk_weights_add(teacher, "teacher.", w);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(student, "student.", w);
     if (status == DCAM_OK) status = add_attention(m, w);
+    if (status == DCAM_OK) status = dcam_model_add_memory(m, w);
     if (status == DCAM_OK) status = dcam_class_centres(m->classes, m->class_count, channels, &centres);
     if (status == DCAM_OK)
         status = dcam_tensor_writer_add(w, "centres", DCAM_F32, 2, (size_t[]){m->class_count, channels}, centres);
