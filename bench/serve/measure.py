@@ -261,7 +261,7 @@ def peers():
                 peer = subprocess.Popen([sys.executable, "-m", "uvicorn", "serve_peer:app", "--port", str(port), "--log-level", "error"],
                                         cwd=os.path.dirname(os.path.abspath(__file__)), env={
                                             **os.environ, "PEER_RUNTIME": name, "PEER_MODEL": os.path.abspath(arguments.onnx),
-                                            "PEER_THREADS": str(arguments.threads), "PYTHONDONTWRITEBYTECODE": "1"})
+                                            "PEER_THREADS": str(arguments.threads), "PYTHONDONTWRITEBYTECODE": "1"}, stderr=subprocess.DEVNULL)
                 for _ in range(600):
                     try:
                         urllib.request.urlopen(f"http://127.0.0.1:{port}/ready")

@@ -1,5 +1,6 @@
 /* engine.c - the models of a server: loading, and reloading while requests run. A request keeps the model it began
  * with; a file that cannot be loaded leaves the old model in place and says so. */
+#include <stdio.h>
 #include <string.h>
 
 #include "api/detector.h"
@@ -29,16 +30,39 @@ static dcam_status fill_engine(const dcam_server *s, const char *path, serve_eng
     return dcam_scorer_run(e->scorer, e->rgb, s->options.batch, NULL, e->maps, e->verdicts);
 }
 
+typedef struct {
+    const dcam_server *server;
+    const char *path;
+    serve_engine *engine;
+    dcam_status status;
+    char message[1024];
+} load_task;
+
+static void *load(void *context)
+{
+    load_task *task = context;
+    dcam_set_threads(task->server->options.threads);
+    task->status = fill_engine(task->server, task->path, task->engine);
+    snprintf(task->message, sizeof task->message, "%s", dcam_error_message());
+    return NULL;
+}
+
+/* On a thread that ends at once: OpenMP keeps helpers for every thread that has computed with them, and where it counts
+ * more threads than cores, those of the runner sleep instead of spin between two loops, which costs a tenth or more. */
 dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out)
 {
-    serve_engine *e;
-    dcam_set_threads(s->options.threads);
-    DCAM_TRY(dcam_alloc_zero(1, sizeof *e, &e));
-    e->references = 1;
-    const dcam_status status = fill_engine(s, path, e);
-    if (status == DCAM_OK) *out = e;
-    else serve_engine_destroy(e);
-    return status;
+    load_task task = {.server = s, .path = path};
+    pthread_t thread;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *task.engine, &task.engine));
+    task.engine->references = 1;
+    if (pthread_create(&thread, NULL, load, &task) == 0) pthread_join(thread, NULL);
+    else task.status = dcam_fail(DCAM_ERROR_MEMORY, "%s: the system gives no thread to load it", path);
+    if (task.status == DCAM_OK) {
+        *out = task.engine;
+        return DCAM_OK;
+    }
+    serve_engine_destroy(task.engine);
+    return task.message[0] ? dcam_fail(task.status, "%s", task.message) : task.status;
 }
 
 void serve_engine_destroy(serve_engine *e)
