@@ -191,6 +191,8 @@ static dcam_status time_layer(dcam_nn *nn, const dcam_nn_convolution *c, const c
     return time_convolution(nn, dcam_nn_convolution_backward_weights, &training, name, "backward weights", repeats);
 }
 
+#define MOST_CHANNELS 256 /* of the trunk's convolutions */
+
 static dcam_status time_layers(dcam_nn *nn, dcam_net_precision precision, int batch, int repeats)
 {
     dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
@@ -199,15 +201,22 @@ static dcam_status time_layers(dcam_nn *nn, dcam_net_precision precision, int ba
     const dcam_nn_type type = precision == DCAM_NET_BF16 && !products ? DCAM_NN_BF16 : DCAM_NN_F32;
     const dcam_nn_layout layout = dcam_nn_best_layout(type);
     int side = BENCH_SIDE, before = BENCH_SIDE; /* of the present map, and of the block's input */
+    float scales[MOST_CHANNELS];
+    for (int i = 0; i < MOST_CHANNELS; i++) scales[i] = 1;
     for (int i = 0; i < count; i++) {
         const dcam_convolution_shape *s = &shapes[i];
-        const bool stem = i == 0;
+        const bool stem = i == 0, int8 = precision == DCAM_NET_INT8;
         const int from = strstr(s->name, "downsample") ? before : side;
-        const dcam_nn_convolution c = {
+        dcam_nn_convolution c = {
             .src = {batch, s->in_channels, from, from, type, stem && layout == DCAM_NN_BLOCKED16 ? DCAM_NN_NCHW : layout},
             .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
             .dst_type = type, .dst_layout = layout, .bias = true, .relu = true, .bf16_products = products};
-        DCAM_TRY(time_layer(nn, &c, s->name, stem, repeats));
+        if (int8 && !stem) {
+            c.src.type = c.dst_type = DCAM_NN_U8;
+            c.scales = scales;
+        }
+        if (int8) DCAM_TRY(time_convolution(nn, dcam_nn_convolution_forward, &c, s->name, "detection", repeats));
+        else DCAM_TRY(time_layer(nn, &c, s->name, stem, repeats));
         if (strstr(s->name, "conv1")) before = side;
         if (!strstr(s->name, "downsample")) side = dcam_nn_convolution_dst(&c).h;
         if (stem) side = before = BENCH_SIDE / 4;

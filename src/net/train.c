@@ -131,8 +131,8 @@ static dcam_nn_convolution describe(const builder *b, int convolution, const dca
     const dcam_convolution_shape *s = &b->net->shapes[convolution];
     return (dcam_nn_convolution){
         .src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
-        .dst_type = net_type(b->net->options.precision), .dst_layout = b->net->layout, .training = true,
-        .exact = b->net->options.exact};
+        .dst_type = DCAM_NN_F32, .dst_layout = b->net->layout, .training = true,
+        .bf16_products = b->net->options.precision == DCAM_NET_BF16, .exact = b->net->options.exact};
 }
 
 static const float *weight_of(const builder *b, int convolution)
@@ -194,7 +194,7 @@ static dcam_status add_stem(builder *b)
 {
     const dcam_train_net_options *o = &b->net->options;
     const dcam_nn_tensor input = net_input(b->p->n, o->height, o->width);
-    b->input = net_stem_source(b->p->n, o->height, o->width, net_type(o->precision), b->net->layout);
+    b->input = net_stem_source(b->p->n, o->height, o->width, DCAM_NN_F32, b->net->layout);
     b->input_value = NONE;
     if (b->input.layout != input.layout || b->input.type != input.type) {
         dcam_nn_op *op;
@@ -486,13 +486,14 @@ static dcam_status open_net(const dcam_architecture *a, const dcam_train_net_opt
 {
     dcam_train_net *net;
     DCAM_TRY(net_check_options(options->height, options->width, options->batch, options->precision));
-    if (options->precision != DCAM_NET_F32)
-        return dcam_fail(DCAM_ERROR_DEVICE, "this build trains in f32 only; use --precision f32");
+    if (options->precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_INTERNAL, "int8 networks are not trained");
+    if (options->precision == DCAM_NET_BF16 && !dcam_nn_bf16_products())
+        return dcam_fail(DCAM_ERROR_DEVICE, "training in bf16 needs AVX512-BF16, without AMX; use --precision f32");
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = *options;
     net->architecture = a;
     net->weights = weights;
-    net->layout = dcam_nn_best_layout(net_type(options->precision));
+    net->layout = dcam_nn_best_layout(DCAM_NN_F32);
     net->convolution_count = dcam_architecture_convolutions(a, net->shapes);
     net->scratch_count = most_scratch(net);
     dcam_status status = dcam_nn_create(&net->nn);
