@@ -9,7 +9,11 @@
 
 const cli_command *const cli_commands[] = {&cli_train,     &cli_eval,  &cli_detect,
                                            &cli_calibrate, &cli_export, &cli_info,
-                                           &cli_teacher_import, &cli_pretrain, &cli_synth, &cli_bench,
+                                           &cli_teacher_import,
+#ifndef DCAM_WITHOUT_FETCH
+                                           &cli_teacher_fetch,
+#endif
+                                           &cli_pretrain, &cli_synth, &cli_bench,
 #ifndef DCAM_WITHOUT_SERVE
                                            &cli_serve,
 #endif

@@ -395,6 +395,9 @@ DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain(const dcam_pretrain_options *
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *options, int rows, int columns,
                                                          const char *png_path);
 
+/* SHA-256 of a file of at most 1 GiB, as 64 hexadecimal digits and a NUL. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_file_sha256(const char *path, char out[65]);
+
 typedef struct dcam_synth_options {
     const char *folder;          /* must be empty or not be there */
     uint64_t seed;

@@ -1,6 +1,8 @@
 /* tools.c - the public calls that only pass on to one module: teacher import,
  * synthetic data, small writers. */
+#include "base/file.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "data/synth.h"
 #include "image/image.h"
@@ -10,6 +12,19 @@ dcam_status dcam_teacher_import(const char *from, const char *to)
 {
     if (!from || !to) return dcam_fail(DCAM_ERROR_USAGE, "teacher import: needs a weights file and an output file");
     return dcam_teacher_import_file(from, to);
+}
+
+#define MOST_HASHED_BYTES ((size_t)1 << 30)
+
+dcam_status dcam_file_sha256(const char *path, char out[65])
+{
+    uint8_t *bytes;
+    size_t count;
+    if (!path || !out) return dcam_fail(DCAM_ERROR_USAGE, "sha256: needs a file and a place for the digits");
+    DCAM_TRY(dcam_file_read(path, MOST_HASHED_BYTES, &bytes, &count));
+    dcam_sha256_of(bytes, count, out);
+    dcam_free(bytes);
+    return DCAM_OK;
 }
 
 dcam_status dcam_synth(const dcam_synth_options *options)

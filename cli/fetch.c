@@ -1,0 +1,239 @@
+/* fetch.c - HTTP by libcurl: resumed by Range, bounded in size, time and redirects. Must never trust what it gets: the
+ * caller checks the hash of the whole. */
+#include "fetch.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "output.h"
+
+#define STALL_BYTES_A_SECOND 1024L
+
+typedef struct {
+    const cli_fetch_job *job;
+    CURL *curl;
+    int descriptor;
+    curl_off_t offset;  /* bytes that were there before this request */
+    curl_off_t count;   /* bytes in the file */
+    bool started, too_large;
+    int write_error;    /* errno, or 0 */
+    double start;
+} transfer;
+
+static int fail_file(const char *path, int error)
+{
+    const dcam_status status = error == ENOSPC || error == EDQUOT ? DCAM_ERROR_DISK : DCAM_ERROR_IO;
+    cli_error("%s: cannot write: %s; %s", path, strerror(error),
+              status == DCAM_ERROR_DISK ? "free some space and run again, it goes on from there" : "check the path and its permissions");
+    return dcam_status_exit_code(status);
+}
+
+/* The whole file came although a part was asked for: what was there makes way for it. */
+static bool begin(transfer *t, long code)
+{
+    t->started = true;
+    if (code == 206 || t->offset == 0) return true;
+    t->count = 0;
+    t->offset = 0;
+    if (ftruncate(t->descriptor, 0) == 0 && lseek(t->descriptor, 0, SEEK_SET) == 0) return true;
+    t->write_error = errno;
+    return false;
+}
+
+static size_t on_bytes(char *bytes, size_t size, size_t count, void *user)
+{
+    transfer *t = user;
+    const size_t total = size * count;
+    long code = 0;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &code);
+    if (code != 200 && code != 206) return total; /* the page of a redirect is not the file */
+    if (!t->started && !begin(t, code)) return 0;
+    if (t->count + (curl_off_t)total > CLI_FETCH_MOST_BYTES) {
+        t->too_large = true;
+        return 0;
+    }
+    for (size_t done = 0; done < total;) {
+        const ssize_t n = write(t->descriptor, bytes + done, total - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            t->write_error = errno;
+            return 0;
+        }
+        done += (size_t)n;
+    }
+    t->count += (curl_off_t)total;
+    return total;
+}
+
+static int on_progress(void *user, curl_off_t total, curl_off_t now, curl_off_t up_total, curl_off_t up_now)
+{
+    transfer *t = user;
+    (void)up_total;
+    (void)up_now;
+    const double elapsed = cli_seconds() - t->start, all = (double)(t->offset + total), done = (double)(t->offset + now);
+    if (cli_has_bar() && total > 0)
+        cli_bar(done / all, "%.1f of %.1f MB  %.1f MB/s", done / 1e6, all / 1e6, elapsed > 0 ? (double)now / elapsed / 1e6 : 0);
+    return cli_interrupted();
+}
+
+static CURLcode set_options(transfer *t, const char *url, char error[CURL_ERROR_SIZE])
+{
+    CURL *c = t->curl;
+    CURLcode code = CURLE_OK;
+#define SET(option, value)                                          \
+    do {                                                            \
+        if (code == CURLE_OK) code = curl_easy_setopt(c, option, value); \
+    } while (0)
+    SET(CURLOPT_ERRORBUFFER, error);
+    SET(CURLOPT_URL, url);
+#if LIBCURL_VERSION_NUM >= 0x075500
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_FAILONERROR, 1L);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    /* "" switches off what the environment says. */
+    SET(CURLOPT_PROXY, t->job->proxy ? t->job->proxy : "");
+    SET(CURLOPT_NOPROXY, "");
+    SET(CURLOPT_CONNECTTIMEOUT, CLI_FETCH_CONNECT_SECONDS);
+    SET(CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_A_SECOND);
+    SET(CURLOPT_LOW_SPEED_TIME, (long)t->job->stall_seconds);
+    SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CLI_FETCH_MOST_BYTES);
+    SET(CURLOPT_RESUME_FROM_LARGE, t->offset);
+    SET(CURLOPT_USERAGENT, "dcam/" DCAM_VERSION);
+    SET(CURLOPT_WRITEFUNCTION, on_bytes);
+    SET(CURLOPT_WRITEDATA, t);
+    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFODATA, t);
+    SET(CURLOPT_NOPROGRESS, 0L);
+#undef SET
+    return code;
+}
+
+/* Whether both have scheme, host and port in common. */
+static bool same_place(const char *a, const char *b)
+{
+    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
+    CURLU *x = curl_url(), *y = curl_url();
+    bool same = x && y && curl_url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && curl_url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
+    for (size_t i = 0; same && i < sizeof parts / sizeof *parts; i++) {
+        char *p = NULL, *q = NULL;
+        same = curl_url_get(x, parts[i], &p, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(y, parts[i], &q, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+               strcmp(p, q) == 0;
+        curl_free(p);
+        curl_free(q);
+    }
+    curl_url_cleanup(x);
+    curl_url_cleanup(y);
+    return same;
+}
+
+static int explain(const transfer *t, const char *url, CURLcode code, const char *error)
+{
+    const int failed = dcam_status_exit_code(DCAM_ERROR_IO);
+    long response = 0;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &response);
+    cli_bar_clear();
+    if (cli_interrupted()) {
+        cli_error("interrupted; %s is kept, the same command goes on from there", t->job->part);
+        return cli_interrupt_code();
+    }
+    if (t->write_error) return fail_file(t->job->part, t->write_error);
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED)
+        cli_error("%s: is larger than the limit of %ld MiB; is it the right file?", url, CLI_FETCH_MOST_BYTES >> 20);
+    else if (code == CURLE_HTTP_RETURNED_ERROR)
+        cli_error("%s: the server answered %ld; check the address, or name another with --url", url, response);
+    else if (code == CURLE_OPERATION_TIMEDOUT)
+        cli_error("%s: too slow, or no answer (%s); run the same command again, it goes on from there", url, error);
+    else
+        cli_error("%s: %s; run the same command again, it goes on from there", url, *error ? error : curl_easy_strerror(code));
+    return failed;
+}
+
+/* One request. *redirect: where it leads instead, valid until the next; NULL. */
+static int request(transfer *t, const char *url, char **redirect, bool *range_refused)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    long response = 0;
+    *redirect = NULL;
+    *range_refused = false;
+    t->started = false;
+    t->start = cli_seconds();
+    CURLcode code = set_options(t, url, error);
+    if (code == CURLE_OK) code = curl_easy_perform(t->curl);
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &response);
+    if (t->offset > 0 && (response == 416 || code == CURLE_RANGE_ERROR)) {
+        *range_refused = true;
+        return 0;
+    }
+    if (code != CURLE_OK) return explain(t, url, code, error);
+    cli_bar_clear();
+    if (response == 200 || response == 206) return 0;
+    curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, redirect);
+    if (*redirect) return 0;
+    cli_error("%s: the server answered %ld, not a file; name another address with --url", url, response);
+    return dcam_status_exit_code(DCAM_ERROR_IO);
+}
+
+static int start_over(transfer *t)
+{
+    t->offset = t->count = 0;
+    if (ftruncate(t->descriptor, 0) != 0 || lseek(t->descriptor, 0, SEEK_SET) != 0) return fail_file(t->job->part, errno);
+    return 0;
+}
+
+static int follow(transfer *t)
+{
+    char url[4096], *redirect;
+    bool refused;
+    snprintf(url, sizeof url, "%s", t->job->url);
+    for (int hop = 0; hop <= CLI_FETCH_REDIRECTS; hop++) {
+        int code = request(t, url, &redirect, &refused);
+        if (code == 0 && refused) {
+            if ((code = start_over(t)) == 0) code = request(t, url, &redirect, &refused);
+        }
+        if (code != 0 || !redirect) return code;
+        if (strlen(redirect) >= sizeof url || !same_place(t->job->url, redirect)) {
+            cli_error("%s: leads on to %s, another host; if you trust it, name it with --url", url, redirect);
+            return dcam_status_exit_code(DCAM_ERROR_IO);
+        }
+        snprintf(url, sizeof url, "%s", redirect);
+    }
+    cli_error("%s: more than %d redirects; name the file's own address with --url", t->job->url, CLI_FETCH_REDIRECTS);
+    return dcam_status_exit_code(DCAM_ERROR_IO);
+}
+
+int cli_fetch(const cli_fetch_job *job)
+{
+    transfer t = {.job = job};
+    struct stat facts;
+    int code;
+    t.descriptor = open(job->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (t.descriptor < 0 || fstat(t.descriptor, &facts) != 0) {
+        code = fail_file(job->part, errno);
+        if (t.descriptor >= 0) close(t.descriptor);
+        return code;
+    }
+    t.offset = t.count = facts.st_size;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(t.curl = curl_easy_init())) {
+        cli_error("%s: libcurl cannot be started", job->url);
+        code = dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    } else {
+        code = follow(&t);
+    }
+    curl_easy_cleanup(t.curl);
+    curl_global_cleanup();
+    const bool empty = t.count == 0;
+    if (close(t.descriptor) != 0 && code == 0) code = fail_file(job->part, errno);
+    if (empty) unlink(job->part); /* nothing to go on with */
+    return code;
+}
