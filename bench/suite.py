@@ -30,6 +30,7 @@ CLASSES = 8
 
 NETWORK_KINDS = ["eager", "frozen", "compile", "bf16-last", "onnxruntime", "onnxruntime-int8", "openvino", "openvino-bf16",
                  "openvino-int8"]
+WORK_KINDS = ["frozen", "bf16-last", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8"]
 TRAIN_KINDS = ["train-plain", "train-last", "train-bf16"]
 
 
@@ -116,7 +117,7 @@ class Setup:
             data = os.path.join(folder, "data8")
             run([self.dcam, "synth", "-o", data, "--classes", str(CLASSES), "--train", "4", "--test-good", "1",
                  "--test-defective", "1"])
-            run([self.dcam, "train", data, "-o", self.model, "--teacher", "random:1", "--epochs", "1", "--batch", "8",
+            run([self.dcam, "train", data, "-o", self.model, "--teacher", "random:1", "--method", "dcam", "--epochs", "1", "--batch", "8",
                  "--quiet"])
         if not os.path.exists(self.images):
             if not os.path.exists(self.photos):
@@ -151,8 +152,18 @@ def percentile(values, part):
     return values[min(len(values) - 1, int(part * len(values)))]
 
 
+def processor_seconds(pid):
+    """Of all threads of a process, as the scheduler counts them."""
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with open(path, encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
 def take_turns(contestants, rounds):
-    """contestants: (name, program, line). Milliseconds of each, interleaved; those that cannot are named with the reason."""
+    """contestants: (name, program, line). Milliseconds of each, interleaved, and processor time a run; those that cannot
+    are named with the reason."""
     results = []
     ready = []
     for name, program, line in contestants:
@@ -160,14 +171,16 @@ def take_turns(contestants, rounds):
         if "error" in answer:
             results.append({"name": name, "error": answer["error"]})
         else:
-            ready.append((name, program, line, [], []))
+            ready.append((name, program, line, [], [], []))
     for _ in range(rounds):
-        for name, program, line, medians, times in ready:
+        for name, program, line, medians, times, processor_times in ready:
+            before = processor_seconds(program.process.pid)
             milliseconds = program.ask(line)["milliseconds"]
+            processor_times.append(1e3 * (processor_seconds(program.process.pid) - before) / len(milliseconds))
             medians.append(statistics.median(milliseconds))
             times.extend(milliseconds)
-    for name, _, _, medians, times in ready:
-        results.append({"name": name, "turns": medians, "p50": percentile(times, 0.5), "p95": percentile(times, 0.95),
+    for name, _, _, medians, times, processor_times in ready:
+        results.append({"name": name, "turns": medians, "processor": processor_times, "p50": percentile(times, 0.5), "p95": percentile(times, 0.95),
                         "p99": percentile(times, 0.99), "runs": len(times)})
     return results
 
@@ -190,6 +203,16 @@ class Bench:
                                                  self.setup.images], self.environment)
         return self.programs[kind]
 
+    def restart(self, threads):
+        if self.options.threads == threads:
+            return
+        for program in self.programs.values():
+            program.process.stdin.close()
+            program.process.wait()
+        self.programs = {}
+        self.options.threads = threads
+        self.environment = {"OMP_NUM_THREADS": str(threads), "DCAM_BENCH_THREADS": str(threads)}
+
     def facts(self):
         own, worker = self.own(), self.worker(NETWORK_KINDS[0])
         facts = own.ask("info")
@@ -198,13 +221,15 @@ class Bench:
                 "precisions": precisions_of(own, "network"), "date": time.strftime("%Y-%m-%d"),
                 "commit": run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]).strip()}
 
-    def side_by_side(self, command, kinds, batch, repeats):
+    def side_by_side(self, command, kinds, batch, repeats, threads=None):
+        if threads:
+            self.restart(threads)
         contestants = []
         for precision in precisions_of(self.own(), command):
             line = " ".join(word for word in (command, precision, str(batch), str(repeats)) if word)
             contestants.append((f"dcam {precision or 'f32'}", self.own(), line))
         for kind in kinds:
-            self.worker(kind)  # all start at once
+            self.worker(kind)  # all start together
         contestants += [(KIND_NAMES[kind], self.worker(kind), f"{kind} {batch} {repeats}") for kind in kinds]
         before = os.getloadavg()[0]
         results = take_turns(contestants, self.options.rounds)
@@ -215,6 +240,12 @@ class Bench:
 
     def network_8(self):
         return self.side_by_side("network", NETWORK_KINDS, 8, 2)
+
+    def work_1(self):
+        return self.side_by_side("network", WORK_KINDS, 1, 4, threads=1)
+
+    def work_8(self):
+        return self.side_by_side("network", WORK_KINDS, 8, 1, threads=1)
 
     def train_32(self):
         return self.side_by_side("train", TRAIN_KINDS, 32, 1)
@@ -307,7 +338,7 @@ class Bench:
 
 
 SLICES = {"network-1": Bench.network_1, "network-8": Bench.network_8, "train-32": Bench.train_32, "files": Bench.files,
-          "growth": Bench.growth, "memory": Bench.memory}
+          "growth": Bench.growth, "memory": Bench.memory, "work-1": Bench.work_1, "work-8": Bench.work_8}
 
 
 def main():

@@ -257,21 +257,26 @@ static float upward(double threshold)
     return (double)nearest < threshold ? nextafterf(nearest, INFINITY) : nearest;
 }
 
-static onnx_value standardise(onnx_graph *g, const class_choice *c, int stage, onnx_value distance)
+/* (map - mean) * factor, both of the image's class. */
+static onnx_value standardise(onnx_graph *g, const class_choice *c, const char *who, const float *mean, const float *factor,
+                              onnx_value map)
 {
     const int64_t to_maps[] = {1, 2, 3};
+    onnx_value m = choose_one(g, c, onnx_name("%s.class_mean", who), mean);
+    onnx_value f = choose_one(g, c, onnx_name("%s.class_factor", who), factor);
+    m = shape_by(g, "Unsqueeze", onnx_name("%s.normal_mean", who), m, 3, to_maps);
+    f = shape_by(g, "Unsqueeze", onnx_name("%s.factor", who), f, 3, to_maps);
+    return onnx_binary(g, "Mul", onnx_name("%s.standard", who), onnx_binary(g, "Sub", onnx_name("%s.centred", who), map, m), f);
+}
+
+static onnx_value standardise_stage(onnx_graph *g, const class_choice *c, int stage, onnx_value distance)
+{
     float mean[DCAM_MAX_CLASSES], factor[DCAM_MAX_CLASSES];
-    const int k = stage + 1;
     for (size_t i = 0; i < c->count; i++) {
         mean[i] = c->classes[i].stages.mean[stage];
         factor[i] = 1 / c->classes[i].stages.deviation[stage];
     }
-    onnx_value m = choose_one(g, c, onnx_name("map%d.class_mean", k), mean);
-    onnx_value f = choose_one(g, c, onnx_name("map%d.class_factor", k), factor);
-    m = shape_by(g, "Unsqueeze", onnx_name("map%d.mean", k), m, 3, to_maps);
-    f = shape_by(g, "Unsqueeze", onnx_name("map%d.factor", k), f, 3, to_maps);
-    return onnx_binary(g, "Mul", onnx_name("map%d.standard", k),
-                       onnx_binary(g, "Sub", onnx_name("map%d.centred", k), distance, m), f);
+    return standardise(g, c, onnx_name("map%d", stage + 1).text, mean, factor, distance);
 }
 
 /* ---- from stage maps to the whole ---- */
@@ -286,6 +291,102 @@ static onnx_value upsample(onnx_graph *g, onnx_value name, onnx_value x, float f
     onnx_set_text(g, "coordinate_transformation_mode", "half_pixel");
     onnx_end(g, begun);
     return name;
+}
+
+/* ---- the memory of normal patches (detect/memory.c) ---- */
+
+/* Stages 2 and 3, averaged over 3x3, at unit length, projected: N,D,H,W of that stage. */
+static onnx_value describe(onnx_graph *g, const dcam_model *m, int part, onnx_value features)
+{
+    const int64_t axis = 1, channels = m->architecture->stage_channels[1 + part], dimensions = m->memory.dimensions;
+    const float *from = m->memory.projection + (part ? (size_t)m->architecture->stage_channels[1] * (size_t)dimensions : 0);
+    float *turned = NULL; /* dimensions x channels */
+    if (g->nodes.status == DCAM_OK)
+        g->nodes.status = dcam_alloc((size_t)channels, (size_t)dimensions * sizeof *turned, &turned);
+    if (g->nodes.status != DCAM_OK) return features;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t d = 0; d < dimensions; d++) turned[d * channels + c] = from[c * dimensions + d];
+    const onnx_value w = onnx_floats(g, onnx_name("memory.projection%d", part + 2), 4, (int64_t[]){dimensions, channels, 1, 1}, turned);
+    dcam_free(turned);
+    const onnx_value mean = onnx_name("memory.mean%d", part + 2);
+    const size_t begun = onnx_begin(g, "AveragePool", &mean, 1, (const onnx_value *[]){&features});
+    onnx_set_integers(g, "kernel_shape", 2, (int64_t[]){3, 3});
+    onnx_set_integers(g, "pads", 4, (int64_t[]){1, 1, 1, 1});
+    onnx_set_integer(g, "count_include_pad", 1); /* only the direction counts */
+    onnx_end(g, begun);
+    onnx_value length = reduce(g, "ReduceL2", onnx_name("memory.length%d", part + 2), mean, 1, &axis, true);
+    length = with_scalar(g, "Max", onnx_name("memory.divisor%d", part + 2), length, 1e-12);
+    const onnx_value unit = onnx_binary(g, "Div", onnx_name("memory.unit%d", part + 2), mean, length);
+    return convolve(g, onnx_name("memory.projected%d", part + 2), unit, w, NULL, 1, 1);
+}
+
+/* Of each class turned, K x D x P, the shorter ones filled up with their first; and their squared lengths, K x 1 x P. */
+static dcam_status gather_prototypes(onnx_graph *g, const dcam_model *m, const class_choice *c, onnx_value *turned,
+                                     onnx_value *squares)
+{
+    const size_t d = (size_t)m->memory.dimensions;
+    size_t most = 0, room;
+    float *all = NULL, *lengths = NULL;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->classes[i].prototype_count > most) most = c->classes[i].prototype_count;
+    if (!dcam_size_mul(c->count * d, most, &room)) return dcam_fail(DCAM_ERROR_MEMORY, "too many prototypes to export");
+    dcam_status status = dcam_alloc(room, sizeof *all, &all);
+    if (status == DCAM_OK) status = dcam_alloc_zero(c->count * most, sizeof *lengths, &lengths);
+    for (size_t i = 0; status == DCAM_OK && i < c->count; i++)
+        for (size_t p = 0; p < most; p++) {
+            const float *from = c->classes[i].prototypes + (p < c->classes[i].prototype_count ? p : 0) * d;
+            double square = 0;
+            for (size_t k = 0; k < d; k++) {
+                all[(i * d + k) * most + p] = from[k];
+                square += (double)from[k] * (double)from[k];
+            }
+            lengths[i * most + p] = (float)square;
+        }
+    if (status == DCAM_OK) {
+        const int64_t shape[3] = {(int64_t)c->count, (int64_t)d, (int64_t)most};
+        const onnx_value known = onnx_floats(g, onnx_name("memory.prototypes.all"), 3, shape, all);
+        const onnx_value known_squares =
+            onnx_floats(g, onnx_name("memory.squares.all"), 3, (int64_t[]){shape[0], 1, shape[2]}, lengths);
+        *turned = onnx_binary(g, "Gather", onnx_name("memory.prototypes"), known, c->position);
+        *squares = onnx_binary(g, "Gather", onnx_name("memory.squares"), known_squares, c->position);
+    }
+    dcam_free(lengths);
+    dcam_free(all);
+    return status;
+}
+
+/* Distance of each patch to the nearest prototype, standardised and weighted, at the first stage's size:
+ * |e - p|^2 = |e|^2 + |p|^2 - 2 e p. */
+static dcam_status add_memory(onnx_graph *g, const dcam_model *m, const class_choice *c, const dcam_feature_shapes *shapes,
+                              const onnx_value teacher[DCAM_STAGES], onnx_value *map)
+{
+    const int64_t h = shapes->height[1], w = shapes->width[1], d = m->memory.dimensions, last = 2;
+    float mean[DCAM_MAX_CLASSES], factor[DCAM_MAX_CLASSES];
+    onnx_value prototypes, squares;
+    DCAM_TRY(gather_prototypes(g, m, c, &prototypes, &squares));
+    onnx_value e = upsample(g, onnx_name("memory.coarse"), describe(g, m, 1, teacher[2]), 2);
+    e = onnx_binary(g, "Add", onnx_name("memory.sum"), describe(g, m, 0, teacher[1]), e);
+    e = shape_by(g, "Reshape", onnx_name("memory.flat"), e, 3, (int64_t[]){0, d, h * w});
+    const onnx_value patches = onnx_name("memory.patches");
+    const size_t begun = onnx_begin(g, "Transpose", &patches, 1, (const onnx_value *[]){&e});
+    onnx_set_integers(g, "perm", 3, (int64_t[]){0, 2, 1});
+    onnx_end(g, begun);
+    onnx_value x = onnx_binary(g, "MatMul", onnx_name("memory.dot"), patches, prototypes); /* N,H*W,P */
+    x = with_scalar(g, "Mul", onnx_name("memory.twice"), x, -2);
+    x = onnx_binary(g, "Add", onnx_name("memory.partial"), x, squares);
+    x = reduce(g, "ReduceMin", onnx_name("memory.nearest"), x, 1, &last, true);
+    const onnx_value own = sum(g, onnx_name("memory.own"), onnx_binary(g, "Mul", onnx_name("memory.own_squares"), patches, patches), 2, true);
+    x = with_scalar(g, "Max", onnx_name("memory.square"), onnx_binary(g, "Add", onnx_name("memory.rounded"), x, own), 0);
+    x = onnx_unary(g, "Sqrt", onnx_name("memory.distance"), x);
+    x = shape_by(g, "Reshape", onnx_name("memory.grid"), x, 4, (int64_t[]){0, 1, h, w});
+    x = upsample(g, onnx_name("memory.upsampled"), x, 2);
+    for (size_t i = 0; i < c->count; i++) {
+        mean[i] = c->classes[i].memory_mean;
+        factor[i] = (float)(m->memory.weight / (double)c->classes[i].memory_deviation);
+    }
+    x = standardise(g, c, "memory", mean, factor, x);
+    *map = onnx_binary(g, "Add", onnx_name("map.with_memory"), *map, x);
+    return DCAM_OK;
 }
 
 /* Reflected edges: d c b a | a b c d | d c b a */
@@ -423,11 +524,12 @@ dcam_status dcam_detector_graph(onnx_graph *g, const dcam_model *m, const dcam_t
         const onnx_value attended = attend(g, m, k, s[k]);
         onnx_value d = cosine_distance(g, k, t[k], attended);
         if (m->map.kd_weight > 0) d = add_entropy(g, m, k, &shapes, t[k], attended, d);
-        if (m->map.kind == DCAM_MAP_STANDARD) d = standardise(g, &chosen, k, d);
+        if (m->map.kind == DCAM_MAP_STANDARD) d = standardise_stage(g, &chosen, k, d);
         if (k > 0) d = upsample(g, onnx_name("map%d.upsampled", k + 1), d, (float)(1 << k));
         const char *combine = m->map.kind == DCAM_MAP_PRODUCT ? "Mul" : "Add";
         map = k == 0 ? d : onnx_binary(g, combine, onnx_name("map.stages%d", k + 1), map, d);
     }
+    if (m->memory.dimensions > 0) DCAM_TRY(add_memory(g, m, &chosen, &shapes, t, &map));
     map = upsample(g, onnx_name("map.upsampled"), map, 4);
     if (m->map.smoothing > 0) DCAM_TRY(smooth(g, m, &map));
     add_outputs(g, m, &chosen, map);

@@ -52,10 +52,6 @@ dcam_status dcam_export_onnx(const dcam_model *m, const dcam_tensors *file, cons
     onnx_graph g = {0};
     proto_buffer bytes = {0};
     dcam_trunk_weights *student = NULL;
-    /* Without its memory the graph would give other scores than the thresholds are for. */
-    if (m->memory.dimensions > 0)
-        return dcam_fail(DCAM_ERROR_MODEL, "%s: has a memory of normal patches, which the ONNX graph cannot hold yet; train with "
-                         "--method dcam for ONNX, or export --to safetensors", dcam_tensors_path(file));
     DCAM_TRY(dcam_trunk_weights_fold(m->student, &student));
     dcam_status status = dcam_detector_graph(&g, m, student, options);
     if (status == DCAM_OK) {
