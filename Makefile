@@ -12,7 +12,7 @@ configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PR
             -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
 hint = { echo "make: the build cannot be configured; scripts/install-deps installs what is missing" >&2; exit 1; }
 
-.PHONY: all demo test bench install clean deps help
+.PHONY: all demo test check-long bench install clean deps help
 
 all:
 	@$(configure) -DDCAM_TESTS=OFF || $(hint)
@@ -45,6 +45,7 @@ help:
 	@echo 'make            builds $(BUILD)/dcam, libdcam and the example'
 	@echo 'make demo       installs what is missing, builds, trains and looks for defects on synthetic images'
 	@echo 'make test       installs what is missing, builds, runs all tests'
+	@echo 'make check-long the tests that take hours: docs/reliability.md'
 	@echo 'make bench      measures the speed of this machine beside other run times, writes docs/benchmarks.md'
 	@echo 'make install    installs below PREFIX ($(PREFIX)); DESTDIR is respected'
 	@echo 'make deps       installs what is missing, nothing else'

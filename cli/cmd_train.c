@@ -190,6 +190,12 @@ static const cli_option options[] = {
      .offset = AT(cache_bytes),
      .value_name = "BYTES",
      .help = "most memory for kept images and teacher maps, like 512M or 2G; 0: no cache (default: 1G)"},
+    {.name = "max-memory",
+     .kind = CLI_BYTES,
+     .offset = AT(max_memory),
+     .value_name = "BYTES",
+     .help = "refuse a training that would hold more, like 4G, before it starts (default: what the machine or its "
+             "container has)"},
     {.name = "checkpoint",
      .kind = CLI_FILE,
      .offset = AT(checkpoint),

@@ -218,6 +218,8 @@ typedef struct dcam_train_options {
     dcam_precision precision;
     int threads;
     size_t cache_bytes;          /* cap of cached images and teacher maps; 0: 1 GiB; SIZE_MAX: no cache */
+    size_t max_memory;           /* a training that would hold more is refused before it starts; 0: what the machine, or its
+                                    container, has */
     const char *checkpoint;      /* file, or NULL */
     bool resume;
     dcam_train_callback progress;

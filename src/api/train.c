@@ -1,11 +1,11 @@
 /* train.c - dcam_train: options to the trainer's, teacher and data set opened, the student trained, the model put
  * together, calibrated on the images that the student has not learned from, and written. */
 #include <string.h>
-#include <unistd.h>
 
 #include "api/detector.h"
 #include "api/normal_images.h"
 #include "base/file.h"
+#include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "detect/memory.h"
@@ -77,12 +77,12 @@ typedef struct {
     const char *class_name; /* in one-class mode */
 } progress_context;
 
-/* Of this machine; 0 where the system does not say. */
-static size_t machine_memory(void)
+/* What a run may hold: what this process can have (beyond it the system would end the run without a word, hours later), or
+ * less where the caller says so. */
+static size_t memory_limit(const dcam_train_options *o)
 {
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    size_t bytes;
-    return pages > 0 && page > 0 && dcam_size_mul((size_t)pages, (size_t)page, &bytes) ? bytes : 0;
+    const size_t machine = dcam_machine_memory();
+    return o->max_memory > 0 && (machine == 0 || o->max_memory < machine) ? o->max_memory : machine;
 }
 
 /* Everything but checkpoint, which differs by class. */
@@ -114,7 +114,7 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
     t.checkpoint = o->checkpoint;
     t.progress = o->progress ? pass_on : NULL;
     t.user = context;
-    t.max_bytes = machine_memory(); /* the system would end the run without a word, hours later */
+    t.max_bytes = memory_limit(o);
     if (!(o->false_alarm_rate >= 0 && o->false_alarm_rate < 1))
         return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
     DCAM_TRY(dcam_trainer_check(&t));

@@ -4,6 +4,7 @@
 #include "distill/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -171,9 +172,32 @@ static bool tell_epoch(const run *r)
     return tell(r, &news);
 }
 
+static dcam_status not_finite(const run *r, int step, const char *what)
+{
+    const train_progress *p = &r->progress;
+    const dcam_status status =
+        dcam_fail(DCAM_ERROR_NUMERIC, "epoch %d, step %d: %s finite numbers; try a lower learning rate (--lr, now %g)",
+                  p->epoch + 1, step, what, r->options->learning_rate);
+    if (!r->options->checkpoint || p->epoch == 0) return status;
+    char said[256];
+    snprintf(said, sizeof said, "%s", dcam_error_message());
+    return dcam_fail(status, "%s; the checkpoint %s holds the state after epoch %d", said, r->options->checkpoint, p->epoch);
+}
+
+static bool is_finite(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
+}
+
+/* A checkpoint that cannot be gone on from must not take the place of one that can. */
 static dcam_status save(const run *r)
 {
+    const dcam_learner *l = r->learner;
     if (!r->options->checkpoint) return DCAM_OK;
+    if (!is_finite(l->student->values, l->student->value_count) || !is_finite(l->attention_values, l->attention_total))
+        return not_finite(r, r->progress.step, "the weights left the");
     return train_checkpoint_save(r->options->checkpoint, r->options, &r->identity, r->learner, &r->progress);
 }
 
@@ -188,12 +212,6 @@ static dcam_status stopped(const run *r)
     }
     return dcam_fail(DCAM_ERROR_CANCELLED, "%s: stopped after epoch %d of %d and %d steps; to go on from here, run the same "
                      "again with --resume", o->checkpoint, p->epoch, o->epochs, p->step);
-}
-
-static dcam_status not_finite(const run *r, int step, const char *what)
-{
-    return dcam_fail(DCAM_ERROR_NUMERIC, "epoch %d, step %d: %s finite numbers; try a lower learning rate (--lr, now %g)",
-                     r->progress.epoch + 1, step, what, r->options->learning_rate);
 }
 
 /* ---- steps and epochs ---- */

@@ -69,4 +69,8 @@ refuse 3 '--json' info -- --json
 expect 0 train --help
 # An error line stays one line whatever a name holds.
 refuse 3 'a\\nb' info "$(printf 'a\nb')"
+# A training that does not fit is refused before it starts, with what would make it fit.
+refuse 5 'would hold [0-9]+ MiB, the limit is 10 MiB; take a smaller batch' train data -o m --teacher random:1 --size 64 \
+    --max-memory 10M -q
+is_absent m
 finish

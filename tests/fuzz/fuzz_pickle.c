@@ -11,7 +11,7 @@ enum { MAX_PICKLE = 1 << 16, ENTRIES = 3, NAME = 16 };
 
 static size_t put(uint8_t *at, uint64_t value, int bytes)
 {
-    for (int i = 0; i < bytes; i++) at[i] = (uint8_t)(value >> (8 * i));
+    for (int i = 0; i < bytes; i++) at[i] = (uint8_t)(i < 8 ? value >> (8 * i) : 0);
     return (size_t)bytes;
 }
 

@@ -1,0 +1,71 @@
+/* machine_memory.c - physical memory and the limits of control groups: version 2 (memory.max, of the group and of those
+ * above it) and version 1 (memory.limit_in_bytes). Beyond such a limit the system ends the process without a word. */
+#include "base/machine_memory.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+#define ROOT "/sys/fs/cgroup"
+#define PATH_BYTES 4096
+
+static size_t smaller(size_t a, size_t b) { return a == 0 || (b > 0 && b < a) ? b : a; }
+
+/* The number in a file; 0 where there is none ("max" means no limit). */
+static size_t number_in(const char *path)
+{
+    char text[32] = "";
+    FILE *f = fopen(path, "re");
+    if (!f) return 0;
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    const unsigned long long value = text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : 0;
+    return value < SIZE_MAX ? (size_t)value : 0;
+}
+
+/* The smallest limit of BASE/GROUP and of every group above it. group is shortened. */
+static size_t limit_along(const char *base, char *group, const char *file)
+{
+    char path[PATH_BYTES];
+    size_t limit = 0;
+    for (;;) {
+        if (snprintf(path, sizeof path, "%s%s/%s", base, strcmp(group, "/") == 0 ? "" : group, file) < (int)sizeof path)
+            limit = smaller(limit, number_in(path));
+        char *slash = strrchr(group, '/');
+        if (!slash) return limit;
+        *slash = '\0';
+    }
+}
+
+/* Lines "0::/group" (version 2) and "N:controllers:/group" (version 1). */
+static size_t group_limit(void)
+{
+    char line[PATH_BYTES];
+    size_t limit = 0;
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!group) continue;
+        *group++ = '\0';
+        controllers++;
+        if (controllers[0] == '\0') limit = smaller(limit, limit_along(ROOT, group, "memory.max"));
+        else if (strstr(controllers, "memory")) limit = smaller(limit, limit_along(ROOT "/memory", group, "memory.limit_in_bytes"));
+    }
+    if (f) fclose(f);
+    return limit;
+}
+
+size_t dcam_machine_memory(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t bytes = 0;
+    if (pages <= 0 || page <= 0 || !dcam_size_mul((size_t)pages, (size_t)page, &bytes)) bytes = 0;
+    return smaller(bytes, group_limit());
+}

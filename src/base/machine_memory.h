@@ -1,0 +1,11 @@
+/* machine_memory.h - how much memory this process may use at all. */
+#ifndef DCAM_BASE_MACHINE_MEMORY_H
+#define DCAM_BASE_MACHINE_MEMORY_H
+
+#include <stddef.h>
+
+/* The machine's, or the limit of the control group (container) that the process is in, where that is less. 0 where the
+ * system says neither. */
+size_t dcam_machine_memory(void);
+
+#endif
