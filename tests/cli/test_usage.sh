@@ -4,7 +4,7 @@
 # Commands.
 refuse 2 "unknown command 'inspect'.*train, eval, detect" inspect
 refuse 2 "did you mean 'eval'" evl
-refuse 2 "did you mean 'teacher import'" teacher
+refuse 2 "did you mean 'teacher (import|fetch)'" teacher
 refuse 2 "unknown command 'teacher'" teacher imprt
 refuse 2 'unknown option --json before the command' --json
 refuse 2 "unknown command 'nothing'" help nothing
