@@ -17,7 +17,7 @@ if [ ! -e "$out/model.safetensors" ]; then
     rm -rf "$out"
     mkdir -p "$out"
     "$dcam" synth -o "$out/data" --seed 1 --classes 5 --train 24 --test-good 1 --test-defective 12
-    "$dcam" train "$out/data" -o "$out/model.safetensors" --teacher "$teacher" --classes $classes --epochs 25 \
+    "$dcam" train "$out/data" -o "$out/model.safetensors" --teacher "$teacher" --classes $classes --epochs 25 --method dcam \
         --batch 16 --seed 1 --attention-at-detection keep
     # The thresholds from other good images, as many as a false-alarm rate of 1 % needs.
     "$dcam" synth -o "$out/fresh" --seed 2 --classes 5 --train 100 --test-good 1 --test-defective 1
