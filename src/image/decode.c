@@ -32,12 +32,15 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
 dcam_status dcam_check_sides(const dcam_encoded *file, const char *kind, uint64_t width, uint64_t height)
 {
     if (width == 0 || height == 0) return dcam_damaged(file, kind, "its header says it has no pixels");
-    if (width > DCAM_MAX_IMAGE_SIDE || height > DCAM_MAX_IMAGE_SIDE)
+    const size_t limit = file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;
+    /* A side of 64 bits from a header must not wrap the product. */
+    const bool side = width > DCAM_MAX_IMAGE_SIDE || height > DCAM_MAX_IMAGE_SIDE, area = !side && width * height > limit;
+    if (file->above_limit) *file->above_limit = side || area;
+    if (side)
         return dcam_fail(DCAM_ERROR_IMAGE, "%s: %s of %llu x %llu pixels, above the limit of %d a side; scale or crop it",
                          file->name, kind, (unsigned long long)width, (unsigned long long)height,
                          DCAM_MAX_IMAGE_SIDE);
-    const size_t limit = file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;
-    if (width * height > limit)
+    if (area)
         return dcam_fail(DCAM_ERROR_IMAGE, "%s: %s of %llu x %llu pixels, above the limit of %zu in all; scale or crop it",
                          file->name, kind, (unsigned long long)width, (unsigned long long)height, limit);
     return DCAM_OK;
@@ -135,13 +138,14 @@ static dcam_status decode(const dcam_encoded *file, dcam_image *out)
 
 dcam_status dcam_image_decode(const uint8_t *bytes, size_t count, const char *name, dcam_image *out)
 {
-    return dcam_image_decode_within(bytes, count, name, 0, out);
+    return dcam_image_decode_within(bytes, count, name, 0, NULL, out);
 }
 
 dcam_status dcam_image_decode_within(const uint8_t *bytes, size_t count, const char *name, size_t max_pixels,
-                                     dcam_image *out)
+                                     bool *above_limit, dcam_image *out)
 {
-    return decode(&(dcam_encoded){bytes, count, name, false, max_pixels}, out);
+    if (above_limit) *above_limit = false;
+    return decode(&(dcam_encoded){bytes, count, name, false, max_pixels, above_limit}, out);
 }
 
 static dcam_status load(const char *path, bool mask, dcam_image *out)
@@ -149,7 +153,7 @@ static dcam_status load(const char *path, bool mask, dcam_image *out)
     uint8_t *bytes;
     size_t count;
     DCAM_TRY(dcam_file_read(path, DCAM_MAX_IMAGE_FILE_BYTES, &bytes, &count));
-    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask, 0}, out);
+    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask, 0, NULL}, out);
     dcam_free(bytes);
     return status;
 }

@@ -28,9 +28,10 @@ void dcam_image_clear(dcam_image *image);
  * page; animated WebP, CMYK and ASCII PNM are refused. A file that ends early is refused in every format.
  * name is for messages only. */
 DCAM_MUST_CHECK dcam_status dcam_image_decode(const uint8_t *bytes, size_t count, const char *name, dcam_image *out);
-/* The same with a lower limit on the pixels, for bytes from strangers; 0: DCAM_MAX_IMAGE_PIXELS. */
+/* The same with a lower limit on the pixels, for bytes from strangers; 0: DCAM_MAX_IMAGE_PIXELS. above_limit, if not
+ * NULL, says whether a failure was only that: the picture may be sound, it has too many pixels. */
 DCAM_MUST_CHECK dcam_status dcam_image_decode_within(const uint8_t *bytes, size_t count, const char *name,
-                                                     size_t max_pixels, dcam_image *out);
+                                                     size_t max_pixels, bool *above_limit, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_image_load(const char *path, dcam_image *out);
 /* A ground-truth mask: one channel, 0 or 255 (any value > 0 in any channel is defect). */
 DCAM_MUST_CHECK dcam_status dcam_mask_load(const char *path, dcam_image *out);

@@ -21,6 +21,7 @@
 /* All bodies that are being held, beside which a new one is put off. */
 #define BODY_MEMORY ((size_t)1 << 30)
 #define WATCH_INTERVAL_NS 250000000L
+#define STOOD_STILL_SECONDS 1.0
 /* Seconds a client may take to read its answer. */
 #define SEND_SECONDS 60
 
@@ -94,9 +95,12 @@ void *serve_watchdog(void *server)
     dcam_server *s = server;
     const struct timespec pause = {0, WATCH_INTERVAL_NS};
     bool ending = false;
-    while (!ending) {
+    for (double last = dcam_seconds(); !ending;) {
         pthread_mutex_lock(&s->lock);
-        const double now = dcam_seconds();
+        const double now = dcam_seconds(), stood_still = now - last - 1e-9 * WATCH_INTERVAL_NS;
+        /* A machine that was asleep, or a process that was stopped: clients are not charged with our time. */
+        for (serve_connection *c = s->connections; c && stood_still > STOOD_STILL_SECONDS; c = c->next) c->since += stood_still;
+        last = now;
         for (serve_connection *c = s->connections; c; c = c->next)
             if (now - c->since > allowed_seconds(s, c->wait)) {
                 if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) serve_count_rejected(s->metrics, "timeout");

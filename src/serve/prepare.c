@@ -170,7 +170,13 @@ static bool prepare_detect(serve_request *r)
     if (r->boundary[0] != '\0' && !take_form(r, &image)) return false;
     if (!make_images(r, 1, true)) return false;
     if (r->class_name[0] != '\0' && !find_class(r, r->class_name, &r->images[0].class_index)) return false;
-    dcam_status status = dcam_image_decode_within(image.bytes, image.count, "image", r->server->options.max_pixels, &r->photo);
+    bool above_limit;
+    dcam_status status = dcam_image_decode_within(image.bytes, image.count, "image", r->server->options.max_pixels,
+                                                  &above_limit, &r->photo);
+    if (status != DCAM_OK && above_limit) {
+        serve_error(r, 413, "%s", dcam_error_message());
+        return false;
+    }
     if (status != DCAM_OK) return fail(r, status);
     r->photo_width = r->photo.width;
     r->photo_height = r->photo.height;

@@ -178,7 +178,7 @@ wrong 400 "form:" /detect -H 'Content-Type: multipart/form-data; boundary=B' -d 
 wrong 400 "no photograph in it" /detect -F class=x
 # A decompression bomb: a header of 30000 x 30000 pixels.
 printf 'P6\n30000 30000\n255\n' >bomb.ppm
-wrong 400 "above the limit of 1000000" /detect -H 'Content-Type: image/x-portable-pixmap' --data-binary @bomb.ppm
+wrong 413 "above the limit of 1000000" /detect -H 'Content-Type: image/x-portable-pixmap' --data-binary @bomb.ppm
 head -c 1500000 /dev/zero >large
 wrong 413 "above the limit of 1048576" /detect $as_png --data-binary @large
 wrong 413 "above the limit of 1048576" /detect $as_png -H 'Transfer-Encoding: chunked' -H 'Expect:' --data-binary @large
