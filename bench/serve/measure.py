@@ -15,12 +15,14 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
+import zlib
 
 SIDE = 256
 arguments = None
@@ -218,30 +220,60 @@ def reload():
            p99_ms=result["p99_ms"])
 
 
+def png(side=300):
+    """A photograph of another size than the model's, so that it is decoded and resized."""
+    generator = random.Random(2)
+    rows = b"".join(b"\0" + bytes(generator.randrange(256) // 4 + x % 190 for x in range(3 * side // 2)) * 2 for _ in range(side))
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b""))
+
+
+def bad_requests():
+    """(request, the status that is right), one of each kind."""
+    photo, jsons, infer = {"Content-Type": "image/png"}, {"Content-Type": "application/json"}, "/v2/models/model/infer"
+    nan = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3, SIDE, SIDE],
+                                  "parameters": {"binary_data_size": 12 * SIDE * SIDE}}]}).encode()
+    all_of_them = [
+        (400, "/detect", b"no picture" * 1000, photo),
+        (400, "/detect", png()[:20000], photo),
+        (413, "/detect", b"P6\n30000 30000\n255\n", {"Content-Type": "image/x-portable-pixmap"}),
+        (415, "/detect", b"hello", {"Content-Type": "text/html"}),
+        (400, infer, b'{"inputs":[{"name":"image"', jsons),
+        (400, infer, b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[1,-1,1e9,3],"data":[1]}]}', jsons),
+        (400, infer, nan + b"\xff" * (12 * SIDE * SIDE), {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": len(nan)}),
+        (404, "/v2/models/nothing/infer", b"{}", jsons)]
+    return [(status, write_request(f"bad{i}", path, body, headers)) for i, (status, path, body, headers) in enumerate(all_of_them)]
+
+
 def soak():
+    """Saturation by 16 clients, photographs, every kind of bad request and slow clients at a time."""
     server = Server("--connections-per-address", "400", "--quiet")
-    begun = time.time()
-    good = start_load(server.port, infer_request(), 16, arguments.soak)
-    bad = [start_load(server.port, write_request(f"bad{i}", path, body, headers), 2, arguments.soak, 20) for i, (path, body, headers) in enumerate([
-        ("/detect", b"no picture" * 1000, {"Content-Type": "image/png"}),
-        ("/v2/models/model/infer", b'{"inputs":[{"name":"image"', {"Content-Type": "application/json"}),
-        ("/v2/models/nothing/infer", b"{}", {"Content-Type": "application/json"})])]
+    look = lambda: (server.metric("process_resident_memory_bytes"), server.metric("process_open_fds"), server.metric("dcam_memory_held_bytes"))
+    begun, before = time.time(), look()
+    good = [start_load(server.port, infer_request(), 16, arguments.soak),
+            start_load(server.port, write_request("photo", "/detect", png(), {"Content-Type": "image/png"}), 2, arguments.soak, 2)]
+    bad = [(status, start_load(server.port, request, 1, arguments.soak, 5)) for status, request in bad_requests()]
     enemy = Hostile(server.port, begun + arguments.soak - 2)
     enemy.start()
     samples = []
-    while good.poll() is None:
+    while good[0].poll() is None:
         time.sleep(min(5, arguments.soak / 12))
-        samples.append((round(time.time() - begun, 1), server.metric("process_resident_memory_bytes"), server.metric("process_open_fds"),
-                        server.metric("dcam_memory_held_bytes")))
+        samples.append((time.time() - begun, *look()))
     enemy.join()
-    results = [json.loads(p.communicate()[0]) for p in (good, *bad)]
+    good = [json.loads(p.communicate()[0]) for p in good]
+    bad = [(status, json.loads(p.communicate()[0])) for status, p in bad]
     time.sleep(12)  # the slow ones' time is over
-    end = (server.metric("process_resident_memory_bytes"), server.metric("process_open_fds"), server.metric("dcam_memory_held_bytes"))
-    warm = [s for s in samples if s[0] > arguments.soak / 4]
-    report("soak", seconds=round(time.time() - begun), good=results[0]["ok"], bad_answers=sum(r["other"] for r in results[1:]),
-           busy=sum(r["busy_503"] for r in results), lost=sum(r["lost"] for r in results), slow_opened=enemy.opened,
-           resident_warm=warm[0][1], resident_last=warm[-1][1], growth_percent=round(100 * (warm[-1][1] / warm[0][1] - 1), 2),
-           held_end=end[2], descriptors_before=samples[0][2], descriptors_end=end[1], exit=server.stop())
+    end, everybody = look(), good + [r for _, r in bad]
+    # The first fifth is warm-up. Medians of the fifths behind it: one sample catches more or fewer requests in memory.
+    fifths = [statistics.median(s[1] for s in samples if k <= 5 * s[0] / samples[-1][0] < k + 1 + (k == 4)) for k in range(5)]
+    totals = {k: sum(r[k] for r in everybody) for k in ("lost", "given_up", "refused", "busy_503", "late_504")}
+    report("soak", seconds=round(time.time() - begun), good=sum(r["ok"] for r in good), bad_answered=sum(r["other"] for _, r in bad),
+           good_with_another_status=sum(r["other"] for r in good),
+           bad_with_another_status=sum(r["ok"] + (r["other"] > 0 and r["other_status"] != status) for status, r in bad), **totals,
+           slow_opened=enemy.opened, slow_cut=enemy.cut, resident_before=before[0], resident_fifths=fifths, resident_end=end[0],
+           growth_percent=round(100 * (fifths[4] / fifths[1] - 1), 2), held_before=before[2], held_end=end[2],
+           descriptors_before=before[1], descriptors_most=max(s[2] for s in samples), descriptors_end=end[1], exit=server.stop())
 
 
 def peers():

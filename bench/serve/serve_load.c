@@ -2,8 +2,10 @@
  * that sends the same request over and over, as fast as it is answered or, with a rate, at random times (a Poisson
  * process; latency then counts from when the request was due, so that a slow server cannot hide behind slow clients).
  *     serve_load PORT REQUEST-FILE CLIENTS SECONDS [RATE]
- * REQUEST-FILE holds one whole HTTP request. Prints one JSON object. "lost": requests that were sent whole and not
- * answered; "refused": connections that the server did not take. Only 127.0.0.1. */
+ * REQUEST-FILE holds one whole HTTP request. Prints one JSON object. "lost": requests that were sent whole and whose
+ * connection then ended without an answer; "given_up": those that this program has waited ANSWER_SECONDS for, which
+ * says more about the load of the machine; "refused": connections that the server did not take or cut before a request
+ * was sent. Only 127.0.0.1. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +24,7 @@
 
 #define MAX_CLIENTS 1024
 #define BUFFER (1 << 16)
+#define ANSWER_SECONDS 120
 
 static char *request;
 static size_t request_bytes;
@@ -30,7 +33,7 @@ static double seconds, rate, begun;
 
 typedef struct {
     double *latencies;
-    size_t ok, capacity, busy, other, lost, refused;
+    size_t ok, capacity, busy, late, other, lost, given_up, refused;
     int first_other;
     unsigned seed;
 } client;
@@ -46,7 +49,7 @@ static int open_connection(void)
 {
     const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
-    const struct timeval limit = {30, 0};
+    const struct timeval limit = {ANSWER_SECONDS, 0};
     if (s < 0) return -1;
     setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -59,21 +62,32 @@ static bool send_all(int s)
 {
     for (size_t done = 0; done < request_bytes;) {
         const ssize_t n = send(s, request + done, request_bytes - done, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return false;
         done += (size_t)n;
     }
     return true;
 }
 
-/* Status of the answer, or 0 where there is none; *keep: the connection stays open. */
+/* A process that is stopped and goes on is told EINTR, because the socket has a time limit. */
+static ssize_t read_some(int s, char *out, size_t bytes)
+{
+    ssize_t n;
+    do n = recv(s, out, bytes, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* Status of the answer, 0 where the connection ended without one, -1 where it did not come in time. *keep: the
+ * connection stays open. */
 static int receive(int s, bool *keep)
 {
     char head[BUFFER];
     size_t used = 0;
     char *end = NULL;
     while (!end) {
-        const ssize_t n = recv(s, head + used, sizeof head - 1 - used, 0);
-        if (n <= 0) return 0;
+        const ssize_t n = read_some(s, head + used, sizeof head - 1 - used);
+        if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : 0;
         used += (size_t)n;
         head[used] = '\0';
         end = strstr(head, "\r\n\r\n");
@@ -84,8 +98,8 @@ static int receive(int s, bool *keep)
     *keep = !(close_it && close_it < end);
     const int status = atoi(head + 9);
     for (size_t left = body - (used - head_bytes); left > 0;) {
-        const ssize_t n = recv(s, head, left < sizeof head ? left : sizeof head, 0);
-        if (n <= 0) return 0;
+        const ssize_t n = read_some(s, head, left < sizeof head ? left : sizeof head);
+        if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : 0;
         left -= (size_t)n;
     }
     return status;
@@ -102,8 +116,12 @@ static void count(client *c, int status, double latency)
         c->latencies[c->ok++] = latency;
     } else if (status == 503) {
         c->busy++;
+    } else if (status == 504) {
+        c->late++;
     } else if (status == 0) {
         c->lost++;
+    } else if (status < 0) {
+        c->given_up++;
     } else {
         c->other++;
         c->first_other = status;
@@ -122,7 +140,6 @@ static void *run(void *context)
 {
     client *c = context;
     int s = -1;
-    bool fresh = true;
     double due = begun;
     while (now() - begun < seconds) {
         if (rate > 0) {
@@ -131,10 +148,7 @@ static void *run(void *context)
         } else {
             due = now();
         }
-        if (s < 0) {
-            s = open_connection();
-            fresh = true;
-        }
+        if (s < 0) s = open_connection();
         if (s < 0) {
             c->refused++;
             pause_until(now() + 0.01);
@@ -143,15 +157,14 @@ static void *run(void *context)
         bool keep = false;
         const bool sent = send_all(s);
         const int status = sent ? receive(s, &keep) : 0;
-        /* A kept-alive connection that the server has closed in the meantime: HTTP says to try again on a new one. */
-        if (status == 0 && !sent && !fresh) c->refused++;
+        /* Often a kept-alive connection that the server has closed in the meantime: HTTP says to try again on a new one. */
+        if (!sent) c->refused++;
         else count(c, status, now() - due);
         if (status == 503) pause_until(now() + 0.01);
         if (!keep) {
             close(s);
             s = -1;
         }
-        fresh = false;
     }
     if (s >= 0) close(s);
     return NULL;
@@ -191,6 +204,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < clients; i++) {
         pthread_join(threads[i], NULL);
         sum.busy += all[i].busy;
+        sum.late += all[i].late;
+        sum.given_up += all[i].given_up;
         sum.other += all[i].other;
         sum.lost += all[i].lost;
         sum.refused += all[i].refused;
@@ -201,8 +216,8 @@ int main(int argc, char **argv)
     qsort(sum.latencies, sum.ok, sizeof *sum.latencies, ascending);
 #define AT(q) (sum.ok ? 1e3 * sum.latencies[(size_t)((q) * (double)(sum.ok - 1))] : 0.0)
     printf("{\"clients\": %d, \"seconds\": %.2f, \"ok\": %zu, \"per_second\": %.2f, \"p50_ms\": %.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, "
-           "\"max_ms\": %.3f, \"busy_503\": %zu, \"other\": %zu, \"other_status\": %d, \"lost\": %zu, \"refused\": %zu}\n",
-           clients, took, sum.ok, (double)sum.ok / took, AT(0.5), AT(0.95), AT(0.99), AT(1.0), sum.busy, sum.other, sum.first_other,
-           sum.lost, sum.refused);
+           "\"max_ms\": %.3f, \"busy_503\": %zu, \"late_504\": %zu, \"other\": %zu, \"other_status\": %d, \"lost\": %zu, \"given_up\": %zu, \"refused\": %zu}\n",
+           clients, took, sum.ok, (double)sum.ok / took, AT(0.5), AT(0.95), AT(0.99), AT(1.0), sum.busy, sum.late, sum.other, sum.first_other,
+           sum.lost, sum.given_up, sum.refused);
     return 0;
 }
