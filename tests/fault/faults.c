@@ -23,7 +23,7 @@ static const scenario scenarios[] = {
     {.name = "synth", .words = "synth -o o/ds --seed 3 --size 64 --classes 1 --train 1 --test-good 1 --test-defective 1"},
     {.name = "import", .words = "teacher import source -o o/teacher", .old = {"teacher"}},
     {.name = "train",
-     .words = "train data -o o/m --checkpoint o/c --teacher random:1 --size 32 --epochs 2 --batch 2 --threads 1",
+     .words = "train data -o o/m --checkpoint o/c --teacher teacher --size 32 --epochs 2 --batch 2 --threads 1",
      .old = {"m", "c"}, .times = true},
     {.name = "calibrate", .words = "calibrate data -m o/model --threads 1 --false-alarm-rate 0.4", .replaces_model = true},
     {.name = "eval", .words = "eval data -m model --json --csv o/csv --threads 1", .old = {"csv"},
@@ -192,7 +192,8 @@ static void check(const char *fault, const char *error, outcome o)
     absorbed += o.code == 0;
     at_root(path, "err");
     char *said = read_file(path, &n);
-    if (o.hung) COMPLAIN("%s %s: hangs", now_running->name, fault);
+    if (o.how == ENDED_HUNG) COMPLAIN("%s %s: hangs", now_running->name, fault);
+    else if (o.how == ENDED_OUTSIDE) COMPLAIN("%s %s: killed from outside, not by this driver", now_running->name, fault);
     else if (!code_fits(error, o.code)) COMPLAIN("%s %s: exit code %d; %.300s", now_running->name, fault, o.code, said ? said : "");
     if (!killed && o.code != 0 && o.code < 128 && (!said || !strstr(said, "dcam: ")))
         COMPLAIN("%s %s: exit code %d without an error line", now_running->name, fault, o.code);

@@ -16,9 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "weights/trunk.h"
+
 #define PATH_BYTES 4096
-/* A run takes well under a second; what takes this long hangs. Generous for sanitizers on a loaded machine. */
-#define HANG_SECONDS 120
+/* A run hangs when all of it has slept for so long without computing, or has computed for so long without an end. Time on
+ * the wall says nothing: a machine may be loaded, or all of this be stopped for minutes. */
+#define ASLEEP_SECONDS 60
+#define COMPUTED_SECONDS 600
+/* Between two looks at a run. Longer ones (this driver was stopped) do not count as sleep of the run. */
+#define LOOK_SECONDS 0.002
 #define MAX_ARGUMENTS 40
 
 static const char *tool, *shim;
@@ -119,9 +125,16 @@ static size_t list_files(const char *folder, char **list, size_t count, size_t r
 
 /* ---- running ---- */
 
+typedef enum {
+    ENDED_ITSELF,   /* by exit, or by a signal of its own making such as SIGSEGV */
+    ENDED_BY_PLAN,  /* killed here at the time that was asked for, or by the shim at its call */
+    ENDED_HUNG,     /* killed here because it hung */
+    ENDED_OUTSIDE   /* SIGKILL that neither this driver nor the shim sent: no memory on the machine, or a person */
+} ending;
+
 typedef struct {
     int code;   /* exit code, or 128 + the signal that ended it */
-    bool hung;
+    ending how;
     double seconds;
 } outcome;
 
@@ -159,44 +172,108 @@ static pid_t begin(const char *words, const char *fault, bool count)
     _exit(95);
 }
 
+/* Seconds of processor time of a process; what waiting for it has not collected yet. */
+static double computed(pid_t child)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(child, &clock) != 0 || clock_gettime(clock, &t) != 0) return 0;
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Of the main thread: S asleep, R wants to run, D waits for a disk, T stopped. */
+static char state_of(pid_t child)
+{
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)child);
+    FILE *f = fopen(path, "r");
+    if (!f) return '?';
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    const char *behind = strrchr(text, ')');
+    return behind && behind[1] ? behind[2] : '?';
+}
+
+typedef struct {
+    double computed, asleep;
+} life;
+
+/* Looked at once in `passed` seconds. */
+static bool hangs(life *l, pid_t child, double passed)
+{
+    const double so_far = computed(child);
+    if (so_far > l->computed || state_of(child) != 'S') l->asleep = 0;
+    else l->asleep += passed < 10 * LOOK_SECONDS ? passed : 10 * LOOK_SECONDS;
+    l->computed = so_far;
+    return l->asleep > ASLEEP_SECONDS || so_far > COMPUTED_SECONDS;
+}
+
+static bool take_mark(void)
+{
+    char path[PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/ended-by-shim", root);
+    return remove(path) == 0;
+}
+
 static outcome wait_for(pid_t child, double kill_after)
 {
     const double start = now();
+    double last = start;
     outcome o = {0};
+    life l = {0};
     int status;
     pid_t done;
     while ((done = waitpid(child, &status, WNOHANG)) == 0) {
-        const double spent = now() - start;
-        if (spent >= kill_after || spent > HANG_SECONDS) {
-            o.hung = spent > HANG_SECONDS;
+        const double at = now();
+        const bool hung = hangs(&l, child, at - last);
+        last = at;
+        if (hung || at - start >= kill_after) {
             kill(child, SIGKILL);
-            waitpid(child, &status, 0);
+            if (waitpid(child, &status, 0) < 0) die("waitpid");
+            /* It may have come to its end just before. */
+            if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) o.how = hung ? ENDED_HUNG : ENDED_BY_PLAN;
             break;
         }
-        pause_seconds(0.002);
+        pause_seconds(LOOK_SECONDS);
     }
     if (done < 0) die("waitpid");
     o.seconds = now() - start;
     o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    const bool marked = take_mark();
+    if (o.code == 128 + SIGKILL && o.how == ENDED_ITSELF) o.how = marked ? ENDED_BY_PLAN : ENDED_OUTSIDE;
     return o;
 }
 
 static inline outcome run_tool(const char *words, const char *fault) { return wait_for(begin(words, fault, false), 1e9); }
 
-/* The data, the model and the weights that the runs start from, in root. */
+static void at_root(char path[PATH_BYTES], const char *name) { snprintf(path, PATH_BYTES, "%.2000s/%.2000s", root, name); }
+
+/* As `--teacher random:1`, which takes a quarter of a small training's time to be drawn. */
+static void make_teacher(void)
+{
+    char path[PATH_BYTES];
+    dcam_trunk_weights *w;
+    at_root(path, "teacher");
+    if (dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), 1, &w) != DCAM_OK ||
+        dcam_teacher_save_compact(w, "drawn for a test", "{}", path) != DCAM_OK)
+        die(path);
+    dcam_trunk_weights_destroy(w);
+}
+
+/* The data, the teacher and the model that the runs start from, in root. */
 static void make_inputs(const char *argument)
 {
     char template[] = "/tmp/dcam-fault.XXXXXX";
     tool = argument;
     if (!mkdtemp(template)) die("mkdtemp");
     snprintf(root, sizeof root, "%s", template);
+    make_teacher();
     if (run_tool("synth -o data --seed 3 --size 64 --classes 1 --train 4 --test-good 1 --test-defective 2 -q", NULL).code != 0 ||
-        run_tool("train data -o model --teacher random:1 --size 32 --epochs 1 --batch 3 --threads 1 -q", NULL).code != 0) {
+        run_tool("train data -o model --teacher teacher --size 32 --epochs 1 --batch 3 --threads 1 -q", NULL).code != 0) {
         fprintf(stderr, "the inputs cannot be made in %s\n", root);
         exit(1);
     }
 }
-
-static void at_root(char path[PATH_BYTES], const char *name) { snprintf(path, PATH_BYTES, "%.2000s/%.2000s", root, name); }
 
 #endif
