@@ -337,7 +337,7 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     if ((status = evaluate_classes(&r, &e)) != DCAM_OK) goto cleanup;
     average(&e);
     e.mean_low = e.mean_high = dcam_metrics_none();
-    if (r.intervals) dcam_intervals_of_mean(r.intervals, &e);
+    if (r.intervals && (status = dcam_intervals_of_mean(r.intervals, &e)) != DCAM_OK) goto cleanup;
     if (r.inferred > 0) e.class_inferred_right = (double)r.inferred_right / (double)r.inferred;
     e.seconds = dcam_seconds() - start;
     const dcam_report_summary summary = {options->model, options->dataset, &e, options->infer_class};

@@ -30,8 +30,7 @@ typedef struct {
     bool maps_complete;    /* every defective image has a mask */
 } dcam_class_scores;
 
-/* Gathers the intervals of each class and of the mean: classes are resampled on their own, and the mean of a resample
- * is that of its classes. */
+/* Makes the intervals of each class and of the mean: classes are resampled on their own. */
 typedef struct dcam_intervals dcam_intervals;
 DCAM_MUST_CHECK dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_intervals **out);
 void dcam_intervals_destroy(dcam_intervals *intervals); /* NULL-safe */
@@ -40,7 +39,7 @@ DCAM_MUST_CHECK dcam_status dcam_intervals_of_class(dcam_intervals *intervals, c
                                                     const dcam_class_scores *s, const dcam_pixel_metrics *pixel,
                                                     dcam_class_result *result);
 /* Fills mean_low, mean_high and resamples, after all classes. */
-void dcam_intervals_of_mean(dcam_intervals *intervals, dcam_evaluation *e);
+DCAM_MUST_CHECK dcam_status dcam_intervals_of_mean(const dcam_intervals *intervals, dcam_evaluation *e);
 
 /* Adds the section of a class to the report: histogram, curves, pictures. */
 DCAM_MUST_CHECK dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class,

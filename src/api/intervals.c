@@ -1,5 +1,5 @@
 /* intervals.c - the 95 % intervals of an evaluation: image and pixel metrics by resampling the images, the two rates of
- * the verdicts by Jeffreys' interval (metrics/bootstrap.h). */
+ * the verdicts by Jeffreys' interval (metrics/bootstrap.h, metrics/interval.h). */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "api/evaluation.h"
 #include "base/memory.h"
 #include "metrics/bootstrap.h"
+#include "metrics/interval.h"
 
 /* Fewer images of a kind than this tell nothing of how they differ. */
 #define LEAST_OF_A_KIND 2
@@ -15,8 +16,6 @@ struct dcam_intervals {
     dcam_bootstrap options;
     size_t resamples;
     double *values;             /* of the class at hand: DCAM_METRICS x resamples */
-    double *sums;               /* over the classes so far: the same */
-    size_t classes[DCAM_METRICS]; /* in each sum */
 };
 
 dcam_metrics dcam_metrics_none(void)
@@ -33,8 +32,7 @@ dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_int
     v->options.seed = options->seed;
     v->options.resamples = options->resamples > 0 ? options->resamples : DCAM_DEFAULT_RESAMPLES;
     v->resamples = (size_t)v->options.resamples;
-    dcam_status status = dcam_alloc(DCAM_METRICS * v->resamples, sizeof *v->values, &v->values);
-    if (status == DCAM_OK) status = dcam_alloc_zero(DCAM_METRICS * v->resamples, sizeof *v->sums, &v->sums);
+    const dcam_status status = dcam_alloc(DCAM_METRICS * v->resamples, sizeof *v->values, &v->values);
     if (status != DCAM_OK) dcam_intervals_destroy(v);
     else *out = v;
     return status;
@@ -43,7 +41,6 @@ dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_int
 void dcam_intervals_destroy(dcam_intervals *v)
 {
     if (!v) return;
-    dcam_free(v->sums);
     dcam_free(v->values);
     dcam_free(v);
 }
@@ -90,14 +87,28 @@ static void close_rate(double rate, double *low, double *high)
     if (rate >= 1) *high = 1;
 }
 
-static void fill(double *values, size_t resamples, const dcam_metrics *metrics, dcam_metrics *out_low, dcam_metrics *out_high)
+/* The two rates come last, and their draws are those of Jeffreys' interval; all others are metrics of resamples. */
+#define RATES 2
+_Static_assert(offsetof(dcam_metrics, false_alarm_rate) == (DCAM_METRICS - RATES) * sizeof(double) &&
+               offsetof(dcam_metrics, miss_rate) == (DCAM_METRICS - 1) * sizeof(double), "the rates come last");
+
+static void fill(dcam_intervals *v, const dcam_class_scores *s, dcam_class_result *r)
 {
-    double low[DCAM_METRICS], high[DCAM_METRICS];
-    for (size_t m = 0; m < DCAM_METRICS; m++) (void)dcam_percentile_interval(values + m * resamples, resamples, &low[m], &high[m]);
-    memcpy(out_low, low, sizeof low);
-    memcpy(out_high, high, sizeof high);
-    close_rate(metrics->false_alarm_rate, &out_low->false_alarm_rate, &out_high->false_alarm_rate);
-    close_rate(metrics->miss_rate, &out_low->miss_rate, &out_high->miss_rate);
+    const size_t fewest = s->normal < s->defective ? s->normal : s->defective;
+    double metric[DCAM_METRICS], low[DCAM_METRICS], high[DCAM_METRICS];
+    memcpy(metric, &r->metrics, sizeof metric);
+    for (size_t m = 0; m < DCAM_METRICS; m++) {
+        double *values = v->values + m * v->resamples;
+        if (m < DCAM_METRICS - RATES) (void)dcam_logit_interval(metric[m], values, v->resamples, fewest, &low[m], &high[m]);
+        else (void)dcam_percentile_interval(values, v->resamples, &low[m], &high[m]);
+    }
+    memcpy(&r->low, low, sizeof low);
+    memcpy(&r->high, high, sizeof high);
+    close_rate(r->metrics.false_alarm_rate, &r->low.false_alarm_rate, &r->high.false_alarm_rate);
+    close_rate(r->metrics.miss_rate, &r->low.miss_rate, &r->high.miss_rate);
+    if (fewest >= LEAST_OF_A_KIND)
+        dcam_auroc_interval(r->metrics.image_auroc, ROW(v, image_auroc), v->resamples, s->normal, s->defective,
+                            &r->low.image_auroc, &r->high.image_auroc);
 }
 
 dcam_status dcam_intervals_of_class(dcam_intervals *v, const dcam_preprocessing *p, const dcam_class_scores *s,
@@ -105,20 +116,34 @@ dcam_status dcam_intervals_of_class(dcam_intervals *v, const dcam_preprocessing 
 {
     v->options.stream = stream_of(result->name);
     DCAM_TRY(draw(v, p, s, pixel, &result->metrics));
-    for (size_t m = 0; m < DCAM_METRICS; m++) {
-        if (isnan(v->values[m * v->resamples])) continue;
-        v->classes[m]++;
-        for (size_t b = 0; b < v->resamples; b++) v->sums[m * v->resamples + b] += v->values[m * v->resamples + b];
-    }
-    fill(v->values, v->resamples, &result->metrics, &result->low, &result->high);
+    fill(v, s, result);
     return DCAM_OK;
 }
 
-void dcam_intervals_of_mean(dcam_intervals *v, dcam_evaluation *e)
+/* Metric m of class i, of metrics that are a row of doubles each. */
+static double at(const dcam_metrics *metrics, size_t m)
 {
-    for (size_t m = 0; m < DCAM_METRICS; m++)
-        for (size_t b = 0; b < v->resamples; b++)
-            v->sums[m * v->resamples + b] = v->classes[m] ? v->sums[m * v->resamples + b] / (double)v->classes[m] : NAN;
-    fill(v->sums, v->resamples, &e->mean, &e->mean_low, &e->mean_high);
+    double row[DCAM_METRICS];
+    memcpy(row, metrics, sizeof row);
+    return row[m];
+}
+
+dcam_status dcam_intervals_of_mean(const dcam_intervals *v, dcam_evaluation *e)
+{
+    double *columns, low[DCAM_METRICS], high[DCAM_METRICS];
+    const size_t n = e->class_count;
+    DCAM_TRY(dcam_alloc(n, 3 * sizeof *columns, &columns));
+    for (size_t m = 0; m < DCAM_METRICS; m++) {
+        for (size_t i = 0; i < n; i++) {
+            columns[i] = at(&e->classes[i].metrics, m);
+            columns[n + i] = at(&e->classes[i].low, m);
+            columns[2 * n + i] = at(&e->classes[i].high, m);
+        }
+        (void)dcam_mean_interval(columns, columns + n, columns + 2 * n, n, &low[m], &high[m]);
+    }
+    memcpy(&e->mean_low, low, sizeof low);
+    memcpy(&e->mean_high, high, sizeof high);
     e->resamples = v->options.resamples;
+    dcam_free(columns);
+    return DCAM_OK;
 }

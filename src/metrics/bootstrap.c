@@ -1,5 +1,5 @@
-/* bootstrap.c - which images a resample holds, the image metrics of each resample, rates, and percentiles. The pixel
- * metrics are in bootstrap_pixels.c. */
+/* bootstrap.c - which images a resample holds, the image metrics of each resample, and rates. The pixel metrics
+ * are in bootstrap_pixels.c. */
 #include "metrics/bootstrap.h"
 
 #include <math.h>
@@ -142,33 +142,4 @@ void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size
         const double a = draw_gamma(&r, (double)events + 0.5), c = draw_gamma(&r, (double)(count - events) + 0.5);
         values[b] = a / (a + c);
     }
-}
-
-/* ---- percentiles ---- */
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, size_t n, double q)
-{
-    const double at = q * (double)(n - 1);
-    const size_t k = (size_t)at < n - 1 ? (size_t)at : n - 1;
-    const double next = sorted[k + 1 < n ? k + 1 : k];
-    return sorted[k] + (next - sorted[k]) * (at - (double)k);
-}
-
-bool dcam_percentile_interval(double *values, size_t n, double *low, double *high)
-{
-    *low = *high = NAN;
-    if (n == 0) return false;
-    for (size_t i = 0; i < n; i++)
-        if (isnan(values[i])) return false;
-    qsort(values, n, sizeof *values, compare_doubles);
-    if (!(values[n - 1] > values[0])) return false;
-    *low = quantile(values, n, (1 - DCAM_CONFIDENCE) / 2);
-    *high = quantile(values, n, (1 + DCAM_CONFIDENCE) / 2);
-    return true;
 }

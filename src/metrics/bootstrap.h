@@ -1,12 +1,10 @@
-/* bootstrap.h - how far a metric of one class would move with other test images of the same kind: percentile intervals
- * over resamples of the images (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13).
+/* bootstrap.h - how far a metric of one class would move with other test images of the same kind: its values over
+ * resamples of the images (Efron and Tibshirani, "An introduction to the bootstrap", 1993). interval.h makes intervals of
+ * them.
  *
  * Stratified: a resample draws as many good images from the good ones, and as many defective from the defective ones,
  * as there are, with replacement. Pixels and regions follow their image, for pixels of one image are not independent.
- * Every draw is a function of (seed, stream, number of the resample): the same on any number of threads.
- *
- * Percentiles, not BCa: they stay within 0..1, need no jackknife over pixels, and do not break down where many
- * resamples give the same value, as they do near 1. docs/numerics.md has their measured coverage. */
+ * Every draw is a function of (seed, stream, number of the resample): the same on any number of threads. */
 #ifndef DCAM_METRICS_BOOTSTRAP_H
 #define DCAM_METRICS_BOOTSTRAP_H
 
@@ -17,9 +15,8 @@
 #include "metrics/metrics.h"
 
 #define DCAM_DEFAULT_RESAMPLES 1000
-/* Percentiles gain nothing from more; 10 metrics of that many are kept. */
+/* Intervals gain nothing from more; 10 metrics of that many are kept. */
 #define DCAM_MAX_RESAMPLES 100000
-#define DCAM_CONFIDENCE 0.95
 /* Bins of the pixel scores. Memory is 12 bytes a bin and image: images x bins is kept below the second number. */
 #define DCAM_BOOTSTRAP_BINS 2048
 #define DCAM_BOOTSTRAP_LEAST_BINS 128
@@ -56,10 +53,6 @@ DCAM_MUST_CHECK dcam_status dcam_bootstrap_pixels(const dcam_bootstrap *o, const
  * percentiles are Jeffreys' interval (Brown, Cai, DasGupta, "Interval estimation for a binomial proportion", 2001).
  * Resampling would promise a rate of exactly 0 where no event was seen. which: one number a rate, from 0. */
 void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values);
-
-/* The central DCAM_CONFIDENCE of n values, which are sorted here; between two of them linearly. False, and NAN in
- * both, where all values are the same: then the resamples could not show any spread (a perfect score, say). */
-bool dcam_percentile_interval(double *values, size_t n, double *low, double *high);
 
 /* Inside this layer: ranking metrics of weights in bins of ascending score; NAN without both kinds. */
 dcam_ranking_metrics dcam_ranking_of_bins(const double *normal, const double *defect, size_t bins);

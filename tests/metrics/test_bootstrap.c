@@ -1,5 +1,5 @@
 /* Resampling: intervals against SciPy's (golden/make_bootstrap.py), pixel metrics of a resample against the exact metrics
- * of the images copied as often as they were drawn, the coverage on simulated images, and failing memory. */
+ * of the images copied as often as they were drawn, and failing memory. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -17,6 +17,7 @@
 #include "formula.h"
 #include "golden_file.h"
 #include "metrics/bootstrap.h"
+#include "metrics/interval.h"
 
 static void close_to(double found, double wanted, double tolerance, const char *what)
 {
@@ -189,36 +190,6 @@ static void threads_do_not_matter(void **state)
     assert_memory_not_equal(one.values, two.values, sizeof one.values);
 }
 
-/* ---- coverage ---- */
-
-/* 500 sets of 40 good and 40 defective images with normal scores, a distance of 1.5 deviations: AUROC = Phi(1.5 / sqrt 2).
- * How often the interval of 300 resamples holds it. The binomial deviation of the count is 0.01. */
-static void intervals_hold_the_truth(void **state)
-{
-    enum { SETS = 500, EACH = 40, DRAWS = 300 };
-    static double rows[DCAM_BOOT_IMAGE_METRICS][DRAWS];
-    double *values[] = {rows[0], rows[1], rows[2]};
-    const double truth = 0.5 * erfc(-1.5 / 2);
-    dcam_random r = dcam_random_make(77, 0);
-    int held = 0;
-    (void)state;
-    for (int set = 0; set < SETS; set++) {
-        const dcam_bootstrap options = {.seed = 6, .stream = (uint64_t)set, .resamples = DRAWS};
-        float scores[2 * EACH];
-        uint8_t labels[2 * EACH];
-        double low, high;
-        for (int i = 0; i < 2 * EACH; i++) {
-            labels[i] = i >= EACH;
-            scores[i] = (float)(dcam_random_normal(&r) + (labels[i] ? 1.5 : 0));
-        }
-        assert_int_equal(dcam_bootstrap_images(&options, scores, labels, 2 * EACH, values), DCAM_OK);
-        assert_true(dcam_percentile_interval(rows[DCAM_BOOT_AUROC], DRAWS, &low, &high));
-        held += low <= truth && truth <= high;
-    }
-    print_message("coverage of image AUROC: %.3f\n", (double)held / SETS);
-    assert_true(held >= 0.90 * SETS && held <= 0.98 * SETS);
-}
-
 static void memory_may_fail(void **state)
 {
     static pixel_case c;
@@ -255,7 +226,6 @@ int main(void)
         cmocka_unit_test(percentiles),
         cmocka_unit_test(pixels_of_a_resample_are_those_of_copies),
         cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(intervals_hold_the_truth),
         cmocka_unit_test(memory_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
