@@ -80,7 +80,7 @@ static int run(const cli_parsed *parsed)
     if (status != DCAM_OK) {
         code = cli_fail(status);
     } else if (state.results) {
-        json_t *facts = json_loads(machine, 0, NULL);
+        json_t *facts = cli_json_parse(machine);
         json_t *root = json_pack("{s:o, s:o, s:O}", "machine", facts ? facts : json_null(), "model",
                                  cli_json_text(values->library.model), "results", state.results);
         if (!cli_json_print(root, false)) code = dcam_status_exit_code(DCAM_ERROR_MEMORY);

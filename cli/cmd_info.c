@@ -109,7 +109,7 @@ static int run(const cli_parsed *parsed)
         dcam_free_text(text);
         return 0;
     }
-    json_t *facts = json_loads(text, 0, NULL);
+    json_t *facts = cli_json_parse(text);
     dcam_free_text(text);
     if (!facts) return say_out_of_memory(parsed->operands[0]); /* the library's text is valid JSON */
     const char *key;

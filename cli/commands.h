@@ -4,7 +4,7 @@
 
 #include "options.h"
 
-extern const cli_command cli_bench, cli_calibrate, cli_detect, cli_eval, cli_export, cli_help, cli_info, cli_pretrain, cli_serve,
+extern const cli_command cli_bench, cli_calibrate, cli_detect, cli_doctor, cli_eval, cli_export, cli_help, cli_info, cli_pretrain, cli_serve,
     cli_synth, cli_teacher_fetch, cli_teacher_import, cli_train;
 
 /* In the order of the help. */

@@ -18,6 +18,7 @@ const cli_exit_code cli_exit_codes[] = {
     {3, "bad or missing data; also when one image of many could not be read, even if an anomaly was found"},
     {4, "bad model or weights file"},
     {5, "out of resources (memory, disk, device)"},
+    {6, "this machine computes wrongly: `dcam doctor` shows where"},
     {70, "a fault of dcam itself"},
     {130, "interrupted by Ctrl-C (143: by SIGTERM)"},
 };

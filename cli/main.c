@@ -13,7 +13,7 @@ const cli_command *const cli_commands[] = {&cli_train,     &cli_eval,  &cli_dete
 #ifndef DCAM_WITHOUT_FETCH
                                            &cli_teacher_fetch,
 #endif
-                                           &cli_pretrain, &cli_synth, &cli_bench,
+                                           &cli_pretrain, &cli_synth, &cli_bench, &cli_doctor,
 #ifndef DCAM_WITHOUT_SERVE
                                            &cli_serve,
 #endif

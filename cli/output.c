@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "weights/json_text.h"
+
 /* Longer than the library's longest message. */
 #define LINE_BYTES 4096
 /* Lines wider than this are cut even on wider terminals. */
@@ -253,6 +255,12 @@ json_t *cli_json_text(const char *text)
         used += length ? length : 3;
     }
     return json_stringn(fixed, used);
+}
+
+json_t *cli_json_parse(const char *text)
+{
+    dcam_json_error error;
+    return dcam_json_parse(text, strlen(text), &error);
 }
 
 bool cli_json_print(json_t *value, bool one_line)

@@ -59,6 +59,8 @@ int cli_interrupt_code(void);
 json_t *cli_json_number(double value);
 /* A string; bytes that are not UTF-8 become U+FFFD. null for NULL. */
 json_t *cli_json_text(const char *text);
+/* The library's JSON. NULL: out of memory. */
+json_t *cli_json_parse(const char *text);
 /* Prints value on standard output, on one line or indented, and releases it. False: out of memory, said. */
 bool cli_json_print(json_t *value, bool one_line);
 

@@ -41,7 +41,8 @@ extern "C" {
     X(DCAM_ERROR_DISK, 5, "out of disk space")                                \
     X(DCAM_ERROR_DEVICE, 5, "not available on this processor")                \
     X(DCAM_ERROR_INTERNAL, 70, "a fault of dcam itself")                      \
-    X(DCAM_ERROR_CANCELLED, 130, "interrupted")
+    X(DCAM_ERROR_CANCELLED, 130, "interrupted")                               \
+    X(DCAM_ERROR_KERNEL, 6, "this machine computes wrongly")
 
 typedef enum dcam_status {
 #define DCAM_STATUS_ENUM(name, exit_code, text) name,
@@ -438,6 +439,32 @@ typedef struct dcam_bench_result {
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_bench(const dcam_bench_options *options,
                                                 void (*on_result)(void *user, const dcam_bench_result *result),
                                                 void *user, char **machine);
+
+/* ---- doctor ----------------------------------------------------------- */
+
+typedef struct dcam_doctor_check {
+    const char *pass;            /* "detection" or "training" */
+    const char *precision;       /* f32, bf16, int8 */
+    const char *part, *shape;    /* "backward data"; "64 -> 128, 3 x 3 / 2, 64 x 64" */
+    const char *kernel;          /* the implementation that was chosen */
+    double error, bound;         /* the largest deviation from plain C over the root mean square; in int8 in units of the
+                                    result */
+    double milliseconds;
+    bool right;
+} dcam_doctor_check;
+
+typedef struct dcam_doctor_options {
+    int width, height;           /* input of the network; 0: 256 */
+    int threads;
+    const char *folder;          /* whose free space is told; NULL: the present one */
+    void (*on_check)(void *user, const dcam_doctor_check *check); /* after each; may be NULL */
+    void *user;
+} dcam_doctor_options;
+
+/* What this machine and this library are, as JSON text (free with dcam_free_text); and whether each kernel that
+ * detection and training use here agrees with plain C, in every precision that there is. *wrong: the checks that failed. */
+DCAM_API DCAM_MUST_CHECK dcam_status dcam_doctor(const dcam_doctor_options *options /* or NULL */, size_t *checks,
+                                                 size_t *wrong, char **machine);
 
 /* ---- server ----------------------------------------------------------- */
 

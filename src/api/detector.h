@@ -14,6 +14,8 @@ struct dcam_detector {
 
 /* The precision in which the network scores for what the caller asked. */
 DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
+/* DCAM_ERROR_KERNEL if a kernel of detection in this precision computes wrongly; takes some milliseconds (net/check.h). */
+DCAM_MUST_CHECK dcam_status dcam_check_kernels(dcam_net_precision precision);
 const char *dcam_net_precision_name(dcam_net_precision precision);
 /* Whether the model has what the precision needs; says what to do where it has not. */
 DCAM_MUST_CHECK dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_precision precision, const char *path);

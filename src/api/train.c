@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "detect/memory.h"
 #include "distill/trainer.h"
+#include "net/check.h"
 
 #define DEFAULT_CACHE_BYTES ((size_t)1 << 30)
 #define SCORING_BATCH 8
@@ -346,6 +347,9 @@ dcam_status dcam_train(const dcam_train_options *o)
     DCAM_TRY(convert_memory(o, &t, &memory)); /* refused now rather than after the training */
     dcam_status status = dcam_dataset_open(o->dataset, o->classes, &dataset);
     if (status == DCAM_OK) status = check_classes(dataset, &t);
+    /* The teacher looks in f32. */
+    if (status == DCAM_OK) status = net_check_before_detection(DCAM_NET_F32);
+    if (status == DCAM_OK) status = net_check_before_training(t.precision);
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
     if (status == DCAM_OK && !o->one_class)

@@ -16,6 +16,9 @@
 
 static size_t smaller(size_t a, size_t b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
+/* What version 1 says where there is no limit is about 2^63. */
+#define NO_LIMIT ((unsigned long long)1 << 60)
+
 /* The number in a file; 0 where there is none ("max" means no limit). */
 static size_t number_in(const char *path)
 {
@@ -26,7 +29,7 @@ static size_t number_in(const char *path)
     fclose(f);
     text[n] = '\0';
     const unsigned long long value = text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : 0;
-    return value < SIZE_MAX ? (size_t)value : 0;
+    return value < NO_LIMIT && value < SIZE_MAX ? (size_t)value : 0;
 }
 
 /* The smallest limit of BASE/GROUP and of every group above it. group is shortened. */
@@ -44,7 +47,7 @@ static size_t limit_along(const char *base, char *group, const char *file)
 }
 
 /* Lines "0::/group" (version 2) and "N:controllers:/group" (version 1). */
-static size_t group_limit(void)
+size_t dcam_memory_limit(void)
 {
     char line[PATH_BYTES];
     size_t limit = 0;
@@ -62,10 +65,12 @@ static size_t group_limit(void)
     return limit;
 }
 
-size_t dcam_machine_memory(void)
+size_t dcam_physical_memory(void)
 {
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     size_t bytes = 0;
-    if (pages <= 0 || page <= 0 || !dcam_size_mul((size_t)pages, (size_t)page, &bytes)) bytes = 0;
-    return smaller(bytes, group_limit());
+    if (pages <= 0 || page <= 0 || !dcam_size_mul((size_t)pages, (size_t)page, &bytes)) return 0;
+    return bytes;
 }
+
+size_t dcam_machine_memory(void) { return smaller(dcam_physical_memory(), dcam_memory_limit()); }

@@ -7,5 +7,8 @@
 /* The machine's, or the limit of the control group (container) that the process is in, where that is less. 0 where the
  * system says neither. */
 size_t dcam_machine_memory(void);
+/* Each by itself; 0: not known, no limit. */
+size_t dcam_physical_memory(void);
+size_t dcam_memory_limit(void);
 
 #endif

@@ -103,12 +103,21 @@ static _Atomic int way;
 
 void dcam_sha256_portable(bool only) { atomic_store(&way, only ? 1 : 0); /* 0: asked again */ }
 
-static void compress(uint32_t state[8], const uint8_t *bytes, size_t blocks)
+bool dcam_sha256_accelerated(void)
 {
 #if defined(__x86_64__)
     int chosen = atomic_load_explicit(&way, memory_order_relaxed);
     if (chosen == 0) atomic_store_explicit(&way, chosen = has_instructions() ? 2 : 1, memory_order_relaxed);
-    if (chosen == 2) {
+    return chosen == 2;
+#else
+    return false;
+#endif
+}
+
+static void compress(uint32_t state[8], const uint8_t *bytes, size_t blocks)
+{
+#if defined(__x86_64__)
+    if (dcam_sha256_accelerated()) {
         compress_x86(state, bytes, blocks);
         return;
     }

@@ -22,6 +22,8 @@ void dcam_sha256_update(dcam_sha256 *hash, const void *bytes, size_t count);
 void dcam_sha256_final(dcam_sha256 *hash, uint8_t out[DCAM_SHA256_BYTES]);
 void dcam_sha256_final_hex(dcam_sha256 *hash, char out[DCAM_SHA256_HEX]);
 
+/* Whether the processor's own instructions are used. */
+bool dcam_sha256_accelerated(void);
 /* Tests: only the portable C (true), or what the processor has (false, the start). */
 void dcam_sha256_portable(bool only);
 

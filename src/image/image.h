@@ -77,4 +77,11 @@ void dcam_draw_box(dcam_image *image, int x, int y, int width, int height, const
 /* Float32 .npy (height x width, C order, little endian), written atomically. */
 DCAM_MUST_CHECK dcam_status dcam_npy_write(const char *path, const float *values, int height, int width);
 
+/* The codecs: "libtiff", "4.5.0". At most capacity of them; returns how many. */
+typedef struct {
+    const char *name;
+    char version[48];
+} dcam_image_library;
+int dcam_image_libraries(dcam_image_library *out, int capacity);
+
 #endif

@@ -54,9 +54,7 @@ struct dcam_net {
     dcam_trunk_weights *weights; /* folded */
     net_quantised *quantised;    /* int8 only */
     dcam_nn *nn;
-    dcam_nn_type type;     /* of the maps */
-    dcam_nn_layout layout;
-    bool bf16_products;    /* of f32 maps */
+    net_maps maps;
     formatted *formatted;
     part *parts;
 };
@@ -175,11 +173,11 @@ static dcam_status add_convolution(builder *b, int i, const map *src, ending end
     const dcam_net *net = b->net;
     const dcam_convolution_shape *s = &net->weights->shapes[i];
     const bool int8 = src->shape.type == DCAM_NN_U8;
-    dcam_nn_convolution c = {
-        .src = src->shape, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride,
-        .padding = s->padding, .dst_type = int8 && !end.relu ? DCAM_NN_S8 : src->shape.type, .dst_layout = net->layout,
-        .bias = true, .sum = end.sum, .relu = end.relu, .bf16_products = net->bf16_products,
-        .exact = net->options.exact};
+    dcam_nn_convolution c = net_convolution(s, &src->shape, net->maps.layout, net->maps.bf16_products, net->options.exact);
+    c.bias = true;
+    c.sum = end.sum;
+    c.relu = end.relu;
+    if (int8 && !end.relu) c.dst_type = DCAM_NN_S8;
     dcam_nn_op *op;
     if (int8) net_quantised_describe(net->quantised, i, src->convolution, out->convolution, out->shape.type, &c);
     out->shape = dcam_nn_convolution_dst(&c);
@@ -207,19 +205,7 @@ static dcam_status add_quantise(builder *b)
 /* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
 static bool maps_are_features(const dcam_net *net)
 {
-    return net->type == DCAM_NN_F32 && net->layout == DCAM_NN_NHWC && !net->quantised;
-}
-
-/* The stem's input: as it comes, if the convolution reads it so. */
-static dcam_nn_tensor stem_source(const builder *b, const dcam_nn_tensor *input)
-{
-    const dcam_net *net = b->net;
-    const dcam_convolution_shape *s = &net->weights->shapes[0];
-    const dcam_nn_convolution c = {.src = *input, .out_channels = s->out_channels, .kernel = s->kernel,
-                                   .stride = s->stride, .padding = s->padding, .dst_type = net->type,
-                                   .dst_layout = net->layout, .exact = net->options.exact};
-    if (dcam_nn_is_own(&c)) return *input;
-    return net_stem_source(input->n, input->h, input->w, net->type, net->layout);
+    return net->maps.type == DCAM_NN_F32 && net->maps.layout == DCAM_NN_NHWC && !net->quantised;
 }
 
 static dcam_status add_stem(builder *b)
@@ -229,7 +215,7 @@ static dcam_status add_stem(builder *b)
     map stem = {.value = NET_PLAN_OUTSIDE};
     const dcam_nn_tensor input = source.shape;
     dcam_nn_op *op;
-    source.shape = stem_source(b, &input);
+    source.shape = net_inference_stem_source(&net->weights->shapes[0], &input, net->maps, net->options.exact);
     if (source.shape.layout != input.layout || source.shape.type != input.type) {
         DCAM_TRY(add_value(b, &source.shape, &source.value));
         DCAM_TRY(dcam_nn_reorder(net->nn, &input, &source.shape, &op));
@@ -379,9 +365,7 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = *options;
     net->options.ranges = NULL;
-    net->bf16_products = options->precision == DCAM_NET_BF16 && !options->exact && dcam_nn_bf16_products();
-    net->type = net->bf16_products ? DCAM_NN_F32 : net_type(options->precision);
-    net->layout = int8 ? DCAM_NN_NHWC : dcam_nn_best_layout(net->type);
+    net->maps = net_inference_maps(options->precision, options->exact);
     dcam_status status = dcam_trunk_weights_fold(weights, &net->weights);
     if (status == DCAM_OK && int8) status = net_quantised_create(net->weights, options->ranges, &net->quantised);
     if (status == DCAM_OK) status = dcam_nn_create(&net->nn);

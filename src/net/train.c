@@ -129,10 +129,10 @@ static void add_op(builder *b, dcam_nn_op *op)
 static dcam_nn_convolution describe(const builder *b, int convolution, const dcam_nn_tensor *src)
 {
     const dcam_convolution_shape *s = &b->net->shapes[convolution];
-    return (dcam_nn_convolution){
-        .src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride, .padding = s->padding,
-        .dst_type = DCAM_NN_F32, .dst_layout = b->net->layout, .training = true,
-        .bf16_products = b->net->options.precision == DCAM_NET_BF16, .exact = b->net->options.exact};
+    dcam_nn_convolution c = net_convolution(s, src, b->net->layout, b->net->options.precision == DCAM_NET_BF16,
+                                            b->net->options.exact);
+    c.training = true;
+    return c;
 }
 
 static const float *weight_of(const builder *b, int convolution)

@@ -56,3 +56,27 @@ dcam_nn_tensor net_stem_source(int n, int height, int width, dcam_nn_type type, 
     if (layout == DCAM_NN_NHWC) source.layout = DCAM_NN_NHWC;
     return source;
 }
+
+net_maps net_inference_maps(dcam_net_precision precision, bool exact)
+{
+    net_maps maps = {.bf16_products = precision == DCAM_NET_BF16 && !exact && dcam_nn_bf16_products()};
+    maps.type = maps.bf16_products ? DCAM_NN_F32 : net_type(precision);
+    maps.layout = precision == DCAM_NET_INT8 ? DCAM_NN_NHWC : dcam_nn_best_layout(maps.type);
+    return maps;
+}
+
+dcam_nn_convolution net_convolution(const dcam_convolution_shape *s, const dcam_nn_tensor *src, dcam_nn_layout layout,
+                                    bool bf16_products, bool exact)
+{
+    return (dcam_nn_convolution){.src = *src, .out_channels = s->out_channels, .kernel = s->kernel, .stride = s->stride,
+                                 .padding = s->padding, .dst_type = src->type, .dst_layout = layout,
+                                 .bf16_products = bf16_products, .exact = exact};
+}
+
+dcam_nn_tensor net_inference_stem_source(const dcam_convolution_shape *stem, const dcam_nn_tensor *input, net_maps maps,
+                                         bool exact)
+{
+    dcam_nn_convolution c = net_convolution(stem, input, maps.layout, false, exact);
+    c.dst_type = maps.type;
+    return dcam_nn_is_own(&c) ? *input : net_stem_source(input->n, input->h, input->w, maps.type, maps.layout);
+}

@@ -17,4 +17,18 @@ dcam_nn_tensor net_features(const dcam_nn_tensor *map);
 /* In what layout and type the stem reads: the one that keeps it off oneDNN's slow reference code. */
 dcam_nn_tensor net_stem_source(int n, int height, int width, dcam_nn_type type, dcam_nn_layout layout);
 
+/* How a network of that precision keeps its maps. int8: as its first convolution, which is f32, keeps them. */
+typedef struct {
+    dcam_nn_type type;
+    dcam_nn_layout layout;
+    bool bf16_products; /* of f32 maps */
+} net_maps;
+net_maps net_inference_maps(dcam_net_precision precision, bool exact);
+/* Row s of the trunk's table, from src to a map of the same type. Without what fuses at its end. */
+dcam_nn_convolution net_convolution(const dcam_convolution_shape *s, const dcam_nn_tensor *src, dcam_nn_layout layout,
+                                    bool bf16_products, bool exact);
+/* What the stem of inference reads: the caller's input itself, if the convolution can. */
+dcam_nn_tensor net_inference_stem_source(const dcam_convolution_shape *stem, const dcam_nn_tensor *input, net_maps maps,
+                                         bool exact);
+
 #endif

@@ -43,6 +43,12 @@ void dcam_nn_destroy(dcam_nn *nn);
 int dcam_nn_threads(const dcam_nn *nn);
 /* "oneDNN 2.6.3, OpenMP, AVX-512 BF16, 2 threads"; returns text. */
 const char *dcam_nn_describe(char *text, size_t capacity);
+/* The same one by one: "2.6.3" (returns text); "OpenMP"; "AVX-512 BF16". */
+const char *dcam_nn_library_version(char *text, size_t capacity);
+const char *dcam_nn_library_threading(void);
+const char *dcam_nn_library_isa(void);
+/* What our own kernels use: "AVX-512"; "none". */
+const char *dcam_nn_own_isa(void);
 /* Whether this processor computes bf16 products faster than f32 ones. */
 bool dcam_nn_fast_bf16(void);
 /* Whether bf16 is best done on f32 maps by our own kernels (dcam_nn_convolution.bf16_products): they multiply less, but
@@ -56,6 +62,8 @@ int dcam_nn_int8_weight_limit(void);
 typedef enum { DCAM_NN_ISA_NONE, DCAM_NN_ISA_AVX2, DCAM_NN_ISA_AVX512, DCAM_NN_ISA_AVX512_BF16 } dcam_nn_isa;
 /* For tests and measurements: operations made from now on use no others than these. oneDNN goes its own way. */
 void dcam_nn_limit_isa(dcam_nn_isa most);
+/* For tests: operations whose implementation's name begins with this do nothing when they run. NULL: none. */
+void dcam_nn_break(const char *implementation);
 
 /* ---- operations -------------------------------------------------------- */
 

@@ -19,7 +19,7 @@ err_has '^Usage: dcam COMMAND'
 "$dcam" help --completion bash >bash || fail "bash completion"
 "$dcam" help --completion zsh >zsh || fail "zsh completion"
 
-for command in train eval detect calibrate info 'teacher import' pretrain synth bench help; do
+for command in train eval detect calibrate info 'teacher import' pretrain synth bench doctor help; do
     grep -q "^  $command " overview || fail "overview lacks $command"
     # shellcheck disable=SC2086 # two words
     expect 0 $command --help

@@ -1,5 +1,6 @@
 /* test_int8.c - int8 convolutions against exact integer sums in plain C, with every set of post-ops, odd shapes and
  * both readings of what the result is added to; rounding and saturation of the conversions. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -26,6 +27,14 @@ static void *buffer(size_t bytes)
 static size_t plain_count(const dcam_nn_tensor *t)
 {
     return (size_t)t->n * (size_t)t->c * (size_t)t->h * (size_t)t->w;
+}
+
+/* In NCHW, whatever the layout of t. */
+static size_t plain_index(const dcam_nn_tensor *t, int n, int c, int y, int x)
+{
+    dcam_nn_tensor plain = *t;
+    plain.layout = DCAM_NN_NCHW;
+    return dcam_nn_index(&plain, n, c, y, x);
 }
 
 static void run(dcam_nn_op *op, const void *src, const void *weights, const void *bias, void *dst)
@@ -83,18 +92,14 @@ static void clear(int8_case *k)
 
 static void reference(const dcam_nn_convolution *c, const dcam_nn_tensor *o, int8_case *k)
 {
-    int64_t *sums = buffer(plain_count(o) * sizeof *sums);
-    FOR_EACH_PRODUCT(c, o, sums[to] += (int64_t)k->x[in] * k->w[weight];)
-    for (size_t i = 0; i < plain_count(o); i++) {
-        const size_t channel = i / ((size_t)o->h * (size_t)o->w) % (size_t)o->c;
-        const int before = c->before_type == DCAM_NN_S8 ? (int8_t)k->before[i] : k->before[i];
-        double v = (double)sums[i] * (double)k->scales[channel];
-        if (c->bias) v += (double)k->bias[channel];
-        if (c->sum) v += (double)c->before_scale * before;
-        if (c->relu && v < 0) v = 0;
-        k->want[i] = v;
-    }
-    dcam_free(sums);
+    dcam_nn_convolution plain = *c;
+    plain.src.layout = plain.dst_layout = DCAM_NN_NCHW;
+    for (int n = 0; n < o->n; n++)
+        for (int ch = 0; ch < o->c; ch++)
+            for (int y = 0; y < o->h; y++)
+                for (int x = 0; x < o->w; x++)
+                    k->want[plain_index(o, n, ch, y, x)] =
+                        dcam_nn_reference_forward(&plain, k->x, k->w, k->bias, k->before, n, ch, y, x);
 }
 
 /* Exact sums, so only a value that lies on the border between two integers may round the other way. */
@@ -106,9 +111,9 @@ static void compare(const dcam_nn_tensor *o, const uint8_t *got, const int8_case
         for (int ch = 0; ch < o->c; ch++)
             for (int y = 0; y < o->h; y++)
                 for (int x = 0; x < o->w; x++) {
-                    const uint8_t byte = got[index_in(o, n, ch, y, x)];
+                    const uint8_t byte = got[dcam_nn_index(o, n, ch, y, x)];
                     const double have = o->type == DCAM_NN_S8 ? (double)(int8_t)byte : (double)byte;
-                    double want = k->want[at4(o->c, o->h, o->w, n, ch, y, x)];
+                    double want = k->want[plain_index(o, n, ch, y, x)];
                     want = want < low ? low : want > high ? high : want;
                     inside += want > low && want < high;
                     assert_true(fabs(have - want) <= 0.501);
@@ -130,11 +135,11 @@ static void check(dcam_nn *nn, dcam_nn_convolution c, dcam_random *r)
         for (int ch = 0; ch < c.src.c; ch++)
             for (int y = 0; y < c.src.h; y++)
                 for (int x = 0; x < c.src.w; x++)
-                    src[index_in(&c.src, n, ch, y, x)] = k.x[at4(c.src.c, c.src.h, c.src.w, n, ch, y, x)];
+                    src[dcam_nn_index(&c.src, n, ch, y, x)] = k.x[plain_index(&c.src, n, ch, y, x)];
         for (int ch = 0; ch < o.c; ch++)
             for (int y = 0; y < o.h; y++)
                 for (int x = 0; x < o.w; x++)
-                    dst[index_in(&o, n, ch, y, x)] = k.before[at4(o.c, o.h, o.w, n, ch, y, x)];
+                    dst[dcam_nn_index(&o, n, ch, y, x)] = k.before[plain_index(&o, n, ch, y, x)];
     }
     dcam_nn_op *op, *reorder;
     OK(dcam_nn_convolution_forward(nn, &c, &op));

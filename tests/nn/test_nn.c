@@ -1,5 +1,6 @@
 /* test_nn.c - the operations of the nn layer against plain C over many shapes (odd sizes, channels that are no
  * multiple of 16), in every layout that the networks use, with and without Winograd; and the planning of arenas. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,6 +24,28 @@ static size_t plain_count(const dcam_nn_tensor *t)
     return (size_t)t->n * (size_t)t->c * (size_t)t->h * (size_t)t->w;
 }
 
+/* In NCHW, whatever the layout of t. */
+static size_t plain_index(const dcam_nn_tensor *t, int n, int c, int y, int x)
+{
+    dcam_nn_tensor plain = *t;
+    plain.layout = DCAM_NN_NCHW;
+    return dcam_nn_index(&plain, n, c, y, x);
+}
+
+/* The same convolution on tensors in NCHW, for the reference. */
+static dcam_nn_convolution plain_of(const dcam_nn_convolution *c)
+{
+    dcam_nn_convolution plain = *c;
+    plain.src.layout = plain.dst_layout = DCAM_NN_NCHW;
+    return plain;
+}
+
+#define FOR_EACH(tensor, i, j, k, l)                  \
+    for (int i = 0; i < (tensor)->n; i++)             \
+        for (int j = 0; j < (tensor)->c; j++)         \
+            for (int k = 0; k < (tensor)->h; k++)     \
+                for (int l = 0; l < (tensor)->w; l++)
+
 static void *buffer(size_t bytes)
 {
     void *p;
@@ -40,7 +63,7 @@ static float *laid_out(const dcam_nn_tensor *t, const float *plain)
         for (int c = 0; c < t->c; c++)
             for (int y = 0; y < t->h; y++)
                 for (int x = 0; x < t->w; x++)
-                    out[index_in(t, n, c, y, x)] = plain[at4(t->c, t->h, t->w, n, c, y, x)];
+                    out[dcam_nn_index(t, n, c, y, x)] = plain[plain_index(t, n, c, y, x)];
     return out;
 }
 
@@ -51,8 +74,8 @@ static double worst_difference(const dcam_nn_tensor *t, const float *laid, const
         for (int c = 0; c < t->c; c++)
             for (int y = 0; y < t->h; y++)
                 for (int x = 0; x < t->w; x++) {
-                    double want = plain[at4(t->c, t->h, t->w, n, c, y, x)];
-                    double d = fabs((double)laid[index_in(t, n, c, y, x)] - want);
+                    double want = plain[plain_index(t, n, c, y, x)];
+                    double d = fabs((double)laid[dcam_nn_index(t, n, c, y, x)] - want);
                     worst = d > worst ? d : worst;
                     largest = fabs(want) > largest ? fabs(want) : largest;
                 }
@@ -86,13 +109,9 @@ static double forward_error(dcam_nn *nn, const dcam_nn_convolution *c, float *x,
 {
     dcam_nn_tensor o = dcam_nn_convolution_dst(c);
     double *want = buffer(plain_count(&o) * sizeof *want);
-    for (size_t i = 0; i < plain_count(&o); i++) {
-        size_t channel = i / ((size_t)o.h * (size_t)o.w) % (size_t)o.c;
-        want[i] = (c->bias ? (double)bias[channel] : 0) + (c->sum ? (double)before[i] : 0);
-    }
-    FOR_EACH_PRODUCT(c, &o, want[to] += (double)x[in] * (double)w[weight];)
-    if (c->relu)
-        for (size_t i = 0; i < plain_count(&o); i++) want[i] = want[i] > 0 ? want[i] : 0;
+    const dcam_nn_convolution plain = plain_of(c);
+    FOR_EACH(&o, n, oc, y, v)
+        want[plain_index(&o, n, oc, y, v)] = dcam_nn_reference_forward(&plain, x, w, bias, before, n, oc, y, v);
     dcam_nn_op *op;
     OK(dcam_nn_convolution_forward(nn, c, &op));
     void *scratchpad, *src = laid_out(&c->src, x), *dst = laid_out(&o, before), *weights = weights_for(nn, op, w);
@@ -111,7 +130,9 @@ static double backward_data_error(dcam_nn *nn, const dcam_nn_convolution *c, flo
 {
     dcam_nn_tensor o = dcam_nn_convolution_dst(c);
     double *want = buffer(plain_count(&c->src) * sizeof *want);
-    FOR_EACH_PRODUCT(c, &o, want[in] += (double)d[to] * (double)w[weight];)
+    const dcam_nn_convolution plain = plain_of(c);
+    FOR_EACH(&c->src, n, ic, y, v)
+        want[plain_index(&c->src, n, ic, y, v)] = dcam_nn_reference_backward_data(&plain, w, d, n, ic, y, v);
     dcam_nn_op *op;
     OK(dcam_nn_convolution_backward_data(nn, c, &op));
     size_t bytes;
@@ -132,7 +153,9 @@ static double backward_weights_error(dcam_nn *nn, const dcam_nn_convolution *c, 
 {
     dcam_nn_tensor o = dcam_nn_convolution_dst(c), shape = {o.c, c->src.c, c->kernel, c->kernel, DCAM_NN_F32, DCAM_NN_NCHW};
     double *want = buffer(plain_count(&shape) * sizeof *want);
-    FOR_EACH_PRODUCT(c, &o, want[weight] += (double)d[to] * (double)x[in];)
+    const dcam_nn_convolution of = plain_of(c);
+    FOR_EACH(&shape, oc, ic, ky, kx)
+        want[plain_index(&shape, oc, ic, ky, kx)] = dcam_nn_reference_backward_weights(&of, x, d, oc, ic, ky, kx);
     dcam_nn_op *op, *out;
     OK(dcam_nn_convolution_backward_weights(nn, c, &op));
     OK(dcam_nn_weights_out(nn, op, &out));
@@ -230,20 +253,10 @@ static void test_pooling_and_reorder(void **state)
         double *want = buffer(plain_count(&o) * sizeof *want), *same = buffer(plain_count(&t) * sizeof *same);
         formula_fill(7, 1, 0, x, plain_count(&t));
         for (size_t i = 0; i < plain_count(&t); i++) same[i] = (double)x[i];
-        for (size_t i = 0; i < plain_count(&o); i++) want[i] = -INFINITY;
-        for (int n = 0; n < t.n; n++)
-            for (int c = 0; c < t.c; c++)
-                for (int y = 0; y < 2 * o.h + 1; y++)
-                    for (int v = 0; v < 2 * o.w + 1; v++) {
-                        if (y == 0 || v == 0 || y > t.h || v > t.w) continue;
-                        double value = (double)x[at4(t.c, t.h, t.w, n, c, y - 1, v - 1)];
-                        for (int py = (y - 1) / 2; py <= y / 2; py++)
-                            for (int px = (v - 1) / 2; px <= v / 2; px++) {
-                                if (py >= o.h || px >= o.w) continue;
-                                double *m = &want[at4(o.c, o.h, o.w, n, c, py, px)];
-                                if (value > *m) *m = value;
-                            }
-                    }
+        dcam_nn_tensor nchw = t;
+        nchw.layout = DCAM_NN_NCHW;
+        FOR_EACH(&o, n, c, y, v)
+            want[plain_index(&o, n, c, y, v)] = dcam_nn_reference_max_pool(&nchw, 3, 2, 1, x, n, c, y, v);
         dcam_nn_op *pool, *reorder;
         size_t bytes;
         OK(dcam_nn_max_pool(nn, &t, 3, 2, 1, &pool));

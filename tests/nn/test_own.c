@@ -1,6 +1,7 @@
 /* test_own.c - the convolutions that are our own where test_nn.c does not reach: many blocks of tiles, several images,
  * any number of threads, every set of instructions that this processor has. The oracle is oneDNN's direct convolution,
  * which test_nn.c compares with plain C. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -13,7 +14,6 @@
 #include "formula.h"
 #include "nn/isa.h"
 #include "nn/nn.h"
-#include "nn/reference.h"
 #include "nn/round.h"
 
 #define OK(call) assert_int_equal((call), DCAM_OK)
