@@ -488,7 +488,7 @@ typedef struct dcam_server_options {
     int threads;                 /* of the network; 0: all cores */
     int workers;                 /* threads that decode and build answers; 0: as many as cores */
     dcam_precision precision;
-    int batch;                   /* most images that run together; 0: 8 */
+    int batch;                   /* most images that run together; 0: found at the start, at most 8 */
     double batch_delay;          /* seconds that an image waits for company; 0: none */
     int queue;                   /* images, and requests, that may wait; 0: 128. Beyond: 503 with Retry-After */
     double deadline;             /* seconds a request may wait; 0: 10. Beyond: 504 */

@@ -40,6 +40,7 @@ typedef struct {
     dcam_verdict *verdicts;
     int *classes;
     size_t pixels;                  /* of the model's input */
+    int together;                   /* most images of one run */
     int references;                 /* under server->lock */
 } serve_engine;
 
@@ -71,7 +72,7 @@ typedef struct serve_image {
 
 typedef enum { STEP_READING, STEP_WORKING, STEP_DONE } serve_step;
 
-/* Seconds on dcam_seconds() at which the steps of a request ended. */
+/* Seconds on dcam_seconds(), a monotonic clock, at which the steps of a request ended. */
 typedef struct { double begun, received, prepared, run_begun, run_ended, answered; } serve_times;
 
 typedef struct {
@@ -159,6 +160,7 @@ struct dcam_server {
     size_t body_memory;             /* bytes held by bodies */
     serve_connection *connections;
     int connection_count;
+    bool find_batch;                /* no size was asked for: each engine has its own */
     bool ready, stopping;           /* stopping: answers close their connections */
     bool refusing, ending;          /* refusing: nothing new for the workers; ending: threads leave */
     bool reload_wanted;
@@ -181,6 +183,7 @@ serve_engine *serve_engine_take(serve_model *model);                 /* the call
 void serve_engine_release(dcam_server *s, serve_engine *engine);     /* takes the lock */
 DCAM_MUST_CHECK dcam_status serve_models_open(dcam_server *s);
 void serve_models_close(dcam_server *s);
+void serve_log_model(const dcam_server *s, const serve_model *m);     /* that it is loaded */
 void *serve_keeper(void *server);                                    /* thread: reloads */
 serve_model *serve_model_find(dcam_server *s, const char *name, size_t length);
 /* http.c */

@@ -1,5 +1,6 @@
 /* pool.c - the threads that work: workers parse, decode and build answers; the runner gives whatever images are
  * waiting to the network as one batch. A lone image never waits for company, unless a delay was asked for. */
+#include <math.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -143,27 +144,53 @@ static void image_done(dcam_server *s, serve_request *r)
     pthread_cond_signal(&s->work);
 }
 
-/* Takes the images at the head of the queue that can run together: of one engine and one kind, at most a batch. Those
- * whose request has failed or is too late are given up. The caller holds the lock. */
+static serve_image *take_image(dcam_server *s)
+{
+    serve_image *image = s->first_image;
+    s->first_image = image->next;
+    if (!s->first_image) s->last_image = NULL;
+    s->waiting_images--;
+    return image;
+}
+
+static void put_back(dcam_server *s, serve_image *image)
+{
+    image->next = s->first_image;
+    s->first_image = image;
+    if (!image->next) s->last_image = image;
+    s->waiting_images++;
+}
+
+static bool is_given_up(dcam_server *s, serve_request *r, double now)
+{
+    if (r->failed || now <= r->deadline) return r->failed;
+    r->failed = true;
+    serve_count_rejected(s->metrics, "deadline");
+    serve_error(r, 504, "the deadline of this request passed while it waited; fewer requests at a time, or a longer deadline");
+    return true;
+}
+
+/* Takes the images at the head of the queue that can run together: of one engine and one kind, as many as this engine runs
+ * at a time. Those whose request has failed or is too late are given up. The caller holds the lock. */
 static int gather(dcam_server *s, serve_image **batch)
 {
-    int n = 0;
     const double now = dcam_seconds();
-    while (s->first_image && n < s->options.batch) {
-        serve_image *image = s->first_image;
+    int n = 0, size = 1;
+    while (s->first_image && (n == 0 || n < batch[0]->request->engine->together)) {
+        serve_image *image = take_image(s);
         serve_request *r = image->request;
-        if (!r->failed && now > r->deadline) {
-            r->failed = true;
-            serve_count_rejected(s->metrics, "deadline");
-            serve_error(r, 504, "the deadline of this request passed while it waited; fewer requests at a time, or a longer deadline");
+        if (is_given_up(s, r, now)) {
+            image_done(s, r);
+        } else if (n > 0 && (r->engine != batch[0]->request->engine || !image->rgb != !batch[0]->rgb)) {
+            put_back(s, image);
+            break;
+        } else {
+            batch[n++] = image;
         }
-        if (n > 0 && !r->failed && (r->engine != batch[0]->request->engine || !image->rgb != !batch[0]->rgb)) break;
-        s->first_image = image->next;
-        if (!s->first_image) s->last_image = NULL;
-        s->waiting_images--;
-        if (r->failed) image_done(s, r);
-        else batch[n++] = image;
     }
+    /* The network works in parts of 2^k images: those of a second part would only keep the first part's from ending. */
+    while (2 * size <= n) size *= 2;
+    while (n > size) put_back(s, batch[--n]);
     return n;
 }
 
@@ -215,20 +242,13 @@ static void run(dcam_server *s, serve_image **batch, int n)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* With a delay: until a batch is full, the delay is over, or the end comes. The caller holds the lock. */
+/* With a delay: until a batch is full, the first image has waited that long, or the end comes. The caller holds the lock. */
 static void wait_for_company(dcam_server *s)
 {
     if (!(s->options.batch_delay > 0)) return;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    const long nanoseconds = (long)(1e9 * s->options.batch_delay);
-    until.tv_sec += nanoseconds / 1000000000;
-    until.tv_nsec += nanoseconds % 1000000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    while (!s->ending && s->waiting_images < s->options.batch)
+    const double end = s->first_image->request->times.prepared + s->options.batch_delay;
+    const struct timespec until = {(time_t)end, (long)(1e9 * fmod(end, 1))};
+    while (!s->ending && s->waiting_images < s->first_image->request->engine->together)
         if (pthread_cond_timedwait(&s->images, &s->lock, &until) != 0) return;
 }
 

@@ -42,6 +42,7 @@ static dcam_status fill_options(dcam_server *s)
     if (!o->listen) o->listen = DEFAULT_LISTEN;
     DCAM_TRY(int_option(&o->threads, cores, 1, 1024, "threads"));
     DCAM_TRY(int_option(&o->workers, cores, 1, 256, "workers"));
+    s->find_batch = o->batch == 0;
     DCAM_TRY(int_option(&o->batch, 8, 1, 1024, "batch"));
     DCAM_TRY(int_option(&o->queue, 128, 1, 100000, "queue"));
     DCAM_TRY(int_option(&o->connections, 512, 1, 100000, "connections"));
@@ -154,6 +155,7 @@ dcam_status dcam_server_start(const dcam_server_options *options, dcam_server **
         close_all(s);
         return status;
     }
+    for (size_t i = 0; i < s->model_count; i++) serve_log_model(s, &s->models[i]);
     serve_log_event(s, DCAM_LOG_INFO, "start", "listening on %s", s->url);
     *out = s;
     return DCAM_OK;

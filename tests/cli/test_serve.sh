@@ -1,6 +1,9 @@
 # serve: the protocol, photographs, what is refused and with which status, tokens, reload, and the end.
 . "$(dirname "$0")/common.sh"
 command -v curl >/dev/null 2>&1 || skip "curl is not installed"
+# Tests run beside each other: nobody spins for a core.
+OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY
 server=""
 cleanup() {
     [ -n "$server" ] && kill -KILL "$server" 2>/dev/null
@@ -256,6 +259,7 @@ echo broken >copy.safetensors
 mv copy.safetensors model.safetensors
 await failed 1
 ask 200 /detect $as_png --data-binary "@$image"
+grep -Eq '"event":"model",.*"message":"model: loaded from .*; up to [1248] images run together' log || fail "the log does not say how many images run together"
 same "raw after a reload that failed" "$("$json" wanted raw)" "$("$json" out raw)"
 stop
 grep -q '"event":"stop"' log || fail "no line about the end"
@@ -289,9 +293,9 @@ stop
 # Slow clients are cut, silent ones too; a good one is served meanwhile.
 start -m model.safetensors --header-timeout 0.5 --body-timeout 0.5 --connections-per-address 20 -q
 port=${url##*:}
-{ printf 'GET /v2 HTTP/1.1\r\nHo'; sleep 4; } | curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow 2>/dev/null &
+{ printf 'GET /v2 HTTP/1.1\r\nHo'; sleep 2; } | curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow 2>/dev/null &
 slow=$!
-{ printf 'POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc'; sleep 4; } |
+{ printf 'POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc'; sleep 2; } |
     curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow2 2>/dev/null &
 slow="$slow $!"
 ask 200 /detect $as_png --data-binary "@$image"
@@ -304,12 +308,12 @@ wait $slow
 stop
 
 # A deadline that is over before the network gets to the image.
-start -m model.safetensors --deadline 0.001 --batch-delay 200 -q
+start -m model.safetensors --deadline 0.001 --batch 8 --batch-delay 200 -q
 wrong 504 "deadline" /detect $as_png --data-binary "@$image"
 stop
 
 # SIGTERM under a request: it is answered, then comes exit 0.
-start -m model.safetensors --batch-delay 1000 -q
+start -m model.safetensors --batch 8 --batch-delay 1000 -q
 curl -s --max-time 30 -o answer -w '%{http_code}' $as_png --data-binary "@$image" "$url/detect" >status &
 asking=$!
 tries=0
