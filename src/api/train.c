@@ -4,6 +4,7 @@
 
 #include "api/detector.h"
 #include "api/normal_images.h"
+#include "base/disk.h"
 #include "base/file.h"
 #include "base/machine_memory.h"
 #include "base/memory.h"
@@ -14,6 +15,8 @@
 
 #define DEFAULT_CACHE_BYTES ((size_t)1 << 30)
 #define SCORING_BATCH 8
+/* Of a class's numbers in the model's metadata, its name and the sums of its tensors. */
+#define CLASS_TEXT 2048
 
 /* ---- options ------------------------------------------------------------ */
 
@@ -312,6 +315,40 @@ static dcam_status check_places(const dcam_train_options *o, const dcam_dataset 
     return o->checkpoint ? check_writable(o->checkpoint) : DCAM_OK;
 }
 
+/* A model's calibration and memory, at most. */
+static size_t calibration_bytes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory,
+                                bool hybrid)
+{
+    const int *channels = dcam_architecture_find(NULL)->stage_channels;
+    /* Patches of layer 2, of which prototypes are chosen. */
+    const size_t patches = dataset->sample_count * (size_t)(t->width / 8) * (size_t)(t->height / 8);
+    const size_t most = (size_t)(memory->prototypes ? memory->prototypes : DCAM_DEFAULT_MEMORY_PROTOTYPES);
+    const size_t rows = dataset->class_count * most < patches ? dataset->class_count * most : patches;
+    size_t values = dataset->sample_count + dataset->class_count * (size_t)channels[2];
+    if (hybrid) values += DCAM_DEFAULT_MEMORY_DIMENSIONS * (rows + (size_t)channels[1] + (size_t)channels[2]);
+    return values * sizeof(float) + dataset->class_count * CLASS_TEXT;
+}
+
+/* Now rather than in hours. A checkpoint is written beside the one before. */
+static dcam_status check_disk(const dcam_train_options *o, const dcam_trainer_options *t, const dcam_memory_options *memory,
+                              const dcam_dataset *dataset, const dcam_trunk_weights *teacher)
+{
+    size_t student, checkpoint;
+    char *model = NULL;
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    const size_t models = o->one_class ? dataset->class_count : 1;
+    dcam_trainer_file_bytes(teacher->architecture, t, &student, &checkpoint);
+    if (o->checkpoint) DCAM_TRY(dcam_path_look(o->checkpoint, &kind));
+    DCAM_TRY(o->one_class ? dcam_path_join(o->output, "model", &model) : dcam_copy_string(o->output, &model));
+    const dcam_disk_need needs[] = {
+        {model, models * (student + teacher->value_count * sizeof(float)) +
+                    calibration_bytes(dataset, t, memory, o->method == DCAM_METHOD_HYBRID)},
+        {o->checkpoint, (kind == DCAM_PATH_ABSENT ? models + 1 : models) * checkpoint}};
+    const dcam_status status = dcam_disk_check(needs, o->checkpoint ? 2 : 1);
+    dcam_free(model);
+    return status;
+}
+
 /* Names that the model file takes, and images enough in every class. */
 static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer_options *t)
 {
@@ -352,6 +389,7 @@ dcam_status dcam_train(const dcam_train_options *o)
     if (status == DCAM_OK) status = net_check_before_training(t.precision);
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
+    if (status == DCAM_OK) status = check_disk(o, &t, &memory, dataset, teacher);
     if (status == DCAM_OK && !o->one_class)
         status = train_model(dataset, teacher, description, &t, o, o->output);
     for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {

@@ -32,13 +32,13 @@ static size_t number_in(const char *path)
     return value < NO_LIMIT && value < SIZE_MAX ? (size_t)value : 0;
 }
 
-/* The smallest limit of BASE/GROUP and of every group above it. group is shortened. */
-static size_t limit_along(const char *base, char *group, const char *file)
+/* The smallest limit of ROOT/FOLDER/GROUP and of every group above it. group is shortened. */
+static size_t limit_along(const char *root, const char *folder, char *group, const char *file)
 {
     char path[PATH_BYTES];
     size_t limit = 0;
     for (;;) {
-        if (snprintf(path, sizeof path, "%s%s/%s", base, strcmp(group, "/") == 0 ? "" : group, file) < (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s%s%s/%s", root, folder, strcmp(group, "/") == 0 ? "" : group, file) < (int)sizeof path)
             limit = smaller(limit, number_in(path));
         char *slash = strrchr(group, '/');
         if (!slash) return limit;
@@ -46,24 +46,34 @@ static size_t limit_along(const char *base, char *group, const char *file)
     }
 }
 
+/* "memory" as one of the names between commas. */
+static bool is_memory(const char *controllers)
+{
+    for (const char *at = controllers; *at; at += strcspn(at, ",") + (at[strcspn(at, ",")] == ','))
+        if (strcspn(at, ",") == 6 && strncmp(at, "memory", 6) == 0) return true;
+    return false;
+}
+
 /* Lines "0::/group" (version 2) and "N:controllers:/group" (version 1). */
-size_t dcam_memory_limit(void)
+size_t dcam_group_memory(const char *groups, const char *root)
 {
     char line[PATH_BYTES];
     size_t limit = 0;
-    FILE *f = fopen("/proc/self/cgroup", "re");
+    FILE *f = fopen(groups, "re");
     while (f && fgets(line, sizeof line, f)) {
         line[strcspn(line, "\n")] = '\0';
         char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) continue;
         *group++ = '\0';
         controllers++;
-        if (controllers[0] == '\0') limit = smaller(limit, limit_along(ROOT, group, "memory.max"));
-        else if (strstr(controllers, "memory")) limit = smaller(limit, limit_along(ROOT "/memory", group, "memory.limit_in_bytes"));
+        if (controllers[0] == '\0') limit = smaller(limit, limit_along(root, "", group, "memory.max"));
+        else if (is_memory(controllers)) limit = smaller(limit, limit_along(root, "/memory", group, "memory.limit_in_bytes"));
     }
     if (f) fclose(f);
     return limit;
 }
+
+size_t dcam_memory_limit(void) { return dcam_group_memory("/proc/self/cgroup", ROOT); }
 
 size_t dcam_physical_memory(void)
 {

@@ -11,4 +11,8 @@ size_t dcam_machine_memory(void);
 size_t dcam_physical_memory(void);
 size_t dcam_memory_limit(void);
 
+/* The least limit of the groups that a file like /proc/self/cgroup names, looked up below root (/sys/fs/cgroup); 0: none.
+ * Apart for the tests. */
+size_t dcam_group_memory(const char *groups, const char *root);
+
 #endif

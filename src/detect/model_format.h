@@ -34,6 +34,9 @@ void dcam_model_prototypes_tensor(size_t class_index, char out[MODEL_NAME_BYTES]
 /* The memory's tensors, if there is one; borrowed by the writer. */
 DCAM_MUST_CHECK dcam_status dcam_model_add_memory(const dcam_model *model, dcam_tensor_writer *w);
 
+/* The model that is in these tensors and their metadata; path is for messages. What dcam_model_load does with a file. */
+DCAM_MUST_CHECK dcam_status dcam_model_read(const dcam_tensors *tensors, const char *path, dcam_model **out);
+
 /* UTF-8 without control characters, at most max_bytes. */
 bool dcam_model_text_is_plain(const char *text, size_t max_bytes);
 /* Everything that can be said about a model without its file; path is for messages. */

@@ -370,20 +370,26 @@ static dcam_status read_model(reader *r)
     return dcam_model_check(r->model, r->path);
 }
 
-dcam_status dcam_model_load(const char *path, dcam_model **out)
+dcam_status dcam_model_read(const dcam_tensors *tensors, const char *path, dcam_model **out)
 {
-    dcam_tensors *tensors = NULL;
-    reader r = {.path = path};
-    dcam_status status = dcam_tensors_open(path, &tensors);
-    if (status != DCAM_OK) goto cleanup;
-    r.tensors = tensors;
-    if ((status = dcam_model_create(&r.model)) != DCAM_OK) goto cleanup;
-    if ((status = read_model(&r)) != DCAM_OK) goto cleanup;
-    *out = r.model;
-    r.model = NULL;
-cleanup:
+    reader r = {.tensors = tensors, .path = path};
+    DCAM_TRY(dcam_model_create(&r.model));
+    const dcam_status status = read_model(&r);
+    if (status == DCAM_OK) {
+        *out = r.model;
+        return DCAM_OK;
+    }
     dcam_model_destroy(r.model);
-    dcam_tensors_destroy(tensors);
     /* What is wrong with the weights of a model is wrong with the model. The line already kept stays. */
     return status == DCAM_ERROR_WEIGHTS ? DCAM_ERROR_MODEL : status;
+}
+
+dcam_status dcam_model_load(const char *path, dcam_model **out)
+{
+    dcam_tensors *tensors;
+    dcam_status status = dcam_tensors_open(path, &tensors);
+    if (status != DCAM_OK) return status == DCAM_ERROR_WEIGHTS ? DCAM_ERROR_MODEL : status;
+    status = dcam_model_read(tensors, path, out);
+    dcam_tensors_destroy(tensors);
+    return status;
 }

@@ -1,4 +1,4 @@
-/* memory_plan.c - what a run will hold, before it holds it. The networks are asked: the one for training has a plan of
+/* memory_plan.c - what a run will hold and write, before it does. The networks are asked: the one for training has a plan of
  * its own, the one for scoring is made of zeros for a moment and measured. */
 #include "distill/memory_plan.h"
 
@@ -12,6 +12,9 @@
 /* As loader.c: decoding threads, and batches held. */
 #define DECODERS 4
 #define RING 3
+/* Names, shapes and sums of a file's tensors, options; the numbers of an epoch in the record. */
+#define HEADER ((size_t)64 << 10)
+#define EPOCH_TEXT 256
 /* RGB of a photograph of 4 megapixels. */
 #define PHOTOGRAPH ((size_t)3 * 4000000)
 
@@ -72,6 +75,15 @@ static size_t loading_bytes(const dcam_trainer_options *o, const train_caches *c
     const size_t pixels = (size_t)o->height * (size_t)o->width;
     return decoders * PHOTOGRAPH + smaller(RING, batches) * batch * c->image_record +
            batch * (3 * pixels * sizeof(float) + c->map_record);
+}
+
+void dcam_trainer_file_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t *student, size_t *checkpoint)
+{
+    size_t values, trained;
+    student_values(a, &values, &trained);
+    const size_t attention = attention_values(a, o), text = HEADER + (size_t)o->epochs * EPOCH_TEXT;
+    *student = sizeof(float) * (values + attention) + text;
+    *checkpoint = sizeof(float) * (2 * values + trained + 3 * attention) + text;
 }
 
 dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t images,

@@ -90,6 +90,11 @@ DCAM_MUST_CHECK dcam_status dcam_trainer_plan_bytes(const dcam_architecture *arc
                                                     const dcam_trainer_options *options, size_t images,
                                                     size_t *out_bytes);
 
+/* Bytes of the files: of the student with its attention, as part of a model; of a checkpoint. Upper bounds, text
+ * included. */
+void dcam_trainer_file_bytes(const dcam_architecture *architecture, const dcam_trainer_options *options, size_t *student,
+                             size_t *checkpoint);
+
 /* Trains on every class of dataset. teacher: frozen, borrowed; description goes into the record and the checkpoint
  * (dcam_teacher_open's). Two runs with the same options, data, teacher and thread count give the same bits, with
  * or without a cache, stopped and resumed or not.

@@ -367,6 +367,51 @@ static void nan_is_told(void **state)
     refuse(&o, DCAM_ERROR_NUMERIC, "--lr, now 100");
 }
 
+/* The callback spoils the rate after the second epoch's first step, and may stop after the second. */
+typedef struct {
+    dcam_trainer_options *options;
+    bool stop;
+} spoiler;
+
+static bool spoil(void *user, const dcam_trainer_progress *p)
+{
+    const spoiler *s = user;
+    if (p->epoch != 2 || p->epoch_done) return false;
+    if (p->step == 1) s->options->learning_rate = 1e300;
+    return s->stop && p->step == 2;
+}
+
+/* Broken weights are never written over a good checkpoint, the error names it, and it can be gone on from. */
+static void leaves_the_last_good_checkpoint(bool stop, const char *what)
+{
+    char wanted[4200];
+    dcam_trainer_options o = small_run();
+    spoiler s = {&o, stop};
+    dcam_training_result whole = train(&o), r = {0};
+    o.checkpoint = checkpoint;
+    o.progress = spoil;
+    o.user = &s;
+    refuse(&o, DCAM_ERROR_NUMERIC, what);
+    snprintf(wanted, sizeof wanted, "the checkpoint %s holds the state after epoch 1", checkpoint);
+    assert_non_null(strstr(dcam_error_message(), wanted));
+    assert_non_null(strstr(dcam_error_message(), "lower learning rate"));
+    o.learning_rate = small_run().learning_rate;
+    o.progress = NULL;
+    o.resume = true;
+    OK(dcam_trainer_run(dataset, teacher, "random:1", &o, &r));
+    assert_same(&whole, &r);
+    dcam_training_result_clear(&r);
+    dcam_training_result_clear(&whole);
+    remove(checkpoint);
+}
+
+static void broken_weights_are_not_kept(void **state)
+{
+    (void)state;
+    leaves_the_last_good_checkpoint(true, "epoch 2, step 2: the weights left the finite numbers");
+    leaves_the_last_good_checkpoint(false, "epoch 2, step 3: the loss left the finite numbers");
+}
+
 static void options_are_checked(void **state)
 {
     (void)state;
@@ -570,6 +615,7 @@ int main(void)
         cmocka_unit_test(attention_none_resumes),
         cmocka_unit_test(refuses_other_checkpoints),
         cmocka_unit_test(nan_is_told),
+        cmocka_unit_test(broken_weights_are_not_kept),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(every_way_runs),
         cmocka_unit_test(memory_is_as_planned),

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -30,6 +31,8 @@
 static const char *tool, *shim;
 static char root[PATH_BYTES];
 static int failures;
+static int most_files __attribute__((unused));         /* descriptors of a run; 0: as many as ours */
+static const char *free_disk __attribute__((unused));  /* bytes that the shim says are free */
 
 #define COMPLAIN(...) (failures++, printf("FAILED: " __VA_ARGS__), putchar('\n'), (void)fflush(stdout))
 
@@ -76,7 +79,7 @@ static inline void write_file(const char *path, const void *bytes, size_t count)
 }
 
 /* Eight bytes at a time: models are large and looked at often. Only tells apart. */
-static uint64_t sum_of(const char *bytes, size_t count)
+static inline uint64_t sum_of(const char *bytes, size_t count)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325) ^ count, v = 0;
     for (size_t i = 0; i < count; i += 8, v = 0) {
@@ -135,7 +138,9 @@ typedef enum {
 typedef struct {
     int code;   /* exit code, or 128 + the signal that ended it */
     ending how;
-    double seconds;
+    double seconds;   /* on the wall */
+    double computed;  /* of processor time */
+    long peak_kib;    /* of memory */
 } outcome;
 
 /* Splits words at blanks, in place. */
@@ -163,11 +168,14 @@ static pid_t begin(const char *words, const char *fault, bool count)
     if (fault) setenv("DCAM_FAULT", fault, 1);
     if (count) setenv("DCAM_FAULT_COUNT", "/proc/self/fd/3", 1);
     setenv("DCAM_FAULT_UNDER", root, 1);
+    if (free_disk) setenv("DCAM_FAULT_DISK", free_disk, 1);
     if (count) {
         const int fd = open("count", O_CREAT | O_RDWR | O_TRUNC, 0600);
         if (fd < 0 || dup2(fd, 3) < 0) _exit(96);
         if (fd != 3) close(fd);
     }
+    const struct rlimit limit = {(rlim_t)most_files, (rlim_t)most_files};
+    if (most_files > 0 && setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(94);
     execv(tool, list);
     _exit(95);
 }
@@ -224,21 +232,24 @@ static outcome wait_for(pid_t child, double kill_after)
     life l = {0};
     int status;
     pid_t done;
-    while ((done = waitpid(child, &status, WNOHANG)) == 0) {
+    struct rusage used = {0};
+    while ((done = wait4(child, &status, WNOHANG, &used)) == 0) {
         const double at = now();
         const bool hung = hangs(&l, child, at - last);
         last = at;
         if (hung || at - start >= kill_after) {
             kill(child, SIGKILL);
-            if (waitpid(child, &status, 0) < 0) die("waitpid");
+            if (wait4(child, &status, 0, &used) < 0) die("wait4");
             /* It may have come to its end just before. */
             if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) o.how = hung ? ENDED_HUNG : ENDED_BY_PLAN;
             break;
         }
         pause_seconds(LOOK_SECONDS);
     }
-    if (done < 0) die("waitpid");
+    if (done < 0) die("wait4");
     o.seconds = now() - start;
+    o.computed = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + 1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+    o.peak_kib = used.ru_maxrss;
     o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     const bool marked = take_mark();
     if (o.code == 128 + SIGKILL && o.how == ENDED_ITSELF) o.how = marked ? ENDED_BY_PLAN : ENDED_OUTSIDE;

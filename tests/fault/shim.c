@@ -2,6 +2,7 @@
  * the process. The library knows nothing of it. Told what to do by
  *   DCAM_FAULT=KIND:N:WHAT[:from]  KIND as in `kinds` below; WHAT an error's name, "short", "kill" (before the call) or
  *                                  "kill-after"; with ":from" every later call too
+ *   DCAM_FAULT_DISK=BYTES          so much is free on every disk, as the system tells it
  *   DCAM_FAULT_COUNT=FILE          how many calls of each kind there were, written at the end
  * Only calls on files that matter are counted: relative paths, and absolute ones below DCAM_FAULT_UNDER. Allocations are
  * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP and the loader are not:
@@ -265,6 +266,18 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
     void *(*real)(void *, size_t, int, int, int, off_t) = REAL("mmap", void *(*)(void *, size_t, int, int, int, off_t));
     const int what = counts_file(fd) ? next(MMAP) : 0;
     return what == FAIL ? MAP_FAILED : real(address, bytes, protection, flags, fd, at);
+}
+
+int statvfs(const char *restrict path, struct statvfs *restrict out)
+{
+    int (*real)(const char *, struct statvfs *) = REAL("statvfs", int (*)(const char *, struct statvfs *));
+    const int result = real(path, out);
+    const char *bytes = getenv("DCAM_FAULT_DISK");
+    if (result == 0 && bytes) {
+        out->f_frsize = 1;
+        out->f_bavail = strtoull(bytes, NULL, 10);
+    }
+    return result;
 }
 
 int rename(const char *from, const char *to)

@@ -112,6 +112,66 @@ static const char *const headers[] = {
     "{\"__metadata__\":{\"sha256\":\"{}\"},\"a\":{\"dtype\":\"I8\",\"shape\":[2,2],\"data_offsets\":[0,4]}}",
     "{\"__metadata__\":{\"k\":\"v\"},\"e\":{\"dtype\":\"F64\",\"shape\":[0],\"data_offsets\":[0,0]},\"a\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}"};
 
+
+/* ---- the model file: lines of fuzz_model.c ---- */
+
+#define MODEL_HEAD(version, attention, kept)                                                                                   \
+    "format=pt\ndcam=model\nformat_version=" version "\ndcam_version=0.1.0\narchitecture=resnet18\nmethod=dcam\nteacher=random:1\n" \
+    "attention=" attention "\nattention_at_detection=" kept "\n"                                                              \
+    "preprocessing={\"width\":64,\"height\":32,\"mean\":[0.485,0.456,0.406],\"deviation\":[0.229,0.224,0.225]}\n"
+#define MODEL_MAP(kind) \
+    "map={\"kind\":\"" kind "\",\"kd_weight\":0.5,\"kd_temperature\":2,\"smoothing\":2.0,\"top_percent\":1}\n"
+#define MODEL_NUMBERS(rule)                                                                                                     \
+    "\"threshold\":6.8,\"false_alarm_rate\":0.01,\"rule\":\"" rule "\",\"pixel_median\":-0.25,\"pixel_high\":4.7,"             \
+    "\"map_low\":4.7,\"map_high\":10.9,\"stage_mean\":[0.5,0.5,0.4],\"stage_deviation\":[0.08,0.05,0.02]"
+#define MODEL_CLASS(i) "@calibration." i ".scores 5 : 0.5 0.25\n@calibration." i ".centre 256 : 0 0.01\n"
+static const char *const models[] = {
+    MODEL_HEAD("1", "none", "drop") MODEL_MAP("sum") "classes=[]\ncalibration=[]\n",
+    MODEL_HEAD("1", "none", "drop") MODEL_MAP("product") "classes=[\"bolt\"]\ncalibration=[{" MODEL_NUMBERS("order") "}]\n" MODEL_CLASS("0"),
+    MODEL_HEAD("1", "channel", "keep") MODEL_MAP("standard") "training={\"options\":{\"seed\":\"4\"}}\nclasses=[\"bolt\",\"w\xc3\xa9\"]\n"
+    "calibration=[{" MODEL_NUMBERS("tail") "},{" MODEL_NUMBERS("f1") "}]\n" MODEL_CLASS("0") MODEL_CLASS("1")
+    "@attention.layer1.w1 8 64 : 0.1 0\n@attention.layer1.w2 64 8 : 0.1 0\n@attention.layer2.w1 16 128 : 0.1 0\n"
+    "@attention.layer2.w2 128 16 : 0.1 0\n@attention.layer3.w1 32 256 : 0.1 0\n@attention.layer3.w2 256 32 : 0.1 0\n",
+    MODEL_HEAD("1", "spatial", "keep") MODEL_MAP("sum") "classes=[\"a\"]\ncalibration=[{" MODEL_NUMBERS("single") "}]\n" MODEL_CLASS("0")
+    "@attention.layer1.kernel 1 2 7 7 : 0.1 0\n@attention.layer2.kernel 1 2 7 7 : 0.1 0\n@attention.layer3.kernel 1 2 7 7 : 0.1 0\n",
+    MODEL_HEAD("2", "none", "drop") MODEL_MAP("standard") "memory={\"dimensions\":4,\"weight\":2.0}\nclasses=[\"a\"]\n"
+    "calibration=[{" MODEL_NUMBERS("single") ",\"memory_mean\":0.1,\"memory_deviation\":0.01}]\n" MODEL_CLASS("0")
+    "@memory.projection 384 4 : 0.001 0\n@memory.0.prototypes 3 4 : 0.1 0.1\n@ranges.teacher 15 : 1 1\n@ranges.student 15 : 1 1\n",
+    MODEL_HEAD("3", "none", "drop"), MODEL_HEAD("x", "none", "drop"), "format=pt\n", "@calibration.0.scores 5 : nan inf\n"};
+
+/* ---- the service ---- */
+
+#define IMAGE "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\":[1,2,3,4,5,255]}"
+#define BINARY "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"parameters\":{\"binary_data_size\":6}}"
+static const char *const infers[] = {
+    "-\n{\"inputs\":[" IMAGE "]}", "102\n{\"inputs\":[" BINARY "]}abcdef",
+    "-\n{\"id\":\"a\",\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"bolt\"]}],"
+    "\"outputs\":[{\"name\":\"score\"},{\"name\":\"anomaly_map\",\"parameters\":{\"binary_data\":true}}]}",
+    "-\n{\"parameters\":{\"class\":\"bolt\",\"timeout\":1000,\"binary_data_output\":true},\"inputs\":[" IMAGE "]}",
+    "-\n{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,1,2],\"data\":[[0,0.5,1e-2],[1.0,0.25,5E-1]]}]}",
+    "-\n{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,1,1],\"parameters\":{\"normalised\":true},\"data\":[-2,7,0]}]}",
+    "-\n{}", "0\n", "9\n{}", "-\n{\"inputs\":[]}", "-\n[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]"};
+static const char *const forms[] = {
+    "multipart/form-data; boundary=x\n--x\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n"
+    "\r\nP5 1 1 255 a\r\n--x--\r\n",
+    "multipart/form-data; boundary=\"a b\"\n--a b\r\nContent-Disposition: form-data; name=\"class\"\r\n\r\nbolt\r\n--a b\r\n"
+    "content-disposition: form-data; name=image\r\n\r\nxy\r\n--a b--",
+    "multipart/form-data; charset=utf-8; boundary=x\npreamble\r\n--x\r\n\r\n\r\n--x\r\nContent-Transfer-Encoding: base64\r\n\r\n\r\n--x--",
+    "multipart/form-data; boundary=x\n--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--x--", "multipart/form-data; boundary=x\n--x--",
+    "multipart/form-data; boundary=x\n--x\r\n", "multipart/form-data\n"};
+#define PHOTO "P6 2 2 255\nabcdefghijkl"
+static const char *const requests[] = {
+    "GET\n/\n\n", "GET\n/v2\n\n", "GET\n/v2/models\n\n", "GET\n/v2/models/m\n\n", "HEAD\n/v2/health/ready\n\n", "GET\n/metrics\n\n",
+    "GET\n/v2/models/m/versions/1/ready\n\n", "DELETE\n/v2/models/m/infer\n\n", "POST\n/v2/models/none/infer\n\n{}",
+    "POST\n/v2/models/m/infer\nContent-Type: application/json\n\n{\"inputs\":[" IMAGE "]}",
+    "POST\n/v2/models/m/versions/1/infer\nInference-Header-Content-Length: 102\n\n{\"inputs\":[" BINARY "]}abcdef",
+    "POST\n/v2/models/m/infer\n\n{\"parameters\":{\"class\":\"bolt\"},\"inputs\":[" IMAGE "]}",
+    "POST\n/detect\n?class=bolt\n?map=float32\nContent-Type: image/x-portable-pixmap\nAccept: image/png\n\n" PHOTO,
+    "POST\n/detect\n?model=m\nContent-Type: application/octet-stream\nContent-Encoding: identity\n\n" PHOTO,
+    "POST\n/detect\nContent-Type: multipart/form-data; boundary=x\n\n--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n" PHOTO
+    "\r\n--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--x--",
+    "POST\n/detect\nContent-Type: text/plain\n\nx", "POST\n/detect\nContent-Type: image/png\n\n"};
+
 static void put_headers(void)
 {
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
@@ -141,6 +201,10 @@ int main(int count, char **arguments)
     TEXTS("csv", rows);
     TEXTS("json", jsons);
     TEXTS("cli", lines);
+    TEXTS("model", models);
+    TEXTS("infer", infers);
+    TEXTS("form", forms);
+    TEXTS("request", requests);
     printf("%d seeds\n", written);
     return written >= 200 ? 0 : 1;
 }
