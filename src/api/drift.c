@@ -101,8 +101,9 @@ static double alarms_p(const dcam_class_calibration *c, const dcam_drift_class *
 {
     size_t below = 0;
     while (below < c->score_count && (double)c->scores[below] < c->threshold) below++;
-    /* A threshold of the best F1 was not chosen from these scores; any other is an order statistic of them, or above
-     * them all, where counting what is above the largest one can only make p larger. */
+    /* A threshold of the best F1 was not chosen from these scores; any other is an order statistic of them, or lies
+     * above one, where counting what is above that can only make p larger. */
+    if (below == 0) below = 1;
     return c->rule == DCAM_RULE_F1 ? dcam_fisher_p(c->score_count, c->score_count - below, d->images, d->alarms)
                                    : dcam_exceedance_p(c->score_count, below, d->images, d->alarms);
 }

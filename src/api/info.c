@@ -69,7 +69,7 @@ static json_t *model_info(const char *path, const dcam_model *m)
     dcam_json_error error;
     json_t *record = m->training_record ? dcam_json_parse(m->training_record, strlen(m->training_record), &error) : json_null();
     return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o, s:o}", "file", path_json(path),
-                     "kind", "model", "format_version", m->memory.dimensions > 0 ? DCAM_MODEL_FORMAT : 1, "method", m->method, "architecture",
+                     "kind", "model", "format_version", dcam_model_format(m), "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",
                      "attention", dcam_attention_name((dcam_attention_kind)m->attention), "attention_at_detection",
                      m->attention_at_detection ? "keep" : "drop", "input_size", m->preprocessing.width,

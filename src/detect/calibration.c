@@ -169,16 +169,11 @@ static int rising(const void *a, const void *b)
 static dcam_status finish_scores(collector *c, const totals *t, dcam_class_calibration *calibration)
 {
     const size_t n = calibration->score_count;
-    const double rate = c->set->false_alarm_rate > 0 ? c->set->false_alarm_rate : DCAM_DEFAULT_FALSE_ALARM_RATE;
-    double threshold;
-    dcam_threshold_rule rule;
     qsort(c->scores, n, sizeof *c->scores, rising);
-    DCAM_TRY(dcam_threshold_from_normal(c->scores, n, rate, &threshold, &rule));
     DCAM_TRY(dcam_alloc(n, sizeof *calibration->scores, &calibration->scores));
     memcpy(calibration->scores, c->scores, n * sizeof *c->scores);
     calibration->pixel_median = quantile(c->bins, t->pixels, QUANTILE_MEDIAN);
     calibration->pixel_high = quantile(c->bins, t->pixels, QUANTILE_HIGH);
-    dcam_class_set_threshold(calibration, threshold, rule, rate);
     return DCAM_OK;
 }
 
@@ -213,6 +208,35 @@ static dcam_status calibrate_class(collector *c, int class_index, dcam_class_cal
         status = dcam_fail(DCAM_ERROR_DATA, "class \"%s\": its images could not be read a second time", calibration->name);
     if (status == DCAM_OK) status = finish_scores(c, &t, calibration);
     dcam_free(t.centre);
+    return status;
+}
+
+/* ---- thresholds ---- */
+
+static bool is_fresh(const collector *c, const char *name)
+{
+    for (size_t i = 0; i < c->set->class_count; i++)
+        if (strcmp(c->fresh[i].name, name) == 0) return true;
+    return false;
+}
+
+/* Of the fresh classes; those that the model has beside them lend their scores. */
+static dcam_status set_thresholds(collector *c)
+{
+    const dcam_model *m = c->model;
+    const double rate = c->set->false_alarm_rate > 0 ? c->set->false_alarm_rate : DCAM_DEFAULT_FALSE_ALARM_RATE;
+    const size_t fresh = c->set->class_count;
+    size_t n = fresh;
+    dcam_normal_scores *all;
+    DCAM_TRY(dcam_alloc(fresh + m->class_count, sizeof *all, &all));
+    for (size_t i = 0; i < fresh; i++) all[i] = (dcam_normal_scores){.scores = c->fresh[i].scores, .count = c->fresh[i].score_count};
+    for (size_t i = 0; i < m->class_count; i++)
+        if (m->classes[i].score_count > 0 && !is_fresh(c, m->classes[i].name))
+            all[n++] = (dcam_normal_scores){.scores = m->classes[i].scores, .count = m->classes[i].score_count};
+    const dcam_status status = dcam_thresholds_from_normal(all, n, rate);
+    for (size_t i = 0; status == DCAM_OK && i < fresh; i++)
+        dcam_class_set_threshold(&c->fresh[i], all[i].threshold, all[i].rule, rate);
+    dcam_free(all);
     return status;
 }
 
@@ -308,6 +332,7 @@ dcam_status dcam_calibrate_model(dcam_model *model, const dcam_scorer_options *o
     collector c = {.model = model, .set = set, .width = model->preprocessing.width, .height = model->preprocessing.height};
     dcam_status status = open_collector(&c, options);
     for (size_t i = 0; i < set->class_count && status == DCAM_OK; i++) status = calibrate_class(&c, (int)i, &c.fresh[i]);
+    if (status == DCAM_OK) status = set_thresholds(&c);
     if (status == DCAM_OK) status = install(&c);
     if (status == DCAM_OK && failed) *failed = c.failed;
     close_collector(&c);

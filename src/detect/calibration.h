@@ -26,6 +26,22 @@
  * rate: in (0, 1); n = 0 is refused. */
 DCAM_MUST_CHECK dcam_status dcam_threshold_from_normal(const float *sorted, size_t n, double rate, double *threshold,
                                                        dcam_threshold_rule *rule);
+/* Normal scores of one class, ascending, at least one; and what comes of them. */
+typedef struct {
+    const float *scores;
+    size_t count;
+    double threshold;
+    dcam_threshold_rule rule;
+} dcam_normal_scores;
+/* Thresholds of all classes of a model at once. A class of which (n + 1) rate is 10 or more, and a model of one class, has
+ * dcam_threshold_from_normal's. Any other has DCAM_RULE_POOLED: with x = log score (score itself, if any score is not
+ * above 0), mean m and squared deviations Q of a class, and v the variance within classes (their Q together, over their
+ * n - 1 together), a new x strays by s = sqrt((Q + 10 v) / (n - 1 + 10) (1 + 1 / n)). The residuals (x - m) / s of every
+ * score, m, Q and v worked out without it, go into one list, and q is dcam_threshold_from_normal's of them:
+ * threshold = m + q s, taken back. What it promises: over the classes together the rate, if their residuals are of
+ * one distribution, whichever; in one class as far as its tail resembles the others'. Fewer than 10 residuals, or none
+ * that differs: as one class. */
+DCAM_MUST_CHECK dcam_status dcam_thresholds_from_normal(dcam_normal_scores *classes, size_t count, double rate);
 /* Threshold of the best F1: in the middle between the lowest score called anomalous there and the next lower one.
  * labels: 0 normal, else anomalous; both kinds are needed. rate: of false alarms among the normal ones. */
 DCAM_MUST_CHECK dcam_status dcam_threshold_from_labels(const float *scores, const uint8_t *labels, size_t n,
@@ -61,7 +77,9 @@ DCAM_MUST_CHECK dcam_status dcam_calibration_set_check(const dcam_calibration_se
 
 /* Runs the model over the images and fills model->classes: a class of the set that the model has is replaced, a new
  * one appended, others stay. A class of which no image could be read is an error. failed (may be NULL): images left
- * out. A model with a memory (memory.h) must have every class's prototypes before. The model is untouched on failure. options: as for detection later (precision, batch). */
+ * out. A model with a memory (memory.h) must have every class's prototypes before. Scores that the model already has of other
+ * classes help to set the thresholds; their own stay. The model is untouched on failure. options: as for detection
+ * later (precision, batch). */
 DCAM_MUST_CHECK dcam_status dcam_calibrate_model(dcam_model *model, const dcam_scorer_options *options,
                                                  const dcam_calibration_set *set, size_t *failed);
 

@@ -47,6 +47,13 @@ int dcam_model_class_index(const dcam_model *m, const char *name)
     return -1;
 }
 
+int dcam_model_format(const dcam_model *m)
+{
+    for (size_t i = 0; i < m->class_count; i++)
+        if (m->classes[i].rule == DCAM_RULE_POOLED) return DCAM_MODEL_FORMAT;
+    return m->memory.dimensions > 0 ? 2 : 1;
+}
+
 /* ---- checks ---- */
 
 /* Length of the UTF-8 sequence at s, 0 if it is none (overlong forms, surrogates and what is past U+10FFFF too). */

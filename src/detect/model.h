@@ -11,7 +11,7 @@
 #include "image/image.h"
 #include "weights/trunk.h"
 
-#define DCAM_MODEL_FORMAT 2             /* a model without a memory is written as format 1 */
+#define DCAM_MODEL_FORMAT 3             /* the newest; a file is written as the oldest that holds it */
 #define DCAM_MAX_CLASSES 4096
 #define DCAM_MAX_CLASS_NAME 255      /* bytes; it is a folder's name in the data set */
 #define DCAM_MAX_CLASS_SCORES 1000000
@@ -24,9 +24,10 @@ typedef enum {
     DCAM_RULE_ORDER,  /* an order statistic of the normal scores: the rate is guaranteed */
     DCAM_RULE_TAIL,   /* too few scores for the rate: extrapolated by an exponential tail */
     DCAM_RULE_SINGLE, /* one score only: a guess */
-    DCAM_RULE_F1      /* the best F1 on labelled images */
+    DCAM_RULE_F1,     /* the best F1 on labelled images */
+    DCAM_RULE_POOLED  /* from the scores of all classes together */
 } dcam_threshold_rule;
-#define DCAM_RULES 4
+#define DCAM_RULES 5
 
 /* What calibration keeps for one class. */
 typedef struct {
@@ -78,6 +79,8 @@ void dcam_model_destroy(dcam_model *model);
  * does not belong there is named and refused. A file of a newer format is DCAM_ERROR_MODEL_VERSION. */
 DCAM_MUST_CHECK dcam_status dcam_model_load(const char *path, dcam_model **out);
 DCAM_MUST_CHECK dcam_status dcam_model_save(const dcam_model *model, const char *path);
+/* The format that it is written as: 3 with a pooled threshold, else 2 with a memory, else 1. */
+int dcam_model_format(const dcam_model *model);
 int dcam_model_class_index(const dcam_model *model, const char *name); /* -1 if unknown */
 /* A class's name goes into JSON, file names and pages: UTF-8 without control characters and '/', not empty, at most
  * DCAM_MAX_CLASS_NAME bytes. DCAM_ERROR_DATA with a line that says why not; worth asking before a long training. */

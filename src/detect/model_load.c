@@ -217,7 +217,7 @@ static dcam_status read_ranges(reader *r, const char *name, float **out)
 
 static dcam_status read_class_numbers(const reader *r, const json_t *json, dcam_class_calibration *c)
 {
-    static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1"};
+    static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1", "pooled"};
     const char *rule = json_string_value(json_object_get(json, "rule"));
     int found = -1;
     for (int k = 0; rule && k < DCAM_RULES; k++)

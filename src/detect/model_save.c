@@ -120,7 +120,7 @@ static json_t *memory_json(const dcam_memory *memory)
 
 static json_t *class_json(const dcam_class_calibration *c, const dcam_memory *memory)
 {
-    static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1"};
+    static const char *const rules[DCAM_RULES] = {"order", "tail", "single", "f1", "pooled"};
     json_t *json = json_pack("{s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "threshold", c->threshold, "false_alarm_rate",
                      c->false_alarm_rate, "rule", rules[c->rule], "pixel_median", (double)c->pixel_median,
                      "pixel_high", (double)c->pixel_high, "map_low", (double)c->map_low, "map_high",
@@ -159,7 +159,7 @@ static dcam_status add_json(dcam_tensor_writer *w, const char *key, json_t *json
 static dcam_status add_metadata(const dcam_model *m, dcam_tensor_writer *w)
 {
     char version[16];
-    snprintf(version, sizeof version, "%d", m->memory.dimensions > 0 ? DCAM_MODEL_FORMAT : 1);
+    snprintf(version, sizeof version, "%d", dcam_model_format(m));
     const char *const texts[][2] = {
         {"format", "pt"},
         {"dcam", "model"},

@@ -85,6 +85,7 @@ const char *dcam_threshold_rule_text(dcam_threshold_rule rule)
     case DCAM_RULE_TAIL: return "exponential tail, too few normal images for the rate";
     case DCAM_RULE_SINGLE: return "guess from a single normal image";
     case DCAM_RULE_F1: return "best F1 on labelled images";
+    case DCAM_RULE_POOLED: return "normal scores of all classes together";
     }
     return "unknown";
 }

@@ -55,7 +55,7 @@ bytes=$(wc -c <model.safetensors)
 cp model.safetensors turned.safetensors
 printf '\001' | dd of=turned.safetensors bs=1 seek=$((bytes / 8 * 4)) conv=notrunc 2>/dev/null
 refuse 4 'turned.safetensors: tensor [a-z0-9._]+ is not what was written .*get it again' detect "$good" -m turned.safetensors
-LC_ALL=C sed 's/"format_version":"[12]"/"format_version":"9"/' model.safetensors >turned.safetensors
+LC_ALL=C sed 's/"format_version":"[123]"/"format_version":"9"/' model.safetensors >turned.safetensors
 refuse 4 'turned.safetensors: its metadata is not what was written' detect "$good" -m turned.safetensors
 
 # The same without sums, as others write files: a tensor of another name, a value that is not finite, a newer format.
@@ -67,7 +67,7 @@ refuse 4 'renamed.safetensors: tensor student.layer1.0.conv' detect "$good" -m r
 cp plain.safetensors nan.safetensors
 printf '\000\000\300\177' | dd of=nan.safetensors bs=1 seek=$((bytes / 8 * 4)) conv=notrunc 2>/dev/null
 refuse 4 'nan.safetensors: .*not finite' detect "$good" -m nan.safetensors
-LC_ALL=C sed 's/"format_version":"[12]"/"format_version":"7"/' plain.safetensors >newer.safetensors
+LC_ALL=C sed 's/"format_version":"[123]"/"format_version":"7"/' plain.safetensors >newer.safetensors
 cmp -s plain.safetensors newer.safetensors && fail "the format version was not found in the model"
 refuse 4 'newer.safetensors: is of format 7.*update dcam' detect "$good" -m newer.safetensors
 refuse 4 'newer.safetensors: is of format 7' eval data -m newer.safetensors

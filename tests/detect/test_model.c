@@ -361,7 +361,7 @@ static int close_model_file(void **state)
 static void versions_and_kinds(void **state)
 {
     (void)state;
-    with_metadata("format_version", "3", DCAM_ERROR_MODEL_VERSION, "update dcam");
+    with_metadata("format_version", "4", DCAM_ERROR_MODEL_VERSION, "update dcam");
     with_metadata("format_version", "99999999999999999999999999", DCAM_ERROR_MODEL_VERSION, "update dcam");
     with_metadata("format_version", "0", DCAM_ERROR_MODEL, "damaged");
     with_metadata("format_version", "1x", DCAM_ERROR_MODEL, "damaged");

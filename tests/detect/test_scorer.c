@@ -343,10 +343,11 @@ static void calibration_is_what_the_images_say(void **state)
             qsort(scores, n, sizeof *scores, rising);
             assert_int_equal(class->score_count, n);
             for (size_t i = 0; i < n; i++) assert_true(fabsf(class->scores[i] - scores[i]) <= 1e-4f * fabsf(scores[i]));
-            double threshold;
-            dcam_threshold_rule rule;
-            assert_int_equal(dcam_threshold_from_normal(class->scores, n, 0.2, &threshold, &rule), DCAM_OK);
-            assert_true(class->threshold == threshold && class->rule == rule && class->false_alarm_rate == 0.2);
+            dcam_normal_scores all[CLASSES];
+            for (size_t k = 0; k < CLASSES; k++)
+                all[k] = (dcam_normal_scores){.scores = m->classes[k].scores, .count = m->classes[k].score_count};
+            assert_int_equal(dcam_thresholds_from_normal(all, CLASSES, 0.2), DCAM_OK);
+            assert_true(class->threshold == all[c].threshold && class->rule == all[c].rule && class->false_alarm_rate == 0.2);
             const double mean = sum / count, deviation = sqrt(squares / count - mean * mean);
             assert_true(fabs((double)class->stages.mean[1] - mean) < 1e-5 * mean);
             assert_true(fabs((double)class->stages.deviation[1] - deviation) < 1e-3 * deviation);
