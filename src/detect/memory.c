@@ -19,6 +19,8 @@ struct dcam_matcher {
     int height[2], width[2], channels[2];
     size_t dimensions;
     dcam_panels projection[2], prototypes;
+    bool rounded;             /* prototypes are in the next instead */
+    dcam_bf16_panels rounded_prototypes;
     const float *filled_from; /* the prototypes that are in the panels */
     float *averaged[2];       /* positions x channels */
     float *projected[2];      /* positions x dimensions */
@@ -43,17 +45,20 @@ static dcam_status create_projection(dcam_matcher *m, const float *projection, s
         projection += channels * m->dimensions;
         DCAM_TRY(dcam_alloc(positions_of(m, part), m->dimensions * sizeof(float), &m->projected[part]));
     }
-    return dcam_panels_reserve(&m->prototypes, most_prototypes ? most_prototypes : 1, m->dimensions);
+    const size_t room = most_prototypes ? most_prototypes : 1;
+    return m->rounded ? dcam_bf16_panels_reserve(&m->rounded_prototypes, room, m->dimensions)
+                      : dcam_panels_reserve(&m->prototypes, room, m->dimensions);
 }
 
 dcam_status dcam_matcher_create(const dcam_architecture *a, int height, int width, const float *projection, int dimensions,
-                                size_t most_prototypes, dcam_matcher **out)
+                                size_t most_prototypes, bool rounded, dcam_matcher **out)
 {
     dcam_matcher *m;
     if (height < 32 || width < 32 || height % 32 || width % 32)
         return dcam_fail(DCAM_ERROR_USAGE, "an input of %d x %d: both sides must be multiples of 32", width, height);
     DCAM_TRY(dcam_alloc_zero(1, sizeof *m, &m));
     m->dimensions = projection ? (size_t)dimensions : 0;
+    m->rounded = rounded && dcam_bf16_panels_here();
     dcam_status status = create_part(m, a, 0, height, width);
     if (status == DCAM_OK) status = create_part(m, a, 1, height, width);
     if (status == DCAM_OK && projection) status = create_projection(m, projection, most_prototypes);
@@ -70,6 +75,7 @@ void dcam_matcher_destroy(dcam_matcher *m)
         dcam_free(m->averaged[part]);
         dcam_panels_clear(&m->projection[part]);
     }
+    dcam_bf16_panels_clear(&m->rounded_prototypes);
     dcam_panels_clear(&m->prototypes);
     dcam_free(m);
 }
@@ -189,8 +195,12 @@ void dcam_matcher_embed(dcam_matcher *m, const float *const teacher[DCAM_STAGES]
 void dcam_matcher_distances(dcam_matcher *m, const float *const teacher[DCAM_STAGES], const float *prototypes, size_t count,
                             float *map)
 {
-    if (m->filled_from != prototypes) dcam_panels_fill_rows(&m->prototypes, prototypes, count, m->dimensions);
+    if (m->filled_from != prototypes) {
+        if (m->rounded) dcam_bf16_panels_fill(&m->rounded_prototypes, prototypes, count);
+        else dcam_panels_fill_rows(&m->prototypes, prototypes, count, m->dimensions);
+    }
     m->filled_from = prototypes;
     dcam_matcher_embed(m, teacher, m->projected[0]);
-    dcam_panels_nearest(&m->prototypes, m->projected[0], positions_of(m, 0), map, NULL);
+    if (m->rounded) dcam_bf16_panels_nearest(&m->rounded_prototypes, m->projected[0], positions_of(m, 0), map, NULL);
+    else dcam_panels_nearest(&m->prototypes, m->projected[0], positions_of(m, 0), map, NULL);
 }

@@ -24,9 +24,10 @@
 
 typedef struct dcam_matcher dcam_matcher;
 /* For inputs of height x width. projection: (C_2 + C_3) x dimensions, copied; NULL: the matcher tells raw descriptors
- * only. most_prototypes: of any class that will be asked about. */
+ * only. most_prototypes: of any class that will be asked about. rounded: prototypes may be found by bf16 products, where
+ * the processor has them. */
 DCAM_MUST_CHECK dcam_status dcam_matcher_create(const dcam_architecture *a, int height, int width, const float *projection,
-                                                int dimensions, size_t most_prototypes, dcam_matcher **out);
+                                                int dimensions, size_t most_prototypes, bool rounded, dcam_matcher **out);
 void dcam_matcher_destroy(dcam_matcher *matcher);
 /* Patches of an image: height / 8 x width / 8, and values of a raw descriptor, C_2 + C_3. */
 size_t dcam_matcher_positions(const dcam_matcher *matcher);

@@ -177,7 +177,7 @@ static dcam_status open_builder(builder *b, const dcam_memory_options *o)
     const dcam_net_options net = {.height = b->height, .width = b->width, .batch = BATCH, .precision = o->precision};
     const size_t pixels = (size_t)b->width * (size_t)b->height;
     DCAM_TRY(dcam_net_create(b->model->teacher, &net, &b->net));
-    DCAM_TRY(dcam_matcher_create(a, b->height, b->width, NULL, 0, 0, &b->matcher));
+    DCAM_TRY(dcam_matcher_create(a, b->height, b->width, NULL, 0, 0, false, &b->matcher));
     b->positions = dcam_matcher_positions(b->matcher);
     b->channels = dcam_matcher_channels(b->matcher);
     for (int k = 0; k < DCAM_STAGES; k++) {
@@ -269,7 +269,7 @@ dcam_status dcam_memory_build(dcam_model *model, const dcam_memory_options *o, c
     dcam_matcher_destroy(b.matcher);
     b.matcher = NULL;
     if (status == DCAM_OK)
-        status = dcam_matcher_create(model->architecture, b.height, b.width, b.projection, (int)b.dimensions, 0, &b.matcher);
+        status = dcam_matcher_create(model->architecture, b.height, b.width, b.projection, (int)b.dimensions, 0, false, &b.matcher);
     for (size_t i = 0; i < set->class_count && status == DCAM_OK; i++) status = remember_class(&b, (int)i, most, &fresh[i]);
     if (status == DCAM_OK) status = install(&b, model, o->weight > 0 ? o->weight : DCAM_DEFAULT_MEMORY_WEIGHT, fresh);
     for (size_t i = 0; fresh && i < set->class_count; i++) dcam_class_calibration_clear(&fresh[i]);

@@ -3,6 +3,7 @@
 #ifndef DCAM_DETECT_NEAREST_H
 #define DCAM_DETECT_NEAREST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,5 +32,23 @@ void dcam_panels_multiply(const dcam_panels *panels, const float *in, size_t row
 /* Euclidean distance of each row to the nearest column, and which it is (the lowest of equal ones; index may be NULL).
  * At least one column. Every row is worked out alone: neither threads nor company change its bits. */
 void dcam_panels_nearest(const dcam_panels *panels, const float *in, size_t rows, float *distance, int32_t *index);
+
+/* ---- the same from bf16 products, where the processor has AVX512-BF16: which column is nearest is told by vectors rounded
+ * to bf16, how far it is by the vectors as they are. A distance is at most too large by twice what rounding moves a
+ * vector, and that only where another column is as near as that ---- */
+
+bool dcam_bf16_panels_here(void);
+typedef struct {
+    size_t columns, dimensions;
+    const float *vectors;   /* borrowed */
+    uint32_t *words;        /* 32 columns side by side, two values a word */
+    float *half_squares;    /* of the rounded columns */
+} dcam_bf16_panels;
+DCAM_MUST_CHECK dcam_status dcam_bf16_panels_reserve(dcam_bf16_panels *panels, size_t columns, size_t dimensions);
+void dcam_bf16_panels_clear(dcam_bf16_panels *panels);
+/* vectors: columns x dimensions, finite; they must stay. Needs the room. */
+void dcam_bf16_panels_fill(dcam_bf16_panels *panels, const float *vectors, size_t columns);
+/* As dcam_panels_nearest. Only where dcam_bf16_panels_here(). */
+void dcam_bf16_panels_nearest(const dcam_bf16_panels *panels, const float *in, size_t rows, float *distance, int32_t *index);
 
 #endif

@@ -55,7 +55,7 @@ static dcam_status create_stage(dcam_scorer *s, int k)
     return dcam_attention_state_create((dcam_attention_kind)m->attention, s->batch, h, w, c, &s->attention[k]);
 }
 
-static dcam_status create_matcher(dcam_scorer *s)
+static dcam_status create_matcher(dcam_scorer *s, dcam_net_precision precision)
 {
     const dcam_model *m = s->model;
     size_t most = 0;
@@ -63,7 +63,7 @@ static dcam_status create_matcher(dcam_scorer *s)
     for (size_t i = 0; i < m->class_count; i++)
         if (m->classes[i].prototype_count > most) most = m->classes[i].prototype_count;
     DCAM_TRY(dcam_matcher_create(m->architecture, m->preprocessing.height, m->preprocessing.width, m->memory.projection,
-                                 m->memory.dimensions, most, &s->matcher));
+                                 m->memory.dimensions, most, precision != DCAM_NET_F32, &s->matcher));
     return dcam_alloc(dcam_matcher_positions(s->matcher), sizeof(float), &s->distances);
 }
 
@@ -78,7 +78,7 @@ static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
     net.ranges = m->student_ranges;
     DCAM_TRY(dcam_net_create(m->student, &net, &s->student));
     DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
-    DCAM_TRY(create_matcher(s));
+    DCAM_TRY(create_matcher(s, o->precision));
     DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
     for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(create_stage(s, k));
     DCAM_TRY(dcam_alloc((size_t)s->batch * 3 * s->pixels, sizeof(float), &s->input));

@@ -87,6 +87,47 @@ static void kernels_are_the_plain_loops(void **state)
     }
 }
 
+/* Which column it is comes from rounded vectors: it may be another one that is as near, up to the rounding; the distance is
+ * that to the column. */
+static void bf16_finds_the_nearest(void **state)
+{
+    (void)state;
+    static const size_t sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {12, 32, 64}, {25, 33, 31}, {49, 100, 7}, {130, 70, 64}};
+    if (!dcam_bf16_panels_here()) skip();
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        const size_t rows = sizes[k][0], columns = sizes[k][1], dimensions = sizes[k][2];
+        float *in = random_floats(rows * dimensions, k), *vectors = random_floats(columns * dimensions, 50 + k);
+        float *distance = malloc(rows * sizeof *distance), *alone = malloc(rows * sizeof *alone);
+        int32_t *index = malloc(rows * sizeof *index);
+        const size_t held = dcam_memory_held();
+        dcam_bf16_panels p = {0};
+        assert_int_equal(dcam_bf16_panels_reserve(&p, columns + 5, dimensions), DCAM_OK);
+        dcam_bf16_panels_fill(&p, vectors, columns);
+        dcam_bf16_panels_nearest(&p, in, rows, distance, index);
+        for (size_t i = 0; i < rows; i++) {
+            double best = INFINITY;
+            for (size_t c = 0; c < columns; c++) best = fmin(best, distance_by_hand(in + i * dimensions, vectors + c * dimensions, dimensions));
+            assert_true(index[i] >= 0 && (size_t)index[i] < columns);
+            const double found = distance_by_hand(in + i * dimensions, vectors + (size_t)index[i] * dimensions, dimensions);
+            assert_true(fabs((double)distance[i] - found) <= 1e-6 * (1 + found));
+            /* both vectors move by at most 2^-9 of their lengths, of about the root of the dimensions */
+            assert_true(found <= best + 4.0 / 512 * 2 * sqrt((double)dimensions));
+            dcam_bf16_panels_nearest(&p, in + i * dimensions, 1, alone + i, NULL);
+        }
+        assert_memory_equal(distance, alone, rows * sizeof *alone);
+        dcam_bf16_panels_fill(&p, in, 1); /* a column is at no distance from itself, however many there are */
+        dcam_bf16_panels_nearest(&p, in, 1, distance, index);
+        assert_true(distance[0] == 0 && index[0] == 0);
+        dcam_bf16_panels_clear(&p);
+        assert_int_equal(dcam_memory_held(), held);
+        free(index);
+        free(alone);
+        free(distance);
+        free(vectors);
+        free(in);
+    }
+}
+
 /* ---- descriptors ---- */
 
 static float *stage(uint32_t seed, int stride, int channels)
@@ -108,7 +149,7 @@ static void descriptors_are_pytorchs(void **state)
     dcam_matcher *m;
     formula_fill(83, 0.125f, 0, projection, ALL * DIMENSIONS);
     formula_fill(84, 0.5f, 0, prototypes, PROTOTYPES * DIMENSIONS);
-    assert_int_equal(dcam_matcher_create(dcam_architecture_find(NULL), HEIGHT, WIDTH, projection, DIMENSIONS, PROTOTYPES, &m), DCAM_OK);
+    assert_int_equal(dcam_matcher_create(dcam_architecture_find(NULL), HEIGHT, WIDTH, projection, DIMENSIONS, PROTOTYPES, false, &m), DCAM_OK);
     assert_int_equal(dcam_matcher_positions(m), POSITIONS);
     assert_int_equal(dcam_matcher_channels(m), ALL);
     const size_t held = dcam_memory_held();
@@ -339,7 +380,8 @@ static void refusals_and_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_are_the_plain_loops),   cmocka_unit_test(descriptors_are_pytorchs),
+        cmocka_unit_test(kernels_are_the_plain_loops), cmocka_unit_test(bf16_finds_the_nearest),
+        cmocka_unit_test(descriptors_are_pytorchs),
         cmocka_unit_test(directions_catch_the_variance), cmocka_unit_test(coresets_are_greedy),
         cmocka_unit_test(built_alike_with_any_threads),  cmocka_unit_test(scored_with_its_memory),
         cmocka_unit_test(refusals_and_failures),
