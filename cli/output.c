@@ -35,7 +35,7 @@ const char *cli_printable(const char *text)
     static _Thread_local unsigned next;
     char *buffer = buffers[next++ % 8];
     size_t i = 0;
-    for (; text[i] != '\0' && i < LINE_BYTES - 1; i++) {
+    for (; i < LINE_BYTES - 1 && text[i] != '\0'; i++) {
         unsigned char c = (unsigned char)text[i];
         buffer[i] = c < 0x20 || c == 0x7f ? '?' : text[i];
     }

@@ -134,7 +134,7 @@ void dcam_gaussian_smooth(float *map, int h, int w, double sigma, float *scratch
     gaussian_job job = {.in = map, .out = scratch, .h = h, .w = w};
     job.radius = (int)(TRUNCATE * sigma + 0.5);
     if (job.radius > MAX_RADIUS) job.radius = MAX_RADIUS;
-    if (job.radius == 0) return;
+    if (job.radius <= 0) return;
     double weights[2 * MAX_RADIUS + 1], sum = 0;
     for (int j = 0; j <= 2 * job.radius; j++) {
         const double x = (double)(j - job.radius) / sigma;

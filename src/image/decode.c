@@ -22,7 +22,7 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
     /* Messages of this library are one line without a full stop. */
     char line[REASON_LENGTH];
     size_t n = 0;
-    for (; reason[n] && n < sizeof line - 1; n++) line[n] = (unsigned char)reason[n] < ' ' ? ' ' : reason[n];
+    for (; n < sizeof line - 1 && reason[n]; n++) line[n] = (unsigned char)reason[n] < ' ' ? ' ' : reason[n];
     while (n > 0 && (line[n - 1] == ' ' || line[n - 1] == '.')) n--;
     line[n] = '\0';
     return dcam_fail(DCAM_ERROR_IMAGE, "%s: damaged or truncated %s (%s); copy or export it again", file->name, kind,

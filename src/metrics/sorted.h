@@ -25,7 +25,7 @@ static inline uint32_t dcam_score_key(float score)
     uint32_t bits;
     memcpy(&bits, &score, sizeof bits);
     if (bits == 0x80000000u) bits = 0;
-    return bits ^ ((uint32_t)((int32_t)bits >> 31) | 0x80000000u);
+    return bits ^ ((0u - (bits >> 31)) | 0x80000000u);
 }
 
 static inline float dcam_score_of_key(uint32_t key)
