@@ -184,6 +184,62 @@ static void unreadable_files(void **state)
     assert_int_equal(image.width, -1);
 }
 
+/* A BMP of 2 x 2 pixels: header bytes, colours, bits, compression, where its pixels are said to begin. */
+static size_t put_bmp(uint8_t to[200], uint32_t header, size_t colours, uint32_t bits, uint32_t compression, uint32_t offset)
+{
+    memset(to, 0, 200);
+    const uint32_t fields[][2] = {{10, offset}, {14, header}, {18, 2}, {22, 2}, {30, compression}};
+    memcpy(to, "BM", 2);
+    for (size_t i = 0; i < (header == 12 ? 2 : 5); i++)
+        for (int k = 0; k < 4; k++) to[fields[i][0] + (size_t)k] = (uint8_t)(fields[i][1] >> 8 * k);
+    if (header == 12) to[18] = to[20] = 2;
+    to[header == 12 ? 22 : 26] = 1; /* planes */
+    to[header == 12 ? 24 : 28] = (uint8_t)bits;
+    for (size_t i = 0; i < 16; i++) to[14 + header + 4 * colours + i] = (uint8_t)(10 * i + 5);
+    return 14 + header + 4 * colours + 16;
+}
+
+static void bmp_headers(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t header, colours, bits, compression, offset;
+        const char *why; /* NULL: it is read */
+    } cases[] = {
+        {40, 0, 24, 0, 54, NULL},
+        {12, 0, 24, 0, 26, NULL}, /* OS/2 */
+        {12, 0, 8, 0, 26, "an OS/2 palette"},
+        {64, 0, 24, 0, 78, "a header of an unusual kind"},
+        {40, 0, 24, 3, 66, "bit fields at a wrong bit depth"},
+        {40, 0, 24, 1, 54, "compressed pixels"},
+        {40, 0, 2, 0, 54, "an unusual bit depth"},
+        {40, 0, 8, 0, 54, "a palette of a wrong size"},
+        {40, 1, 8, 0, 58, "names a colour beyond the palette"},
+        {40, 1, 24, 0, 58, "a gap before its pixels"},
+        {40, 0, 24, 0, 50, "its pixels begin inside its header"},
+        {40, 0, 24, 0, 60, "it ends early"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t bytes[200];
+        dcam_image image = {-1, -1, -1, NULL};
+        const size_t count = put_bmp(bytes, cases[i].header, cases[i].colours, cases[i].bits, cases[i].compression, cases[i].offset);
+        uint8_t *copy = exact_copy(bytes, count);
+        const dcam_status status = dcam_image_decode(copy, count, "made.bmp", &image);
+        free(copy);
+        assert_int_equal(status, cases[i].why ? DCAM_ERROR_IMAGE : DCAM_OK);
+        if (cases[i].why) {
+            assert_one_clear_line("made.bmp");
+            if (!strstr(dcam_error_message(), cases[i].why)) fail_msg("%s: %s", cases[i].why, dcam_error_message());
+            continue;
+        }
+        /* The lowest row comes first, each pixel as blue, green, red, each row filled up to 8 bytes. */
+        const uint8_t wanted[12] = {105, 95, 85, 135, 125, 115, 25, 15, 5, 55, 45, 35};
+        assert_int_equal(image.width, 2);
+        assert_memory_equal(image.pixels, wanted, sizeof wanted);
+        dcam_image_clear(&image);
+    }
+}
+
 /* Bytes at the end that hold nothing of the picture: a PNG's last checksum, a
  * TIFF's offset of the next page or that page, what was appended to a JPEG. */
 static size_t spare_bytes(const golden *g)
@@ -480,7 +536,7 @@ int main(void)
         cmocka_unit_test(truncated_at_every_length), cmocka_unit_test(changed_bytes),
         cmocka_unit_test(garbage_after_a_magic),     cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(any_value_above_zero_is_defect), cmocka_unit_test(masks_of_every_format),
-        cmocka_unit_test(plain_png_by_every_filter),
+        cmocka_unit_test(plain_png_by_every_filter), cmocka_unit_test(bmp_headers),
     };
     return cmocka_run_group_tests(tests, read_goldens, free_goldens);
 }

@@ -132,6 +132,28 @@ static void bad_requests(void **state)
     refuse("{\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a\",\"b\"]}]}", "2 names for 1");
     refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"parameters\":{\"shared_memory_region\":\"x\"}}]}",
            "shared memory");
+#define CLASS(members) "{\"inputs\":[" IMAGE ",{\"name\":\"class\"," members "}]}"
+    refuse(CLASS("\"datatype\":\"UINT8\",\"shape\":[1],\"data\":[\"a\"]"), "must be BYTES");
+    refuse(CLASS("\"shape\":[1],\"data\":[\"a\"]"), "must be BYTES");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[65],\"data\":[\"a\"]"), "at most 64 names");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1,1],\"data\":[\"a\"]"), "[N] or [1]");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\",\"b\"]"), "an array of 1 names");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"],\"parameters\":7"), "not an object");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1]"), "no \"data\"");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"],\"parameters\":{\"binary_data_size\":1}"), "has both");
+    refuse(CLASS("\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"]},{\"name\":\"class\""), "twice");
+    refuse("{\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"]}],"
+           "\"parameters\":{\"class\":\"b\"}}", "both as input and as parameter");
+#undef CLASS
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"raw\",\"parameters\":{\"classification\":1}}]}", "classification");
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"raw\",\"parameters\":{\"binary_data\":1}}]}", "not true or false");
+    refuse("{\"inputs\":[" IMAGE "],\"outputs\":[{\"name\":\"raw\",\"parameters\":[]}]}", "not an object");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"binary_data_output\":\"yes\"}}", "not true or false");
+    refuse("{\"inputs\":[" IMAGE "],\"parameters\":{\"timeout\":0.5}}", "timeout");
+    refuse("{\"inputs\":{}}", "\"inputs\"");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\":[1,2,3,4,5,6],"
+           "\"parameters\":{\"normalised\":true}}]}", "\"normalised\" is for");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2.5,3],\"data\":[1]}]}", "shape");
     /* An escaped key must not pass a number of the client's off as one of our indices. */
     refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"d\\u0061ta\":0}]}", "escape in a key");
     refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,2,3],\"data\":{}}]}", "not an array");
