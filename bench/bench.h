@@ -20,7 +20,7 @@ DCAM_MUST_CHECK dcam_status bench_layers(dcam_net_precision precision, int batch
 void bench_network_clear(void);
 
 /* One step of training (method dcam), the teacher's maps given. */
-DCAM_MUST_CHECK dcam_status bench_train(int batch, int repeats, double *milliseconds);
+DCAM_MUST_CHECK dcam_status bench_train(dcam_net_precision precision, int batch, int repeats, double *milliseconds);
 void bench_train_clear(void);
 
 /* All pixel metrics of one class of so many maps; *bytes: the most held meanwhile beyond the maps themselves. */

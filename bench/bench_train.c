@@ -30,17 +30,18 @@ static dcam_status run_once(int batch)
     return dcam_learner_step(made.learner, made.input, made.maps, batch, made.options.learning_rate, &loss, terms);
 }
 
-static dcam_status make(int batch)
+static dcam_status make(dcam_net_precision precision, int batch)
 {
     dcam_trunk_weights *student;
     dcam_learner *learner;
     dcam_random r = dcam_random_make(1, 1);
     const size_t values = (size_t)batch * 3 * BENCH_SIDE * BENCH_SIDE;
-    if (made.learner && made.options.batch == batch) return DCAM_OK;
+    if (made.learner && made.options.batch == batch && made.options.precision == precision) return DCAM_OK;
     if (batch < 1 || batch > DCAM_MAX_BATCH) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images", batch);
     bench_train_clear();
     DCAM_TRY(dcam_trainer_preset("dcam", &made.options));
     made.options.batch = batch;
+    made.options.precision = precision;
     made.options.learning_rate = 1e-3; /* noise teaches nothing: only the loss must stay finite */
     DCAM_TRY(dcam_trunk_weights_random(dcam_architecture_find(NULL), 2, &student));
     DCAM_TRY(dcam_learner_create(student, &made.options, &learner));
@@ -53,9 +54,9 @@ static dcam_status make(int batch)
     return run_once(batch);
 }
 
-dcam_status bench_train(int batch, int repeats, double *milliseconds)
+dcam_status bench_train(dcam_net_precision precision, int batch, int repeats, double *milliseconds)
 {
-    DCAM_TRY(make(batch));
+    DCAM_TRY(make(precision, batch));
     for (int i = 0; i < repeats; i++) {
         const double start = dcam_seconds();
         DCAM_TRY(run_once(batch));

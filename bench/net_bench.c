@@ -16,7 +16,7 @@
 
 static const char help[] =
     "{\"commands\": [\"info\", \"network f32|bf16|int8 BATCH REPEATS\", \"map REPEATS\", \"layers f32|bf16|int8 BATCH REPEATS\", "
-    "\"train BATCH REPEATS\", \"aupro MAPS\", \"peak\"]}\n";
+    "\"train f32|bf16 BATCH REPEATS\", \"aupro MAPS\", \"peak\"]}\n";
 
 static void print_times(const double *milliseconds, int n)
 {
@@ -32,15 +32,19 @@ static dcam_status bad_command(const char *line)
 
 static bool repeats_fit(int repeats) { return repeats >= 1 && repeats <= BENCH_MAX_REPEATS; }
 
+static dcam_net_precision precision_of(const char *name)
+{
+    if (strcmp(name, "int8") == 0) return DCAM_NET_INT8;
+    return strcmp(name, "bf16") == 0 ? DCAM_NET_BF16 : DCAM_NET_F32;
+}
+
 static dcam_status run_network(const char *line, double *times)
 {
     char precision[8];
     int batch, repeats;
     if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
         return bad_command(line);
-    const dcam_net_precision p = strcmp(precision, "int8") == 0   ? DCAM_NET_INT8
-                                 : strcmp(precision, "bf16") == 0 ? DCAM_NET_BF16
-                                                                  : DCAM_NET_F32;
+    const dcam_net_precision p = precision_of(precision);
     if (strncmp(line, "layers", 6) == 0) return bench_layers(p, batch, repeats);
     DCAM_TRY(bench_network(p, batch, repeats, times));
     print_times(times, repeats);
@@ -58,9 +62,11 @@ static dcam_status run_map(const char *line, double *times)
 
 static dcam_status run_train(const char *line, double *times)
 {
+    char precision[8];
     int batch, repeats;
-    if (sscanf(line, "%*s %d %d", &batch, &repeats) != 2 || !repeats_fit(repeats)) return bad_command(line);
-    DCAM_TRY(bench_train(batch, repeats, times));
+    if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
+        return bad_command(line);
+    DCAM_TRY(bench_train(precision_of(precision), batch, repeats, times));
     print_times(times, repeats);
     return DCAM_OK;
 }

@@ -14,7 +14,7 @@ def ratio(slice_, mine, other, what="turns"):
 
 def fastest_of(slice_, names):
     """The name whose median turn is the shortest: a rival is given its best way of running."""
-    rows = {row["name"]: statistics.median(row["turns"]) for row in slice_.get("results", []) if "turns" in row}
+    rows = {row["name"]: statistics.median(row["turns"]) for row in slice_.get("results", []) if row.get("turns")}
     there = [name for name in names if name in rows]
     return min(there, key=rows.get) if there else None
 
@@ -51,7 +51,7 @@ def verdict(value, bound, below=True):
 
 def trusts_work(data):
     """With other work on the machine, threads that wait for each other measure that work; processor time does not."""
-    loads = [load for slice_ in data.values() for load in slice_.get("load", [])]
+    loads = [load for name in TITLES for load in data.get(name, {}).get("load", [])]
     return bool(loads) and max(loads) > data["facts"]["cores"]
 
 
@@ -88,8 +88,18 @@ def table(head, rows):
                      ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
+def cell(value):
+    return f"{value:.2f}" if value else "-"
+
+
+def failures(slice_):
+    return "".join(f"\nNot measured: {row['name']} ({row['error'][:160]})\n" for row in slice_["results"] if "error" in row)
+
+
 def turns_table(slice_):
-    measured = [row for row in slice_["results"] if "turns" in row]
+    measured = [row for row in slice_["results"] if row.get("turns")]
+    if not measured:
+        return failures(slice_)
     base = measured[0]
     rows = []
     for row in sorted(measured, key=lambda r: statistics.median(r["turns"])):
@@ -97,31 +107,22 @@ def turns_table(slice_):
         rows.append((row["name"], f"{row['p50']:.2f}", f"{row['p95']:.2f}", f"{row['p99']:.2f}",
                      f"{row['p50'] / slice_['batch']:.2f}", f"{beside:.2f}", str(row["runs"])))
     text = table(("", "p50, ms", "p95", "p99", "p50 an image", f"beside {base['name']}", "runs"), rows)
-    for row in slice_["results"]:
-        if "error" in row:
-            text += f"\nNot measured: {row['name']} ({row['error'][:160]})\n"
-    return text + f"\nLoad of the machine before and after: {slice_['load'][0]:.1f}, {slice_['load'][1]:.1f}.\n"
+    return text + failures(slice_) + f"\nLoad of the machine before and after: {slice_['load'][0]:.1f}, {slice_['load'][1]:.1f}.\n"
 
 
 def growth_table(network):
     names = list(network)
     keys = list(network[names[0]])
-
-    def cell(table_, key):
-        return f"{table_[key]:.2f}" if table_.get(key) else "-"
     return table(("", *(f"{name}, ms an image" for name in names)),
-                 [(key, *(cell(network[name], key) for name in names)) for key in keys])
+                 [(key, *(cell(network[name].get(key)) for name in names)) for key in keys])
 
 
 def work_table(slice_):
     rows = sorted(((row["name"], statistics.median(row["processor"])) for row in slice_["results"] if row.get("processor")),
                   key=lambda row: row[1])
     text = table(("", "processor ms an image", "dcam f32 beside it"),
-                 [(name, f"{value / slice_['batch']:.2f}", f"{ratio(slice_, 'dcam f32', name, 'processor'):.2f}") for name, value in rows])
-    for row in slice_["results"]:
-        if "error" in row:
-            text += f"\nNot measured: {row['name']} ({row['error'][:160]})\n"
-    return text + f"\nLoad of the machine before and after: {slice_['load'][0]:.1f}, {slice_['load'][1]:.1f}.\n"
+                 [(name, f"{value / slice_['batch']:.2f}", cell(ratio(slice_, "dcam f32", name, "processor"))) for name, value in rows])
+    return text + failures(slice_) + f"\nLoad of the machine before and after: {slice_['load'][0]:.1f}, {slice_['load'][1]:.1f}.\n"
 
 
 TITLES = {"work-1": "Work of the network, batch 1", "work-8": "Work of the network, batch 8", "network-1": "Network, batch 1", "network-8": "Network, batch 8", "train-32": "Training step, batch 32"}
@@ -137,6 +138,20 @@ SCOPES = {
 }
 
 
+def commits(data):
+    """Of all that was measured; more than one where slices were measured at different times."""
+    found = {slice_["commit"] for slice_ in data.values() if "commit" in slice_}
+    return ("commit " if len(found) == 1 else "commits ") + "; ".join(sorted(found))
+
+
+def section(data, name):
+    """Title, scope and table of a slice of contestants; of one that failed, the reason."""
+    parts = [f"## {TITLES[name]}\n"]
+    if "error" in data[name]:
+        return parts + [f"Not measured: {data[name]['error'][:160]}\n"]
+    return parts + [SCOPES[name] + "\n", (work_table if name.startswith("work") else turns_table)(data[name])]
+
+
 def markdown(data):
     facts = data["facts"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -144,7 +159,7 @@ def markdown(data):
         "# Benchmarks\n",
         "Written by `make bench` (`bench/suite.py`) from what it measured; do not edit. [performance.md](performance.md) "
         "says what makes dcam fast and how to measure parts of it.\n",
-        f"{facts['date']}, commit {facts['commit']}. {facts['processor']}, {facts['cores']} cores, {facts['threads']} "
+        f"{facts['date']}, {commits(data)}. {facts['processor']}, {facts['cores']} cores, {facts['threads']} "
         f"threads for every contestant but in the tables of work, which have one; dcam on {facts['compute']}; {versions}.\n",
         "Contestants take turns, each a process of its own; a ratio is the median of the ratios turn by turn, and "
         "below 1 the first is faster. On a machine with other work the milliseconds are high; the ratios hold better. All "
@@ -152,13 +167,10 @@ def markdown(data):
         "Lower is better, but for images a second.\n",
         "![Milliseconds of the network, batch 1](images/benchmarks.svg)\n",
         "## Targets\n", table(("", "target", "measured", "processor time, one thread", ""), target_rows(data))]
-    for name in ("work-1", "work-8"):
+    for name in ("network-1", "network-8", "work-1", "work-8", "train-32"):
         if name in data:
-            parts += [f"## {TITLES[name]}\n", SCOPES[name] + "\n", work_table(data[name])]
-    for name in ("network-1", "network-8", "train-32"):
-        if name in data:
-            parts += [f"## {TITLES[name]}\n", SCOPES[name] + "\n", turns_table(data[name])]
-    if "files" in data:
+            parts += section(data, name)
+    if "folder" in data.get("files", {}):
         rows = [(row["what"], row["precision"], f"{row['per_second']:.1f}", f"{row['peak']:.0f}") for row in data["files"]["folder"]]
         parts += ["## Files to scores\n", "`dcam detect` on a folder of synthetic photographs of 1024x1024 (PNG of about "
                   "1.6 MB; the same as JPEG of quality 90), from process start to end, the start of a process with one "
@@ -166,10 +178,10 @@ def markdown(data):
                   table(("files", "precision", "images a second", "peak memory, MiB"), rows),
                   table(("start to first score, one PNG of 1024x1024", "seconds", "peak memory, MiB"),
                         [(row["precision"], f"{row['seconds']:.3f}", f"{row['peak']:.0f}") for row in data["files"]["start"]])]
-    if "growth" in data:
+    if "network" in data.get("growth", {}):
         parts += ["## How the cost grows\n", "The network alone (`dcam bench`); where not varied: 256x256, batch 1, all "
                   "threads, eight classes.\n", growth_table(data["growth"]["network"])]
-    if "memory" in data:
+    if "rows" in data.get("memory", {}):
         rows = [(str(row["images"]), f"{row['seconds']:.1f}", f"{row['peak']:.1f}") for row in data["memory"]["rows"]]
         parts += ["Memory does not grow with the number of images (`dcam detect` of a folder, model input 64x64 so that "
                   "10,000 images take seconds):\n", table(("images", "seconds", "peak memory, MiB"), rows)]
@@ -190,7 +202,7 @@ def escape(text):
 
 def charted(data):
     """What the chart shows, and in words: time on the clock, or processor time where that holds better."""
-    if "work-1" in data and (trusts_work(data) or "network-1" not in data):
+    if "results" in data.get("work-1", {}) and (trusts_work(data) or "results" not in data.get("network-1", {})):
         return data["work-1"], "processor", "processor time of one thread"
     return data["network-1"], "turns", f"{data['facts']['threads']} threads"
 
@@ -224,7 +236,7 @@ def write_report(data, docs):
     os.makedirs(os.path.join(docs, "images"), exist_ok=True)
     with open(os.path.join(docs, "benchmarks.md"), "w", encoding="utf-8") as file:
         file.write(markdown(data))
-    if "network-1" in data or "work-1" in data:
+    if any("results" in data.get(name, {}) for name in ("network-1", "work-1")):
         with open(os.path.join(docs, "images", "benchmarks.svg"), "w", encoding="utf-8") as file:
             file.write(chart(data))
     return "\n".join(f"{text:48} {target:18} {value:14} {work:6} {said.strip('*')}" for text, target, value, work, said in target_rows(data))

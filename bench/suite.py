@@ -3,7 +3,12 @@
 
     bench/suite.py                       measures all slices, writes docs/benchmarks.md and the chart
     bench/suite.py --only network-1      measures one slice and adds it to the data
+    bench/suite.py --resume              goes on where a run of this commit was ended
+    bench/suite.py --quick               every slice, a few turns only: shows that all works, its figures are rough
     bench/suite.py --write               writes the documents from the data that is there
+
+After each slice the data is saved and the documents are written anew. What cannot be measured is listed with its reason,
+and the rest goes on.
 
 Contestants take turns (A, B, C, A, B, C, ...), each a process of its own with all threads; medians are of the turns. All
 run times compute the graph that `dcam export` wrote, of the same normalised images; dcam's programs are net_bench (the
@@ -19,6 +24,7 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 
 from compare import KIND_NAMES, Program, processor
 from report import write_report
@@ -58,6 +64,7 @@ def edit_model(source, target, change):
         header = json.loads(file.read(length))
         data = file.read()
     metadata = header.pop("__metadata__")
+    metadata.pop("sha256", None)  # the sums of what is changed here
     dropped = change(metadata)
     kept = sorted((entry["data_offsets"][0], name, entry) for name, entry in header.items() if name not in dropped)
     parts, at, written = [], 0, {"__metadata__": metadata}
@@ -143,7 +150,7 @@ def precisions_of(program, command):
     for line in program.ask("help")["commands"]:
         words = line.split()
         if words[0] == command:
-            return words[1].split("|") if "|" in words[1] or words[1] == "f32" else [None]
+            return words[1].split("|")
     return []
 
 
@@ -164,18 +171,26 @@ def processor_seconds(pid):
 def take_turns(contestants, rounds):
     """contestants: (name, program, line). Milliseconds of each, interleaved, and processor time a run; those that cannot
     are named with the reason."""
-    results = []
-    ready = []
-    for name, program, line in contestants:
-        answer = program.ask(line)  # prepares; not counted
+    results, ready = [], []
+
+    def ask(name, program, line):
+        answer = program.ask(line)
         if "error" in answer:
+            print(f"  {name}: {answer['error']}", file=sys.stderr, flush=True)
             results.append({"name": name, "error": answer["error"]})
-        else:
+        return answer.get("milliseconds")
+
+    for name, program, line in contestants:
+        if ask(name, program, line):  # prepares; not counted
             ready.append((name, program, line, [], [], []))
     for _ in range(rounds):
-        for name, program, line, medians, times, processor_times in ready:
+        for contestant in list(ready):
+            name, program, line, medians, times, processor_times = contestant
             before = processor_seconds(program.process.pid)
-            milliseconds = program.ask(line)["milliseconds"]
+            milliseconds = ask(name, program, line)
+            if not milliseconds:
+                ready.remove(contestant)
+                continue
             processor_times.append(1e3 * (processor_seconds(program.process.pid) - before) / len(milliseconds))
             medians.append(statistics.median(milliseconds))
             times.extend(milliseconds)
@@ -189,27 +204,33 @@ class Bench:
     def __init__(self, options):
         self.options, self.python = options, make_python(options)
         self.setup = Setup(options, self.python)
-        self.programs = {}
+        self.programs, self.all_threads = {}, options.threads
         self.environment = {"OMP_NUM_THREADS": str(options.threads), "DCAM_BENCH_THREADS": str(options.threads)}
 
-    def own(self):
-        return Program("dcam", [os.path.join(self.options.build, "net_bench")], self.environment)
+    def own(self, precision="f32"):
+        """One a precision, so that each keeps what it has prepared."""
+        name = "dcam " + precision
+        if name not in self.programs or not self.programs[name].alive():
+            self.programs[name] = Program(name, [os.path.join(self.options.build, "net_bench")], self.environment)
+        return self.programs[name]
 
     def worker(self, kind):
         """A process a kind, kept: importing takes longer than measuring."""
-        if kind not in self.programs:
+        if kind not in self.programs or not self.programs[kind].alive():
             self.programs[kind] = Program(kind, [self.python, os.path.join(HERE, "compare.py"), "--worker", "--threads",
                                                  str(self.options.threads), "--onnx", self.setup.onnx, "--images",
                                                  self.setup.images], self.environment)
         return self.programs[kind]
 
+    def close(self):
+        for program in self.programs.values():
+            program.close()
+        self.programs = {}
+
     def restart(self, threads):
         if self.options.threads == threads:
             return
-        for program in self.programs.values():
-            program.process.stdin.close()
-            program.process.wait()
-        self.programs = {}
+        self.close()
         self.options.threads = threads
         self.environment = {"OMP_NUM_THREADS": str(threads), "DCAM_BENCH_THREADS": str(threads)}
 
@@ -218,21 +239,22 @@ class Bench:
         facts = own.ask("info")
         return {"processor": processor(), "cores": os.cpu_count(), "threads": self.options.threads,
                 "compute": facts["compute"], "versions": worker.ask("info").get("versions", {}),
-                "precisions": precisions_of(own, "network"), "date": time.strftime("%Y-%m-%d"),
-                "commit": run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]).strip()}
+                "date": time.strftime("%Y-%m-%d")}
+
+    def repeats(self, count):
+        """Runs a turn."""
+        return min(count, 2) if self.options.quick else count
 
     def side_by_side(self, command, kinds, batch, repeats, threads=None):
-        if threads:
-            self.restart(threads)
-        contestants = []
-        for precision in precisions_of(self.own(), command):
-            line = " ".join(word for word in (command, precision, str(batch), str(repeats)) if word)
-            contestants.append((f"dcam {precision or 'f32'}", self.own(), line))
+        self.restart(threads or self.all_threads)
+        repeats = self.repeats(repeats)
+        contestants = [(f"dcam {precision}", self.own(precision), f"{command} {precision} {batch} {repeats}")
+                       for precision in precisions_of(self.own(), command)]
         for kind in kinds:
             self.worker(kind)  # all start together
         contestants += [(KIND_NAMES[kind], self.worker(kind), f"{kind} {batch} {repeats}") for kind in kinds]
         before = os.getloadavg()[0]
-        results = take_turns(contestants, self.options.rounds)
+        results = take_turns(contestants, 2 if self.options.quick else self.options.rounds)
         return {"results": results, "load": [before, os.getloadavg()[0]], "batch": batch}
 
     def network_1(self):
@@ -263,9 +285,10 @@ class Bench:
 
     def per_image(self, images, *more, model=None):
         """Images a second beyond the start of the process."""
-        one = statistics.median(self.detect(images[:1], *more, model=model)[0] for _ in range(3))
+        runs = 1 if self.options.quick else 3
+        one = statistics.median(self.detect(images[:1], *more, model=model)[0] for _ in range(runs))
         rates = []
-        for _ in range(3):
+        for _ in range(runs):
             seconds, peak, status = self.detect(images, *more, model=model)
             if status != 0:
                 return None
@@ -292,8 +315,12 @@ class Bench:
     # ---- growth ----
 
     def bench(self, model, precision, batch, threads):
-        text = run([self.setup.dcam, "bench", "-m", model, "--precision", precision, "--batch", str(batch), "--threads",
-                    str(threads), "--seconds", "0.7", "--json"])
+        try:
+            text = run([self.setup.dcam, "bench", "-m", model, "--precision", precision, "--batch", str(batch), "--threads",
+                        str(threads), "--seconds", "0.2" if self.options.quick else "0.7", "--json"])
+        except subprocess.CalledProcessError as error:
+            print(f"  {precision}, batch {batch}, {threads} threads: status {error.returncode}", file=sys.stderr)
+            return None
         for result in json.loads(text)["results"]:
             if result["stage"] == "network":
                 return result["ms_per_image"]["p50"]
@@ -323,7 +350,7 @@ class Bench:
         small = sorted(glob.glob(source + "/*/train/good/*.png"))
         os.makedirs(folder, exist_ok=True)
         rows, there = [], 0
-        for count in (100, 1000, 10000):
+        for count in (100, 1000) if self.options.quick else (100, 1000, 10000):
             for i in range(there, count):
                 target = os.path.join(folder, f"{i:05d}.png")
                 if not os.path.exists(target):
@@ -341,6 +368,38 @@ SLICES = {"network-1": Bench.network_1, "network-8": Bench.network_8, "train-32"
           "growth": Bench.growth, "memory": Bench.memory, "work-1": Bench.work_1, "work-8": Bench.work_8}
 
 
+def commit():
+    """Of what is measured; with a mark where the tree holds more than that."""
+    try:
+        return run(["git", "-C", HERE, "describe", "--always", "--abbrev=7", "--dirty=, changed", "--exclude=*"]).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def measure(options, data):
+    """Slice by slice; what is there is saved after each, so that nothing is lost when the rest cannot be measured."""
+    names, here, everything = options.only.split(","), commit(), set(options.only.split(",")) == set(SLICES)
+    if options.resume:
+        names = [name for name in names if data.get(name, {}).get("commit") != here or "error" in data[name]]
+    bench = Bench(options)
+    data["facts"] = bench.facts()
+    for name in names:
+        print(f"{time.strftime('%H:%M:%S')} measuring {name}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        try:
+            data[name] = SLICES[name](bench)
+        except Exception as error:  # the other slices go on
+            traceback.print_exc()
+            data[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        data[name].update(commit=here, quick=options.quick, seconds=time.perf_counter() - start)
+        with open(options.data + ".new", "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1)
+        os.replace(options.data + ".new", options.data)
+        if everything:
+            write_report(data, options.docs)
+    bench.close()
+
+
 def main():
     root = os.path.dirname(HERE)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -353,22 +412,25 @@ def main():
     parser.add_argument("--only", default=",".join(SLICES), metavar="NAMES", help="slices: " + ", ".join(SLICES))
     parser.add_argument("--data", help="results as JSON (default: BUILD/bench/results.json)")
     parser.add_argument("--docs", default=os.path.join(root, "docs"), help="where benchmarks.md and images/ are written")
+    parser.add_argument("--quick", action="store_true", help="two turns and short runs; writes to BUILD/bench/quick")
+    parser.add_argument("--resume", action="store_true", help="leaves out what was measured of this commit")
     parser.add_argument("--write", action="store_true", help="measures nothing, writes the documents")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)  # workers may change their folder
+    unknown = set(options.only.split(",")) - set(SLICES)
+    if unknown:
+        parser.error(f"no slice {', '.join(sorted(unknown))}; there are {', '.join(SLICES)}")
+    if options.quick:  # rough figures stay out of the documents
+        options.docs = os.path.join(options.build, "bench", "quick")
+        options.data = options.data or os.path.join(options.docs, "results.json")
+        os.makedirs(options.docs, exist_ok=True)
     options.data = options.data or os.path.join(options.build, "bench", "results.json")
     data = {}
     if os.path.exists(options.data):
         with open(options.data, encoding="utf-8") as file:
             data = json.load(file)
     if not options.write:
-        bench = Bench(options)
-        data["facts"] = bench.facts()
-        for name in options.only.split(","):
-            print(f"measuring {name}", file=sys.stderr, flush=True)
-            data[name] = SLICES[name](bench)
-            with open(options.data, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
+        measure(options, data)
     if options.write or set(options.only.split(",")) == set(SLICES):
         print(write_report(data, options.docs))
 
