@@ -146,8 +146,7 @@ static bool pass_on(void *user, const dcam_trainer_progress *p)
 /* Of the memory; the trainer knows nothing of it. */
 static dcam_status convert_memory(const dcam_train_options *o, const dcam_trainer_options *t, dcam_memory_options *out)
 {
-    const dcam_memory_options m = {.prototypes = o->memory_prototypes, .weight = o->memory_weight, .seed = o->seed,
-                                   .precision = t->precision};
+    const dcam_memory_options m = {.prototypes = o->memory_prototypes, .weight = o->memory_weight, .seed = o->seed};
     if (o->method != DCAM_METHOD_HYBRID && (m.prototypes != 0 || m.weight != 0))
         return dcam_fail(DCAM_ERROR_USAGE, "options of the memory need method hybrid; %s has none", t->method);
     if (o->method == DCAM_METHOD_HYBRID && t->map.kind != DCAM_MAP_STANDARD)
@@ -196,7 +195,7 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
                                const dcam_trainer_options *t, const dcam_train_options *o, const char *path)
 {
     dcam_memory_options memory;
-    const dcam_scorer_options scorer = {.batch = SCORING_BATCH, .precision = t->precision};
+    const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
     DCAM_TRY(convert_memory(o, t, &memory));

@@ -37,7 +37,7 @@ train_caches train_caches_of(const dcam_architecture *a, const dcam_trainer_opti
 
 static dcam_status scoring_net_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t *out)
 {
-    const dcam_net_options options = {.height = o->height, .width = o->width, .batch = 1, .precision = o->precision};
+    const dcam_net_options options = {.height = o->height, .width = o->width, .batch = 1};
     dcam_trunk_weights *zeros;
     dcam_net *net = NULL;
     DCAM_TRY(dcam_trunk_weights_create(a, true, &zeros));

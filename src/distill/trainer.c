@@ -95,7 +95,7 @@ static dcam_status create_parts(run *r, const dcam_trunk_weights *teacher)
     const dcam_trainer_options *o = r->options;
     const dcam_architecture *a = teacher->architecture;
     const size_t batch = (size_t)r->learning.batch, pixels = (size_t)o->height * (size_t)o->width;
-    const dcam_net_options net = {.height = o->height, .width = o->width, .batch = 1, .precision = o->precision};
+    const dcam_net_options net = {.height = o->height, .width = o->width, .batch = 1};
     dcam_trunk_weights *student;
     r->preprocessing = dcam_preprocessing_default(o->width, o->height);
     DCAM_TRY(create_caches(r, a));

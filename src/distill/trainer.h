@@ -55,7 +55,7 @@ typedef struct {
     dcam_schedule schedule;        /* cosine: from learning_rate to 0, step by step */
     double validation_fraction;
     uint64_t seed;
-    dcam_net_precision precision;
+    dcam_net_precision precision;  /* of the gradients: F32 or BF16; all else is f32 */
     int threads;                   /* 0: what the calling thread has (dcam_set_threads) */
     size_t cache_bytes;            /* cap of the kept images (uint8) and teacher's maps (bf16); 0: none */
     size_t max_bytes;              /* refuses to start a run that would hold more; 0: no limit */

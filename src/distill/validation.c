@@ -118,7 +118,7 @@ static dcam_status score_batch(dcam_validation *v, dcam_net *net, const dcam_lea
 dcam_status dcam_validation_run(dcam_validation *v, const dcam_learner *learner, double *out)
 {
     const dcam_trainer_options *o = v->options;
-    const dcam_net_options net_options = {.height = o->height, .width = o->width, .batch = 1, .precision = o->precision};
+    const dcam_net_options net_options = {.height = o->height, .width = o->width, .batch = 1};
     const dcam_loader_options loader_options = {.width = o->width, .height = o->height, .batch = LOADER_BATCH, .images = v->data.images};
     dcam_net *net = NULL;
     dcam_loader *loader = NULL;

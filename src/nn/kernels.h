@@ -23,12 +23,12 @@ typedef struct {
     bool sum, relu;
 } winograd_job;
 
-/* The gradient of the weights. V: 36 x tile x in; dM: 36 x out/16 x tile x 16. */
+/* The gradient of the weights. V: 36 x row x in; dM: 36 x out/16 x row x 16; a row is one tile, or two in bf16. */
 typedef struct {
     tiled_map src, d_dst;
     float *v, *dm, *du;
-    size_t in, out, tiles, block, v_stride, dm_stride;
-    size_t first, now;                 /* tiles of the present block */
+    size_t in, out, tiles, rows, block, v_stride, dm_stride;
+    size_t first, now;                 /* rows of the present block */
 } gradient_job;
 
 /* Convolutions of stride 2, each output position a row of gathered inputs. */
@@ -65,7 +65,7 @@ typedef struct {
 
 extern const dcam_kernels dcam_kernels_avx2, dcam_kernels_avx512, dcam_kernels_bf16;
 
-/* Those for a set of instructions that is not NONE; bf16: for AVX512_BF16, without gradients. */
+/* Those for a set of instructions that is not NONE; bf16: for AVX512_BF16. */
 const dcam_kernels *dcam_kernels_for(dcam_nn_isa isa, bool bf16);
 
 #endif

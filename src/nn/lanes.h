@@ -66,6 +66,16 @@ LANES_INLINE void store_words(float *p, const vec *v)
     const __m256bh rounded = _mm512_cvtneps_pbh((__m512)*v);
     memcpy(p, &rounded, sizeof rounded);
 }
+
+/* LANES words, each of a value of a and the value of b beside it. */
+LANES_INLINE void store_interleaved(float *p, const vec *a, const vec *b)
+{
+    const __m512bh one_by_one = _mm512_cvtne2ps_pbh((__m512)*b, (__m512)*a);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5,
+                                           20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i words = _mm512_permutexvar_epi16(order, (__m512i)one_by_one);
+    memcpy(p, &words, sizeof words);
+}
 #else
 #define VALUES_A_WORD 1
 

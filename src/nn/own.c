@@ -17,7 +17,7 @@ bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part,
     const dcam_nn_isa isa = dcam_nn_isa_here();
     const bool forward = part == DCAM_WINOGRAD_FORWARD, bias = forward && c->bias, sum = forward && c->sum,
                relu = forward && c->relu;
-    const bool bf16 = c->bf16_products && isa >= DCAM_NN_ISA_AVX512_BF16 && part != DCAM_WINOGRAD_BACKWARD_WEIGHTS;
+    const bool bf16 = c->bf16_products && isa >= DCAM_NN_ISA_AVX512_BF16;
     if (isa == DCAM_NN_ISA_NONE) return false;
     if (dcam_winograd_fits(c)) {
         *out = (dcam_own){.winograd = {.part = part, .n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,

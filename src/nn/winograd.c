@@ -31,7 +31,10 @@ static size_t map_bytes(const dcam_winograd *w, int channels)
 
 size_t dcam_winograd_bytes(const dcam_winograd *w, dcam_nn_argument which)
 {
-    const size_t plain = sizeof(float) * 9 * (size_t)w->in * (size_t)w->out, transformed = plain / 9 * PLACES / (w->bf16 ? 2 : 1);
+    /* A gradient is a sum, and stays f32. */
+    const bool gradient = w->part == DCAM_WINOGRAD_BACKWARD_WEIGHTS || w->part == DCAM_WINOGRAD_WEIGHTS_OUT;
+    const size_t plain = sizeof(float) * 9 * (size_t)w->in * (size_t)w->out;
+    const size_t transformed = plain / 9 * PLACES / (w->bf16 && !gradient ? 2 : 1);
     if (w->part == DCAM_WINOGRAD_WEIGHTS_IN || w->part == DCAM_WINOGRAD_WEIGHTS_OUT) {
         const bool in = w->part == DCAM_WINOGRAD_WEIGHTS_IN;
         if (which == DCAM_NN_SRC) return in ? plain : transformed;

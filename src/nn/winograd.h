@@ -22,7 +22,7 @@ typedef struct {
     dcam_winograd_part part, of;
     int n, h, w, in, out;           /* in, out: channels of the forward convolution */
     bool bias, sum, relu;
-    bool bf16;                      /* factors are rounded to bf16; forward and backward data only */
+    bool bf16;                      /* factors are rounded to bf16 */
     int threads;
     dcam_nn_isa isa;
 } dcam_winograd;

@@ -74,30 +74,44 @@ LANES_INLINE void transform_weights_gradient(const vec u[SPAN], vec g[3])
     g[2] = u[5] + (-1.0f / 3) * even_a + (1.0f / 3) * even_b;
 }
 
+/* The sources of a tile's 36 positions. */
+LANES_INLINE void gather_tile(const tiled_map *m, size_t tile, const float *from[PLACES])
+{
+    const tile_place at = place_of(m, tile);
+    for (size_t i = 0; i < SPAN; i++)
+        for (size_t j = 0; j < SPAN; j++) from[i * SPAN + j] = channels_at(m, at.image, at.y + i - 1, at.x + j - 1);
+}
+
+/* V of the channels from c on, as words or as floats: v + place * stride. */
+LANES_INLINE void transform_input_lanes(const float *const from[PLACES], size_t c, bool words, float *v, size_t stride)
+{
+    vec d[SPAN], half[SPAN][SPAN];
+    for (int j = 0; j < SPAN; j++) {
+#pragma GCC unroll 6
+        for (int i = 0; i < SPAN; i++) load(&d[i], from[i * SPAN + j] + c);
+        transform_input(d);
+#pragma GCC unroll 6
+        for (int i = 0; i < SPAN; i++) half[i][j] = d[i];
+    }
+    for (size_t i = 0; i < SPAN; i++) {
+#pragma GCC unroll 6
+        for (size_t j = 0; j < SPAN; j++) d[j] = half[i][j];
+        transform_input(d);
+#pragma GCC unroll 6
+        for (size_t j = 0; j < SPAN; j++) {
+            float *to = v + (i * SPAN + j) * stride;
+            if (words) store_words(to, &d[j]);
+            else store(to, &d[j]);
+        }
+    }
+}
+
 /* V of one tile: v + place * stride + word. */
 LANES_INLINE void transform_input_tile(const tiled_map *m, size_t tile, float *v, size_t stride)
 {
-    const tile_place at = place_of(m, tile);
     const float *from[PLACES];
-    for (size_t i = 0; i < SPAN; i++)
-        for (size_t j = 0; j < SPAN; j++) from[i * SPAN + j] = channels_at(m, at.image, at.y + i - 1, at.x + j - 1);
-    for (size_t c = 0; c < m->c; c += LANES) {
-        vec d[SPAN], half[SPAN][SPAN];
-        for (int j = 0; j < SPAN; j++) {
-#pragma GCC unroll 6
-            for (int i = 0; i < SPAN; i++) load(&d[i], from[i * SPAN + j] + c);
-            transform_input(d);
-#pragma GCC unroll 6
-            for (int i = 0; i < SPAN; i++) half[i][j] = d[i];
-        }
-        for (size_t i = 0; i < SPAN; i++) {
-#pragma GCC unroll 6
-            for (size_t j = 0; j < SPAN; j++) d[j] = half[i][j];
-            transform_input(d);
-#pragma GCC unroll 6
-            for (size_t j = 0; j < SPAN; j++) store_words(v + (i * SPAN + j) * stride + c / VALUES_A_WORD, &d[j]);
-        }
-    }
+    gather_tile(m, tile, from);
+    for (size_t c = 0; c < m->c; c += LANES) transform_input_lanes(from, c, true, v + c / VALUES_A_WORD, stride);
 }
 
 /* y + bias, what was there before, ReLU; into `to`. */

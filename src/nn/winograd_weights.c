@@ -126,9 +126,10 @@ static void cut(const dcam_winograd *w, gradient_job *job)
     job->src = tile_map(NULL, NULL, w->h, w->w, w->in);
     job->d_dst = tile_map(NULL, NULL, w->h, w->w, w->out);
     job->tiles = (size_t)w->n * job->src.tiles_y * job->src.tiles_x;
+    job->rows = w->bf16 ? (job->tiles + 1) / 2 : job->tiles;
     job->block = GRADIENT_BLOCK_BYTES / (PLACES * sizeof(float) * (job->in + job->out));
     if (job->block < 1) job->block = 1;
-    if (job->block > job->tiles) job->block = job->tiles;
+    if (job->block > job->rows) job->block = job->rows;
     job->v_stride = job->block * job->in + PLACE_PADDING;
     job->dm_stride = job->block * job->out + PLACE_PADDING;
 }
@@ -165,7 +166,7 @@ static void multiply_body(void *context, size_t begin, size_t end)
 
 void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory)
 {
-    gradient_run run = {.kernels = dcam_kernels_for(w->isa, false)};
+    gradient_run run = {.kernels = dcam_kernels_for(w->isa, w->bf16)};
     gradient_job *job = &run.job;
     float *zeros = memory[DCAM_NN_SCRATCHPAD];
     cut(w, job);
@@ -176,8 +177,8 @@ void dcam_winograd_gradient(const dcam_winograd *w, void *const *memory)
     job->v = zeros + zero_count(w);
     job->dm = job->v + PLACES * job->v_stride;
     job->du = memory[DCAM_NN_WEIGHTS];
-    for (job->first = 0; job->first < job->tiles; job->first += job->block) {
-        job->now = job->tiles - job->first < job->block ? job->tiles - job->first : job->block;
+    for (job->first = 0; job->first < job->rows; job->first += job->block) {
+        job->now = job->rows - job->first < job->block ? job->rows - job->first : job->block;
         dcam_parallel_for(job->now, transform_body, &run);
         dcam_parallel_for(PLACES * units_a_place(job), multiply_body, &run);
     }

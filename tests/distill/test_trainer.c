@@ -18,6 +18,7 @@
 #include "distill/learner.h"
 #include "distill/trainer.h"
 #include "net/net_case.h"
+#include "nn/nn.h"
 
 #define OK(call)                                                                      \
     do {                                                                              \
@@ -31,6 +32,7 @@ static dcam_trunk_weights *teacher;
 /* ---- ten steps ---- */
 
 enum { STEPS = 10, BATCH = 4, SIDE = 64 };
+#define BF16_BOUND 2e-3
 
 static void start_attention(dcam_learner *l)
 {
@@ -71,7 +73,8 @@ static double variance_norm(const dcam_trunk_weights *w)
     return sqrt(sum);
 }
 
-static void follow_pytorch(const char *method, const dcam_loss_kind *kinds, int kind_count)
+static void follow_pytorch(const char *method, const dcam_loss_kind *kinds, int kind_count, dcam_net_precision precision,
+                           double bound)
 {
     dcam_trainer_options o;
     dcam_trunk_weights *student;
@@ -83,6 +86,7 @@ static void follow_pytorch(const char *method, const dcam_loss_kind *kinds, int 
     OK(dcam_trainer_preset(method, &o));
     o.width = o.height = SIDE;
     o.batch = BATCH;
+    o.precision = precision;
     OK(dcam_trunk_weights_create(dcam_architecture_find(NULL), false, &student));
     case_weights(student);
     OK(dcam_learner_create(student, &o, &l));
@@ -108,7 +112,7 @@ static void follow_pytorch(const char *method, const dcam_loss_kind *kinds, int 
     double *variance = golden_read("training.bin", name, 1);
     const double drift = relative(variance_norm(student), *variance);
     printf("%s: losses within %.2g, running variances %.2g of PyTorch's\n", method, worst, drift);
-    assert_true(worst < 1e-3);
+    assert_true(worst < bound);
     assert_true(drift < 1e-3);
     free(variance);
     free(rate);
@@ -121,8 +125,17 @@ static void follow_pytorch(const char *method, const dcam_loss_kind *kinds, int 
 static void pytorch(void **state)
 {
     (void)state;
-    follow_pytorch("dcam", (const dcam_loss_kind[]){DCAM_LOSS_CD, DCAM_LOSS_KD}, 2);
-    follow_pytorch("stfpm", (const dcam_loss_kind[]){DCAM_LOSS_L2}, 1);
+    follow_pytorch("dcam", (const dcam_loss_kind[]){DCAM_LOSS_CD, DCAM_LOSS_KD}, 2, DCAM_NET_F32, 1e-3);
+    follow_pytorch("stfpm", (const dcam_loss_kind[]){DCAM_LOSS_L2}, 1, DCAM_NET_F32, 1e-3);
+}
+
+/* The first loss is f32's, so it has f32's bound. */
+static void pytorch_bf16(void **state)
+{
+    (void)state;
+    if (!dcam_nn_bf16_products()) skip();
+    follow_pytorch("dcam", (const dcam_loss_kind[]){DCAM_LOSS_CD, DCAM_LOSS_KD}, 2, DCAM_NET_BF16, BF16_BOUND);
+    follow_pytorch("stfpm", (const dcam_loss_kind[]){DCAM_LOSS_L2}, 1, DCAM_NET_BF16, BF16_BOUND);
 }
 
 /* ---- whole runs ---- */
@@ -253,11 +266,12 @@ static void caches_change_nothing(void **state)
 }
 
 /* Stopped at (epoch, step) and resumed. */
-static void stop_and_go(const dcam_training_result *whole, int epoch, int step)
+static void stop_and_go(const dcam_training_result *whole, dcam_net_precision precision, int epoch, int step)
 {
     watcher w = {.stop_epoch = epoch, .stop_step = step};
     dcam_trainer_options o = small_run();
     dcam_training_result r = {0};
+    o.precision = precision;
     o.checkpoint = checkpoint;
     o.progress = watch;
     o.user = &w;
@@ -291,10 +305,21 @@ static void resumes_to_the_same_bits(void **state)
     (void)state;
     dcam_trainer_options o = small_run();
     dcam_training_result whole = train(&o);
-    stop_and_go(&whole, 1, 2); /* before there is a best epoch */
-    stop_and_go(&whole, 2, 3);
-    stop_and_go(&whole, 2, 4); /* between the last step and the validation */
-    stop_and_go(&whole, 2, 0);
+    stop_and_go(&whole, DCAM_NET_F32, 1, 2); /* before there is a best epoch */
+    stop_and_go(&whole, DCAM_NET_F32, 2, 3);
+    stop_and_go(&whole, DCAM_NET_F32, 2, 4); /* between the last step and the validation */
+    stop_and_go(&whole, DCAM_NET_F32, 2, 0);
+    dcam_training_result_clear(&whole);
+}
+
+static void bf16_resumes(void **state)
+{
+    (void)state;
+    if (!dcam_nn_bf16_products()) skip();
+    dcam_trainer_options o = small_run();
+    o.precision = DCAM_NET_BF16;
+    dcam_training_result whole = train(&o);
+    stop_and_go(&whole, DCAM_NET_BF16, 2, 3);
     dcam_training_result_clear(&whole);
 }
 
@@ -609,9 +634,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pytorch),
+        cmocka_unit_test(pytorch_bf16),
         cmocka_unit_test(learns_and_tells),
         cmocka_unit_test(caches_change_nothing),
         cmocka_unit_test(resumes_to_the_same_bits),
+        cmocka_unit_test(bf16_resumes),
         cmocka_unit_test(attention_none_resumes),
         cmocka_unit_test(refuses_other_checkpoints),
         cmocka_unit_test(nan_is_told),

@@ -15,8 +15,7 @@
 #define OK(call) assert_int_equal((call), DCAM_OK)
 #define GRADIENT_SAMPLES 100
 #define STATISTICS_SAMPLES 16
-#define BF16_FEATURES 0.12
-#define BF16_GRADIENT 0.5
+#define BF16_GRADIENT 0.044 /* cosine above 0.999 */
 
 typedef struct {
     dcam_trunk_weights *weights;
@@ -263,8 +262,8 @@ static void test_threads_of_the_caller_do_not_matter(void **state)
     close_net(&f);
 }
 
-/* bf16 against f32: each convolution's gradient and the features, relative in the L2 norm; and the same bits again. A
- * factor in bf16 is off by up to 2^-9 of itself; fifteen layers and batch norm between them make a few per cent. */
+/* bf16 against f32: each convolution's gradient, relative in the L2 norm. The features are f32's own bits: were the forward
+ * pass rounded, other ReLUs would be open, and the gradients off by a third (train.c). */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -292,11 +291,8 @@ static void test_bf16(void **state)
         const size_t count = exact.weights->shapes[i].weight_count;
         worst = fmax(worst, difference(rough.gradients + at, exact.gradients + at, count));
     }
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        const double error = difference(rough.features[k], exact.features[k], (size_t)batch * exact.counts[k]);
-        print_message("bf16, layer%d: L2 %.2e\n", k + 1, error);
-        assert_true(error > 1e-5 && error < BF16_FEATURES);
-    }
+    for (int k = 0; k < DCAM_STAGES; k++)
+        assert_memory_equal(rough.features[k], exact.features[k], (size_t)batch * exact.counts[k] * sizeof(float));
     print_message("bf16, worst gradient of a convolution: L2 %.2e\n", worst);
     assert_true(worst > 1e-4 && worst < BF16_GRADIENT);
     float *first;

@@ -67,7 +67,7 @@ static void round_all(float *v, size_t n)
     }
 }
 
-/* rounded: source and weights are values that bf16 holds. */
+/* rounded: source, weights and the result's gradient are values that bf16 holds. */
 static result compute_of(dcam_nn_convolution c, int threads, bool rounded)
 {
     result r;
@@ -89,6 +89,7 @@ static result compute_of(dcam_nn_convolution c, int threads, bool rounded)
     formula_fill(4, 1, 0, r.bias, (size_t)c.out_channels);
     if (rounded) {
         round_all(r.src, r.src_bytes / sizeof(float));
+        round_all(r.dst, r.dst_bytes / sizeof(float));
         round_all(r.weights, r.weight_bytes / sizeof(float));
     }
     r.forward = zeros(r.dst_bytes);
@@ -106,7 +107,7 @@ static result compute_of(dcam_nn_convolution c, int threads, bool rounded)
     dcam_nn_op_destroy(op);
     dcam_free(u);
 
-    if (c.src.c == 3 || rounded) { /* the stem's input has no gradient */
+    if (c.src.c == 3) { /* the stem's input has no gradient */
         dcam_nn_destroy(nn);
         dcam_set_threads(0);
         return r;
@@ -167,6 +168,13 @@ static double relative_l2(const float *a, const float *b, size_t bytes)
     return sqrt(difference / all);
 }
 
+static void check_rounded(const char *what, const float *a, const float *b, size_t bytes)
+{
+    const double error = relative_l2(a, b, bytes);
+    print_message("bf16, %s: %.1e\n", what, error);
+    assert_true(error > 1e-4 && error < ROUNDED_BOUND);
+}
+
 static void check_bf16(int n, int in, int out, int h, int w, int kernel, int stride, dcam_nn_layout layout)
 {
     dcam_nn_convolution c = {.src = {n, in, h, w, DCAM_NN_F32, layout}, .out_channels = out, .kernel = kernel,
@@ -177,12 +185,18 @@ static void check_bf16(int n, int in, int out, int h, int w, int kernel, int str
     c.bf16_products = true;
     result one = compute_of(c, 1, true), more = compute_of(c, 3, true);
     assert_memory_equal(more.forward, one.forward, one.dst_bytes);
+    assert_memory_equal(more.data, one.data, one.src_bytes);
+    assert_memory_equal(more.gradient, one.gradient, one.weight_bytes);
     if (kernel == 7 || stride == 1) {
-        const double error = relative_l2(one.forward, direct.forward, one.dst_bytes);
-        print_message("bf16: %.1e\n", error);
-        assert_true(error < ROUNDED_BOUND);
+        check_rounded("forward", one.forward, direct.forward, one.dst_bytes);
+        if (in > 3) {
+            check_rounded("backward data", one.data, direct.data, one.src_bytes);
+            check_rounded("gradient", one.gradient, direct.gradient, one.weight_bytes);
+        }
     } else {
         check_close("bf16, gathered", one.forward, direct.forward, one.dst_bytes, BOUND);
+        check_close("bf16, backward data", one.data, direct.data, one.src_bytes, BOUND);
+        check_close("bf16, gradient", one.gradient, direct.gradient, one.weight_bytes, GRADIENT_BOUND);
     }
     clear(&more);
     clear(&one);
