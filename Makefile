@@ -14,7 +14,7 @@ configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PR
             -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
 hint = { echo "make: the build cannot be configured; scripts/install-deps installs what is missing" >&2; exit 1; }
 
-.PHONY: all demo test test-sanitized check-analysis check-coverage check-long bench install clean deps help
+.PHONY: all demo test test-sanitized check-analysis check-coverage check-long bench sbom install clean deps help
 
 all:
 	@$(configure) -DDCAM_TESTS=OFF || $(hint)
@@ -55,6 +55,9 @@ bench:
 	@cmake --build $(BUILD) -j $(JOBS)
 	@scripts/bench $(BUILD) $(BENCH_FLAGS)
 
+sbom: all
+	@cmake --build $(BUILD) --target sbom
+
 install: all
 	@cmake --install $(BUILD)
 
@@ -69,6 +72,7 @@ help:
 	@echo 'make check-analysis  cppcheck, gcc -fanalyzer, clang-tidy: docs/reliability.md'
 	@echo 'make check-long the tests that take hours: docs/reliability.md'
 	@echo 'make bench      measures the speed of this machine beside other run times, writes docs/benchmarks.md'
+	@echo 'make sbom       $(BUILD)/dcam.spdx.json: what dcam is linked with (SPDX); make install installs it too'
 	@echo 'make install    installs below PREFIX ($(PREFIX)); DESTDIR is respected'
 	@echo 'make deps       installs what is missing, nothing else'
 	@echo 'make clean      removes $(BUILD) and $(BUILD_SANITIZED)'
