@@ -3,14 +3,17 @@
 
     cmake -DDCAM_BENCH=ON ... ; bench/serve/measure.py --dcam build/dcam --load build/serve_load -m MODEL.safetensors WHAT...
 
-WHAT: overhead throughput latency hostile term reload soak peers. `soak` runs for --soak seconds (3600 for the full hour;
-its record says how long it really ran). `peers` needs --onnx (make_peer_onnx.py), fastapi, uvicorn, onnxruntime, openvino.
+WHAT: overhead throughput latency hostile term reload peers, or `short` for all of these (some eight minutes), or soak, which
+runs for --soak seconds (3600 for the full hour; its record says how long it really ran). `peers` serves the same model as
+`dcam export --to onnx` writes it and needs fastapi, uvicorn, onnxruntime, onnx and openvino. Each record says how many
+cores the machine gave to anything else meanwhile ("others"): above 0.1 or so its times are not those of a quiet machine.
 Models of 256x256 input; everything stays on 127.0.0.1."""
 import argparse
 import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -27,6 +30,13 @@ import zlib
 SIDE = 256
 arguments = None
 folder = tempfile.mkdtemp(prefix="dcam-serve-bench.")
+running_processes = set()  # ended with this program, however that ends
+
+
+def launch(command, **options):
+    process = subprocess.Popen(command, **options)
+    running_processes.add(process)
+    return process
 
 
 def rgb():
@@ -55,9 +65,9 @@ def infer_request():
 class Server:
     def __init__(self, *options):
         self.log = open(os.path.join(folder, "log"), "w+")
-        self.process = subprocess.Popen([arguments.dcam, "serve", "--listen", "127.0.0.1:0", *(f"--threads={arguments.threads}",),
-                                         *options, "-m", "model=" + arguments.model],
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = launch([arguments.dcam, "serve", "--listen", "127.0.0.1:0", f"--threads={arguments.threads}",
+                               f"--precision={arguments.precision}", *options, "-m", "model=" + arguments.model],
+                              stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.url = self.process.stdout.readline().strip()
         self.port = int(self.url.rsplit(":", 1)[1])
 
@@ -67,12 +77,12 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(300)
 
 
 def start_load(port, request, clients, seconds, rate=0):
-    return subprocess.Popen([arguments.load, str(port), request, str(clients), str(seconds), *([str(rate)] if rate else [])],
-                            stdout=subprocess.PIPE, text=True)
+    return launch([arguments.load, str(port), request, str(clients), str(seconds), *([str(rate)] if rate else [])],
+                  stdout=subprocess.PIPE, text=True)
 
 
 def load(*options):
@@ -80,51 +90,65 @@ def load(*options):
 
 
 def report(what, **facts):
-    print(json.dumps({"what": what, **facts}), flush=True)
+    record = {"what": what, **facts, "threads": arguments.threads, "precision": arguments.precision}
+    arguments.records.append(record)
 
 
 def library(batch):
     out = subprocess.run([arguments.dcam, "bench", "-m", arguments.model, "--json", "--batch", str(batch), "--seconds",
-                          str(arguments.seconds / 4), f"--threads={arguments.threads}"], capture_output=True, text=True, check=True).stdout
+                          str(arguments.seconds / 4), f"--threads={arguments.threads}", f"--precision={arguments.precision}"], capture_output=True, text=True, check=True).stdout
     return [r for r in json.loads(out)["results"] if r["stage"] == "network"][0]["images_per_second"]
 
 
 def overhead():
-    server = Server()
+    server, rounds = Server(), []
     load(server.port, infer_request(), 1, 2)
-    server.log.seek(0, os.SEEK_END)
-    at = server.log.tell()
-    result = load(server.port, infer_request(), 1, arguments.seconds)
+    for _ in range(3):
+        server.log.seek(0, os.SEEK_END)
+        at = server.log.tell()
+        result = load(server.port, infer_request(), 1, arguments.seconds / 3)
+        server.log.seek(at)
+        lines = [json.loads(line) for line in server.log if '"endpoint":"infer"' in line]
+        middle = {k: statistics.median(r[k] for r in lines) for k in ("receive_ms", "prepare_ms", "queue_ms", "network_ms", "answer_ms")}
+        rounds.append({"requests": len(lines), "client_p50_ms": result["p50_ms"],
+                       "overhead_p50_ms": round(result["p50_ms"] - middle["network_ms"], 3), **middle})
     server.stop()
-    server.log.seek(at)
-    lines = [json.loads(line) for line in server.log if '"endpoint":"infer"' in line]
-    network = statistics.median(r["network_ms"] for r in lines)
-    stages = {k: statistics.median(r[k] for r in lines) for k in ("receive_ms", "prepare_ms", "queue_ms", "answer_ms")}
-    report("overhead", requests=len(lines), client_p50_ms=result["p50_ms"], network_p50_ms=network,
-           overhead_p50_ms=round(result["p50_ms"] - network, 3), **stages)
+    overheads = [r["overhead_p50_ms"] for r in rounds]
+    report("overhead", best_ms=min(overheads), median_ms=statistics.median(overheads), rounds=rounds)
 
 
 def throughput():
-    """Interleaved, because other work comes and goes on shared machines; the medians are compared."""
-    server, rounds = Server("--batch", str(arguments.batch)), []
+    """Interleaved, because other work comes and goes on shared machines; the medians are compared. The library at its best
+    batch, the server as it decides itself."""
+    speeds = {batch: library(batch) for batch in (1, 2, 4, 8)}
+    batch = max(speeds, key=speeds.get)
+    server, rounds = Server(), []
     load(server.port, infer_request(), 16, 2)
     for _ in range(3):
-        rounds.append((library(arguments.batch), load(server.port, infer_request(), 16, arguments.seconds / 3)))
-    batch = server.metric("dcam_batch_images_sum") / server.metric("dcam_batch_images_count")
+        rounds.append((library(batch), load(server.port, infer_request(), 16, arguments.seconds / 3)))
+    mean = server.metric("dcam_batch_images_sum") / server.metric("dcam_batch_images_count")
     server.stop()
     own, served = statistics.median(r[0] for r in rounds), statistics.median(r[1]["per_second"] for r in rounds)
-    report("throughput", batch=arguments.batch, library_per_second=round(own, 2), served_per_second=round(served, 2),
-           ratio=round(served / own, 3), mean_batch=round(batch, 2), lost=sum(r[1]["lost"] for r in rounds), rounds=[
-               (round(r[0], 2), r[1]["per_second"]) for r in rounds])
+    report("throughput", library_batch=batch, library_by_batch={k: round(v, 2) for k, v in speeds.items()}, library_per_second=round(own, 2),
+           served_per_second=round(served, 2), ratio=round(served / own, 3), mean_batch=round(mean, 2),
+           lost=sum(r[1]["lost"] for r in rounds), rounds=[(round(r[0], 2), r[1]["per_second"]) for r in rounds])
 
 
 def latency():
-    server = Server("--batch", str(arguments.batch))
-    full = load(server.port, infer_request(), 16, arguments.seconds / 2)["per_second"]
-    result = load(server.port, infer_request(), 16, arguments.seconds, 0.7 * full)
+    """Requests at random times from 64 clients, so that hardly one waits for its own last answer: the service does not
+    choose when they come."""
+    server, rounds = Server(), []
+    load(server.port, infer_request(), 16, 2)
+    for _ in range(3):
+        full = load(server.port, infer_request(), 16, arguments.seconds / 3)["per_second"]
+        result = load(server.port, infer_request(), 64, 2 * arguments.seconds, 0.7 * full)
+        rounds.append({"full_per_second": full, "ratio": round(result["p99_ms"] / result["p50_ms"], 2),
+                       **{k: result[k] for k in ("ok", "per_second", "p50_ms", "p99_ms", "lost", "busy_503")}})
+    server.log.seek(0)
+    together = re.search("up to ([0-9]+) images run together", server.log.read())
     server.stop()
-    report("latency at 70 %", full_per_second=full, per_second=result["per_second"], p50_ms=result["p50_ms"], p99_ms=result["p99_ms"],
-           p99_over_p50=round(result["p99_ms"] / result["p50_ms"], 2), lost=result["lost"], busy=result["busy_503"])
+    ratios = [r["ratio"] for r in rounds]
+    report("latency at 70 %", best_ratio=min(ratios), median_ratio=statistics.median(ratios), batch_limit=int(together[1]), rounds=rounds)
 
 
 class Hostile(threading.Thread):
@@ -208,7 +232,7 @@ def term():
 
 
 def reload():
-    server = Server("--batch", str(arguments.batch))
+    server = Server()
     running = start_load(server.port, infer_request(), 16, arguments.seconds)
     while running.poll() is None:
         server.process.send_signal(signal.SIGHUP)
@@ -276,38 +300,93 @@ def soak():
            descriptors_before=before[1], descriptors_most=max(s[2] for s in samples), descriptors_end=end[1], exit=server.stop())
 
 
+def quantised(onnx):
+    """As people make it with ONNX Runtime's own tool: 8 bits in the convolutions, ranges from a few inputs. These are
+    noise: speed does not depend on them."""
+    import numpy
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self):
+            noise = numpy.random.default_rng(1)
+            self.rest = iter([{"input": noise.standard_normal((1, 3, SIDE, SIDE), numpy.float32)} for _ in range(4)])
+
+        def get_next(self):
+            return next(self.rest, None)
+
+    target = os.path.join(folder, "int8.onnx")
+    quantize_static(onnx, target, Inputs(), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    per_channel=True, op_types_to_quantize=["Conv"])
+    return target
+
+
+def serve_peer(runtime, precision, onnx, body):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = open(os.path.join(folder, "peer.log"), "w+")
+    peer = launch([sys.executable, "-m", "uvicorn", "serve_peer:app", "--port", str(port), "--log-level", "error"],
+                  cwd=os.path.dirname(os.path.abspath(__file__)), stderr=log, env={
+                      **os.environ, "PEER_RUNTIME": runtime, "PEER_MODEL": onnx, "PEER_PRECISION": precision,
+                      "PEER_THREADS": str(arguments.threads), "PYTHONDONTWRITEBYTECODE": "1"})
+    try:
+        until = time.time() + 60
+        while time.time() < until and peer.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ready")
+                break
+            except OSError:
+                time.sleep(0.1)
+        load(port, body, 16, 2)
+        return load(port, body, 16, arguments.seconds / 2)
+    finally:
+        peer.terminate()
+        peer.wait()
+        log.seek(0)
+        sys.stderr.write(log.read())
+
+
+def serve_own(precision):
+    wanted, arguments.precision = arguments.precision, precision
+    server = Server()
+    arguments.precision = wanted
+    load(server.port, infer_request(), 16, 2)
+    result = load(server.port, infer_request(), 16, arguments.seconds / 2)
+    server.stop()
+    return result
+
+
 def peers():
+    """Sixteen clients; what users would run on both sides, and the same precision on both sides. Best of two rounds."""
+    onnx = os.path.join(folder, "f32.onnx")
+    subprocess.run([arguments.dcam, "export", "-m", arguments.model, "--to", "onnx", "-o", onnx, "-q"], check=True, stdout=subprocess.DEVNULL)
+    int8 = quantised(onnx)
     body = write_request("peer", "/infer", rgb(), {"Content-Type": "application/octet-stream"})
-    rounds = {}
-    for turn in range(2):
-        for name in ("dcam", "onnxruntime", "openvino"):
-            if name == "dcam":
-                server = Server("--batch", str(arguments.batch))
-                load(server.port, infer_request(), 16, 2)
-                result = load(server.port, infer_request(), 16, arguments.seconds / 2)
-                server.stop()
-            else:
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", 0))
-                    port = s.getsockname()[1]
-                peer = subprocess.Popen([sys.executable, "-m", "uvicorn", "serve_peer:app", "--port", str(port), "--log-level", "error"],
-                                        cwd=os.path.dirname(os.path.abspath(__file__)), env={
-                                            **os.environ, "PEER_RUNTIME": name, "PEER_MODEL": os.path.abspath(arguments.onnx),
-                                            "PEER_THREADS": str(arguments.threads), "PYTHONDONTWRITEBYTECODE": "1"}, stderr=subprocess.DEVNULL)
-                for _ in range(600):
-                    try:
-                        urllib.request.urlopen(f"http://127.0.0.1:{port}/ready")
-                        break
-                    except OSError:
-                        time.sleep(0.1)
-                load(port, body, 16, 2)
-                result = load(port, body, 16, arguments.seconds / 2)
-                peer.terminate()
-                peer.wait()
-            rounds.setdefault(name, []).append((result["per_second"], result["p50_ms"], result["lost"] + result["other"]))
+    all_of_them = {"dcam default": lambda: serve_own("auto"), "dcam f32": lambda: serve_own("f32"),
+                   "onnxruntime f32": lambda: serve_peer("onnxruntime", "f32", onnx, body),
+                   "onnxruntime int8": lambda: serve_peer("onnxruntime", "int8", int8, body),
+                   "openvino f32": lambda: serve_peer("openvino", "f32", onnx, body),
+                   "openvino bf16": lambda: serve_peer("openvino", "bf16", onnx, body)}
+    rounds = {name: [] for name in all_of_them}
+    for _ in range(2):
+        for name, serve in all_of_them.items():
+            result = serve()
+            rounds[name].append((result["per_second"], result["p50_ms"], result["lost"] + result["other"]))
     best = {name: max(r[0] for r in values) for name, values in rounds.items()}
-    report("peers", rounds=rounds, ratio_onnxruntime=round(best["dcam"] / best["onnxruntime"], 2),
-           ratio_openvino=round(best["dcam"] / best["openvino"], 2))
+    ratios = {f"{own} / {peer}": round(best[own] / best[peer], 2) for own in best for peer in best
+              if own.startswith("dcam") and not peer.startswith("dcam") and best[peer] > 0}
+    report("peers", per_second=best, ratios=ratios, rounds=rounds)
+
+
+def busy_seconds():
+    """Processor time of the whole machine and of this program with what it has started and waited for."""
+    with open("/proc/stat") as f:
+        user, nice, system, _, _, irq, soft, steal = [int(x) for x in f.readline().split()[1:9]]
+    own = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK"), own
+
+
+SHORT = ["overhead", "throughput", "latency", "hostile", "term", "reload", "peers"]
 
 
 def main():
@@ -316,17 +395,25 @@ def main():
     parser.add_argument("--dcam", required=True)
     parser.add_argument("--load", required=True)
     parser.add_argument("-m", "--model", required=True)
-    parser.add_argument("--onnx")
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--soak", type=float, default=3600)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", default="auto", help="of all but peers")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("what", nargs="+", choices=["overhead", "throughput", "latency", "hostile", "term", "reload", "soak", "peers"])
+    parser.add_argument("what", nargs="+", choices=[*SHORT, "soak", "short"])
     arguments = parser.parse_args()
+    arguments.records = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        for what in arguments.what:
+        for what in [w for given in arguments.what for w in (SHORT if given == "short" else [given])]:
+            (all_before, own_before), begun = busy_seconds(), time.time()
             globals()[what]()
+            (all_after, own_after), took = busy_seconds(), time.time() - begun
+            others = ((all_after - all_before) - (own_after - own_before)) / took
+            print(json.dumps({**arguments.records[-1], "took_seconds": round(took), "others": round(others, 2)}), flush=True)
     finally:
+        for process in running_processes:
+            if process.poll() is None:
+                process.kill()
         shutil.rmtree(folder)
 
 

@@ -1,5 +1,5 @@
-"""A peer of dcam serve, as people usually build one: FastAPI behind uvicorn, the same network in ONNX Runtime or
-OpenVINO. POST /infer with 256 x 256 x 3 bytes of RGB answers {"raw": x}. Run by measure.py."""
+"""A peer of dcam serve, as people usually build one: FastAPI behind uvicorn, the model as `dcam export --to onnx` writes it
+in ONNX Runtime or OpenVINO. POST /infer with 256 x 256 x 3 bytes of RGB answers {"score": x}. Run by measure.py."""
 import os
 import threading
 
@@ -18,14 +18,16 @@ if RUNTIME == "onnxruntime":
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
+    names = [o.name for o in session.get_outputs()]
+
     def run(x):
-        return session.run(None, {session.get_inputs()[0].name: x})[0]
+        return session.run(None, {session.get_inputs()[0].name: x})[names.index("score")]
 else:
     import openvino
 
     core = openvino.Core()
-    compiled = core.compile_model(MODEL, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY",
-                                                 "INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(MODEL, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "THROUGHPUT",
+                                                 "INFERENCE_PRECISION_HINT": os.environ["PEER_PRECISION"]})
 
     # A request of OpenVINO's serves one thread at a time.
     own = threading.local()
@@ -33,7 +35,7 @@ else:
     def run(x):
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        return own.request.infer(x)[0]
+        return own.request.infer(x)["score"]
 
 app = FastAPI()
 
@@ -51,6 +53,6 @@ async def infer(request: Request):
     def work():
         rgb = numpy.frombuffer(body, numpy.uint8).reshape(256, 256, 3)
         x = (rgb.transpose(2, 0, 1).astype(numpy.float32) / 255 - MEAN) / DEVIATION
-        return float(run(x[None]).max())
+        return float(run(x[None].astype(numpy.float32)).reshape(-1)[0])
 
-    return {"raw": await run_in_threadpool(work)}
+    return {"score": await run_in_threadpool(work)}
