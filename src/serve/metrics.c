@@ -19,7 +19,7 @@ static const double second_bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0
                                        0.1,    0.25,    0.5,    1,     2.5,    5,     10};
 #define SECOND_BUCKETS (sizeof second_bounds / sizeof *second_bounds)
 #define BATCH_BUCKETS 8 /* 1, 2, 4, ... 128 */
-#define MAX_REASONS 8
+#define REASONS 5
 /* Statuses that the server answers with, and room for those of the HTTP library. */
 #define MAX_STATUSES 24
 
@@ -28,14 +28,16 @@ typedef struct {
     double sum;
 } histogram;
 
+/* All are written from the start: an alert on the growth of a series does not see the step with which it appears. */
+static const char *const reasons[REASONS] = {"queue", "memory", "deadline", "timeout", "end"};
+
 struct dcam_serve_metrics {
     pthread_mutex_t lock;
     histogram stages[STAGE_COUNT];
     int statuses[MAX_STATUSES];
     uint64_t requests[ENDPOINT_COUNT][MAX_STATUSES];
     uint64_t batches[BATCH_BUCKETS + 1], batch_images, batch_count;
-    const char *reasons[MAX_REASONS];
-    uint64_t rejected[MAX_REASONS];
+    uint64_t rejected[REASONS];
 };
 
 static const char *const stage_names[STAGE_COUNT] = {"receive", "prepare", "queue", "network", "answer", "total"};
@@ -94,8 +96,7 @@ void serve_count_rejected(dcam_serve_metrics *m, const char *reason)
 {
     pthread_mutex_lock(&m->lock);
     int k = 0;
-    while (k < MAX_REASONS - 1 && m->reasons[k] && strcmp(m->reasons[k], reason) != 0) k++;
-    m->reasons[k] = reason;
+    while (k < REASONS - 1 && strcmp(reasons[k], reason) != 0) k++;
     m->rejected[k]++;
     pthread_mutex_unlock(&m->lock);
 }
@@ -154,8 +155,8 @@ static void write_requests(const dcam_serve_metrics *m, dcam_text *t)
                 dcam_text_format(t, "dcam_requests_total{endpoint=\"%s\",status=\"%d\"} %llu\n", serve_endpoint_names[e],
                                  m->statuses[k], (unsigned long long)m->requests[e][k]);
     head(t, "dcam_rejected_total", "counter", "Requests and connections that were turned away, by reason.");
-    for (int k = 0; k < MAX_REASONS && m->reasons[k]; k++)
-        dcam_text_format(t, "dcam_rejected_total{reason=\"%s\"} %llu\n", m->reasons[k], (unsigned long long)m->rejected[k]);
+    for (int k = 0; k < REASONS; k++)
+        dcam_text_format(t, "dcam_rejected_total{reason=\"%s\"} %llu\n", reasons[k], (unsigned long long)m->rejected[k]);
 }
 
 static void write_stages(const dcam_serve_metrics *m, dcam_text *t)

@@ -13,6 +13,14 @@ else
     echo "systemd-analyze is not installed: the unit is not checked"
 fi
 
+if command -v promtool >/dev/null 2>&1; then
+    cp "$contrib"/prometheus/*.yml . && echo 'rule_files: [dcam-rules.yml]' >>dcam.yml
+    promtool check rules dcam-rules.yml >err 2>&1 || fail "promtool check rules"
+    promtool check config --syntax-only dcam.yml >err 2>&1 || fail "promtool check config"
+else
+    echo "promtool is not installed: what is for Prometheus is not checked"
+fi
+
 "$json" "$contrib/grafana/dcam.json" title >/dev/null || fail "the dashboard is not JSON"
 grep -oh '\b\(dcam\|process\)_[a-z_]*' "$contrib/grafana/dcam.json" "$contrib/prometheus/dcam-rules.yml" | sort -u >names
 [ "$(wc -l <names)" -ge 10 ] || fail "hardly any metric is asked for"

@@ -227,7 +227,7 @@ head_has '^Content-Type: text/plain; version=0.0.4'
 for name in 'dcam_requests_total\{endpoint="detect",status="200"\}' 'dcam_requests_total\{endpoint="infer",status="415"\} 2' \
     'dcam_request_seconds_bucket\{stage="network",le="\+Inf"\}' 'dcam_batch_images_count' 'dcam_ready 1' \
     "dcam_verdicts_total\\{model=\"model\",class=\"$class\",verdict=\"(good|anomalous)\"\\}" 'dcam_score_drift\{' \
-    'process_resident_memory_bytes [0-9]' 'dcam_queue_images 0' 'process_open_fds [0-9]'; do
+    'dcam_rejected_total\{reason="memory"\} 0' 'process_resident_memory_bytes [0-9]' 'dcam_queue_images 0' 'process_open_fds [0-9]'; do
     out_has "^$name"
 done
 grep -v '^#' out | grep -Evq '^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+$' && fail "metrics: $(grep -v '^#' out | grep -Ev '^[a-z_]+(\{.*\})? -?[0-9.e+-]+$' | head -n 3)"

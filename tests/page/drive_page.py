@@ -126,6 +126,8 @@ def looks(browser, url, photos, shots, faults):
             expect(f"the ground is {scheme}", (int(ground.split("(")[1].split(",")[0]) < 100) == (scheme == "dark"))
             if shots:
                 page.screenshot(path=f"{shots}/{width}-{scheme}.png", full_page=True)
+                page.keyboard.press("ArrowDown")  # the verdict before
+                page.screenshot(path=f"{shots}/{width}-{scheme}-before.png", full_page=True)
             page.close()
 
 
