@@ -1,15 +1,18 @@
 /* faults.c - one command of the tool with each of its calls to the system failing in turn, through shim.c:
- *   faults TOOL SHIM COMMAND [--long]
+ *   faults TOOL SHIM COMMAND [STEP [KIND]]
  * After every run: it ended by itself and in time; the exit code fits the fault; a fault that can be waited out (EINTR, a
  * short read or write) changes nothing; exit 0 means that every output is whole and right; otherwise there is an error
  * line, and under each final name lies what was there before or the whole new file; nothing else stays behind. Killed
- * at a call: the same, but for a temporary file. --long tries every call, otherwise a sample. */
+ * at a call: the same, but for a temporary file. STEP 1 tries every call, 2 every other, 0 (as without) a sample. A command
+ * that failed holds no more memory at its end than one that did not. */
 #include "process.h"
 
 #include "base/memory.h"
 #include "weights/trunk.h"
 
 #define MAX_FILES 256
+/* Of the sample of allocations. */
+#define ALLOCATION_PARTS 8
 
 typedef struct {
     const char *name, *words;
@@ -29,6 +32,8 @@ static const scenario scenarios[] = {
     {.name = "eval", .words = "eval data -m model --json --csv o/csv --threads 1", .old = {"csv"},
      .counts_bad_images = true},
     {.name = "detect", .words = "detect data/weave/test -m model -o o/overlays --map-npy o/maps --json --threads 1 --batch 1"},
+    {.name = "export", .words = "export -m model --to onnx -o o/onnx", .old = {"onnx"}},
+    {.name = "report", .words = "eval data -m model --report o/page --threads 1 -q", .counts_bad_images = true, .times = true},
     {.name = "info", .words = "info model --json"},
 };
 
@@ -64,7 +69,7 @@ static size_t wanted_count;
 static char *wanted_text;
 static uint64_t old_sum, model_sum;
 static const char old_text[] = "what was there before";
-static long runs, absorbed;
+static long runs, absorbed, blocks_left;
 
 static const char *name_in_outputs(const char *path) { return path + strlen(root) + strlen("/o/"); }
 
@@ -134,6 +139,17 @@ static int line_count(const char *path)
     return whole ? lines : -1;
 }
 
+/* A page that is whole ends as pages do. */
+static bool is_page(const char *path)
+{
+    static const char end[] = "</html>\n";
+    size_t n;
+    char *text = read_file(path, &n);
+    const bool whole = text && n > sizeof end && strcmp(text + n + 1 - sizeof end, end) == 0;
+    free(text);
+    return whole;
+}
+
 static bool is_new(const char *path, uint64_t sum, int code)
 {
     char words[PATH_BYTES];
@@ -141,6 +157,7 @@ static bool is_new(const char *path, uint64_t sum, int code)
         if (strcmp(wanted[i].path, path) != 0) continue;
         if (now_running->counts_bad_images && code == 3 && line_count(path) == wanted[i].lines) return true;
         if (!now_running->times) return wanted[i].sum == sum;
+        if (strstr(path, ".html")) return is_page(path);
         snprintf(words, sizeof words, "info %.3000s --json", path);
         return sum != old_sum && run_tool(words, NULL).code == 0;
     }
@@ -206,6 +223,16 @@ static void check(const char *fault, const char *error, outcome o)
     check_files(fault, o.code, killed || strstr(fault, "ENOMEM:from"));
 }
 
+static long calls_of(const char *kind);
+
+/* A command that failed, too, gives back what one that did not fail gives back. */
+static void check_leaks(const char *fault, outcome o)
+{
+    if (o.code >= 128) return;
+    const long left = calls_of("held");
+    if (left > blocks_left) COMPLAIN("%s %s: exit code %d, %ld blocks of memory are not given back, %ld are by right", now_running->name, fault, o.code, left, blocks_left);
+}
+
 static void try_fault(const char *kind, const char *error, long n)
 {
     char fault[128], plain[32];
@@ -213,15 +240,20 @@ static void try_fault(const char *kind, const char *error, long n)
     snprintf(plain, sizeof plain, "%.*s", colon ? (int)(colon - error) : 31, error);
     snprintf(fault, sizeof fault, "%s:%ld:%s", kind, n, error);
     reset_outputs();
-    check(fault, plain, run_tool(now_running->words, fault));
+    const outcome o = wait_for(begin(now_running->words, fault, true), 1e9);
+    check_leaks(fault, o);
+    check(fault, plain, o);
 }
 
-/* Every call, or the first and the last (of allocations some between): minutes are too long for every build. */
-static void try_all(const char *kind, const char *error, long calls, bool every)
+/* Each step-th call; step 0: a sample, as minutes are too long for every build - the first and the last, and of allocations
+ * some early ones, where most is decided, and some evenly between. */
+static void try_all(const char *kind, const char *error, long calls, long step)
 {
     const bool memory = strcmp(kind, "alloc") == 0;
-    for (long n = 1; n <= calls; n = every ? n + 1 : memory ? 3 * n + 1 : calls + 1) try_fault(kind, error, n);
-    if (!every && calls > 2) try_fault(kind, error, calls);
+    for (long n = 1; n <= calls; n = step ? n + step : memory ? 3 * n + 1 : calls + 1) try_fault(kind, error, n);
+    if (step) return;
+    const int parts = memory ? ALLOCATION_PARTS : 1;
+    for (int i = 1; i <= parts && calls > 2; i++) try_fault(kind, error, calls * i / parts);
 }
 
 static long calls_of(const char *kind)
@@ -243,13 +275,15 @@ static void learn_what_is_right(void)
     reset_outputs();
     const outcome o = wait_for(begin(now_running->words, NULL, true), 1e9);
     if (o.code != 0) COMPLAIN("%s: exit code %d without any fault", now_running->name, o.code);
+    blocks_left = calls_of("held");
+    printf("%s: %ld blocks are held at the end\n", now_running->name, blocks_left);
     at_root(folder, "o");
     wanted_count = list_files(folder, list, 0, MAX_FILES);
     for (size_t i = 0; i < wanted_count; i++) wanted[i] = (known_file){list[i], file_sum(list[i]), line_count(list[i])};
     wanted_text = printed();
 }
 
-static void run_scenario(const scenario *s, bool every, const char *only)
+static void run_scenario(const scenario *s, long step, const char *only)
 {
     char path[PATH_BYTES];
     long counts[sizeof faults / sizeof faults[0]];
@@ -263,7 +297,7 @@ static void run_scenario(const scenario *s, bool every, const char *only)
         if (only && strcmp(only, faults[i].kind) != 0) continue;
         const double start = now();
         const long before = runs, fine = absorbed;
-        for (int e = 0; e < 6 && faults[i].errors[e]; e++) try_all(faults[i].kind, faults[i].errors[e], counts[i], every);
+        for (int e = 0; e < 6 && faults[i].errors[e]; e++) try_all(faults[i].kind, faults[i].errors[e], counts[i], step);
         if (counts[i] > 0)
             printf("%s %s: %ld calls, %ld runs with a fault, %ld of them ended well, %.1f s\n", s->name, faults[i].kind, counts[i],
                    runs - before, absorbed - fine, now() - start);
@@ -296,7 +330,7 @@ int main(int count, char **arguments)
     shim = arguments[2];
     make_inputs(arguments[1]);
     make_source();
-    run_scenario(chosen, count > 4 && strcmp(arguments[4], "--long") == 0, count > 5 ? arguments[5] : NULL);
+    run_scenario(chosen, count > 4 ? strtol(arguments[4], NULL, 10) : 0, count > 5 ? arguments[5] : NULL);
     if (runs == 0) COMPLAIN("%s: no call was counted: is the shim loaded?", chosen->name);
     printf("%s: %ld runs, %d failures\n", chosen->name, runs, failures);
     remove_tree(root);
