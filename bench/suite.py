@@ -284,7 +284,7 @@ class Bench:
         return time.perf_counter() - start, usage.ru_maxrss * 1024, status
 
     def per_image(self, images, *more, model=None):
-        """Images a second beyond the start of the process."""
+        """Images a second beyond the start of the process, or None where it fails."""
         runs = 1 if self.options.quick else 3
         one = statistics.median(self.detect(images[:1], *more, model=model)[0] for _ in range(runs))
         rates = []
@@ -360,6 +360,8 @@ class Bench:
                     os.remove(extra)
             there = count
             seconds, peak, status = self.detect([folder], model=model)
+            if status != 0:
+                raise RuntimeError(f"dcam detect of {count} images ended with wait status {status}")
             rows.append({"images": count, "seconds": seconds, "peak": peak / MIB, "status": status})
         return {"rows": rows, "load": [os.getloadavg()[0]] * 2}
 

@@ -199,6 +199,7 @@ static dcam_status check_trained(walk *w, const dcam_convolution_shape *s, const
     for (int part = 0; part < 3; part++) {
         dcam_nn_check found;
         if (part == DCAM_NN_CHECK_BACKWARD_DATA && src->c == 3) continue;
+        c.bf16_products = bf16 && part != DCAM_NN_CHECK_FORWARD; /* as train.c has it */
         DCAM_TRY(dcam_nn_check_convolution(w->nn, &c, (dcam_nn_check_part)part, w->check->samples, &found));
         report(w, parts[part], shape, &found);
     }

@@ -31,6 +31,14 @@ typedef struct {
     size_t first, now;                 /* rows of the present block */
 } gradient_job;
 
+/* The same for a convolution of stride 2; `in` of `all` are the columns of V, `tiles` the output positions. */
+#define GATHERED_MOST 4096             /* columns */
+typedef struct {
+    gradient_job all;
+    size_t kernel, height, width, depth; /* height, width: of the output; depth: columns without those added */
+    const float *d_dst;
+} gathered_job;
+
 /* Convolutions of stride 2, each output position a row of gathered inputs. */
 typedef struct {
     tiled_map from;
@@ -61,6 +69,7 @@ typedef struct {
     /* The gradient in two steps: rows of the present block, then (place, input channels begin .. end). */
     void (*gradient_transform)(const gradient_job *job, size_t begin, size_t end);
     void (*gradient_multiply)(const gradient_job *job, size_t place, size_t begin, size_t end);
+    void (*gather)(const gathered_job *job, size_t begin, size_t end); /* rows of the present block */
 } dcam_kernels;
 
 extern const dcam_kernels dcam_kernels_avx2, dcam_kernels_avx512, dcam_kernels_bf16;

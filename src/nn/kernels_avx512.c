@@ -3,12 +3,12 @@
 #define LANES 16
 
 #include "nn/direct_kernels.h"
-#include "nn/gradient_kernels.h"
+#include "nn/gathered_kernels.h"
 #include "nn/kernels.h"
 #include "nn/stem_kernels.h"
 #include "nn/winograd_kernels.h"
 
-const dcam_kernels dcam_kernels_avx512 = {run_winograd, run_stem, run_direct, transform_gradient, multiply_gradient};
+const dcam_kernels dcam_kernels_avx512 = {run_winograd, run_stem, run_direct, transform_gradient, multiply_gradient, gather_rows};
 #else
 typedef int dcam_kernels_avx512_are_empty;
 #endif

@@ -3,13 +3,14 @@
 
 static bool is_winograd(const dcam_own *own) { return own->winograd.part != DCAM_WINOGRAD_NONE; }
 static bool is_direct(const dcam_own *own) { return own->direct.out > 0; }
+static bool is_gathered(const dcam_own *own) { return own->gathered.out > 0; }
 static bool is_stem(const dcam_own *own) { return own->stem.out > 0; }
 static bool is_pool(const dcam_own *own) { return own->pool.src.c > 0; }
 static bool is_quantise(const dcam_own *own) { return own->quantise.count > 0; }
 
 bool dcam_own_is(const dcam_own *own)
 {
-    return is_winograd(own) || is_direct(own) || is_stem(own) || is_pool(own) || is_quantise(own);
+    return is_winograd(own) || is_direct(own) || is_gathered(own) || is_stem(own) || is_pool(own) || is_quantise(own);
 }
 
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
@@ -23,6 +24,12 @@ bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part,
         *out = (dcam_own){.winograd = {.part = part, .n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
                                        .out = c->out_channels, .bias = bias, .sum = sum, .relu = relu, .bf16 = bf16,
                                        .threads = threads, .isa = isa}};
+        return true;
+    }
+    if (part == DCAM_WINOGRAD_BACKWARD_WEIGHTS && dcam_gathered_fits(c)) {
+        *out = (dcam_own){.gathered = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
+                                       .out = c->out_channels, .kernel = c->kernel, .bf16 = bf16, .threads = threads,
+                                       .isa = isa}};
         return true;
     }
     if (forward && dcam_direct_fits(c)) {
@@ -61,12 +68,13 @@ dcam_own dcam_own_weights(const dcam_own *of, bool in)
 {
     dcam_own own = *of;
     own.direct.weights_in = own.stem.weights_in = true;
+    own.gathered.weights_out = true;
     own.winograd.of = of->winograd.part;
     if (is_winograd(of)) own.winograd.part = in ? DCAM_WINOGRAD_WEIGHTS_IN : DCAM_WINOGRAD_WEIGHTS_OUT;
     return own;
 }
 
-static bool is_bf16(const dcam_own *own) { return own->winograd.bf16 || own->direct.bf16 || own->stem.bf16; }
+static bool is_bf16(const dcam_own *own) { return own->winograd.bf16 || own->direct.bf16 || own->gathered.bf16 || own->stem.bf16; }
 
 const char *dcam_own_name(const dcam_own *own)
 {
@@ -75,6 +83,7 @@ const char *dcam_own_name(const dcam_own *own)
     if (is_pool(own)) return "own pool";
     if (is_stem(own)) return bf16 ? "own stem, bf16" : "own stem";
     if (is_direct(own)) return bf16 ? "own direct, bf16" : "own direct";
+    if (is_gathered(own)) return bf16 ? "own gathered, bf16" : "own gathered";
     return bf16 ? "own winograd, bf16" : "own winograd";
 }
 
@@ -91,6 +100,7 @@ size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
     if (is_quantise(own)) return dcam_quantise_bytes(&own->quantise, which);
     if (is_pool(own)) return pool_bytes(&own->pool, which);
     if (is_stem(own)) return dcam_stem_bytes(&own->stem, which);
+    if (is_gathered(own)) return dcam_gathered_bytes(&own->gathered, which);
     return is_direct(own) ? dcam_direct_bytes(&own->direct, which) : dcam_winograd_bytes(&own->winograd, which);
 }
 
@@ -109,6 +119,7 @@ void dcam_own_run(const dcam_own *own, void *const memory[DCAM_NN_ARGUMENTS])
     if (is_quantise(own)) dcam_quantise_run(&own->quantise, memory);
     else if (is_pool(own)) dcam_pool_run(&own->pool, memory[DCAM_NN_SRC], memory[DCAM_NN_DST]);
     else if (is_stem(own)) dcam_stem_run(&own->stem, memory);
+    else if (is_gathered(own)) dcam_gathered_run(&own->gathered, memory);
     else if (is_direct(own)) dcam_direct_run(&own->direct, memory);
     else dcam_winograd_run(&own->winograd, memory);
 }

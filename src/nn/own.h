@@ -3,6 +3,7 @@
 #define DCAM_NN_OWN_H
 
 #include "nn/direct.h"
+#include "nn/gathered.h"
 #include "nn/pool.h"
 #include "nn/quantise.h"
 #include "nn/stem.h"
@@ -12,6 +13,7 @@
 typedef struct {
     dcam_winograd winograd;
     dcam_direct direct;
+    dcam_gathered gathered;
     dcam_stem stem;
     dcam_pool pool;
     dcam_quantise quantise;
