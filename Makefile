@@ -1,7 +1,7 @@
 # A thin front of CMake: `make help` lists what there is.
 # The rules of the build are in CMakeLists.txt.
 BUILD  ?= build
-# The build of the tests with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The second build of the tests, with AddressSanitizer and UndefinedBehaviorSanitizer; empty: not built, not run.
 BUILD_SANITIZED ?= $(BUILD)-sanitized
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
@@ -14,7 +14,7 @@ configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PR
             -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
 hint = { echo "make: the build cannot be configured; scripts/install-deps installs what is missing" >&2; exit 1; }
 
-.PHONY: all demo test test-sanitized check-analysis check-coverage check-long bench sbom install clean deps help
+.PHONY: all demo test test-sanitized run-sanitized check-analysis check-coverage check-long bench sbom install clean deps help
 
 all:
 	@$(configure) -DDCAM_TESTS=OFF || $(hint)
@@ -27,16 +27,28 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@scripts/demo $(BUILD)
 
+# Left out of the sanitised tests that belong to `make test`: slow there, or not yet seen to pass there (docs/reliability.md).
+# `make test-sanitized` has them.
+SLOW_SANITIZED = ^(distill\.test_trainer|api\.test_(export|train_models)|pretrain\.test_pretrainer|cli\.doctor|fault\.(crash|bounds|export|report))
+sanitized = $(MAKE) --no-print-directory run-sanitized SANITIZED_TESTS
+
+# The sanitised tests come first, so that the last line is that of the plain ones; both run, and either can fail.
 test: deps
 	@$(configure) -DDCAM_TESTS=ON || $(hint)
 	@cmake --build $(BUILD) -j $(JOBS)
-	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
+	@code=0; \
+	[ -z "$(BUILD_SANITIZED)" ] || $(sanitized)="-E '$(SLOW_SANITIZED)'" || code=1; \
+	(cd $(BUILD) && ctest --output-on-failure -j $(JOBS)) || code=1; \
+	[ $$code -eq 0 ] || { echo "make: tests failed: the plain ones, those with sanitizers, or both" >&2; exit 1; }
 
-test-sanitized:
+test-sanitized: deps
+	@$(sanitized)=
+
+run-sanitized:
 	@cmake -S . -B $(BUILD_SANITIZED) -DCMAKE_BUILD_TYPE=Debug -DDCAM_SANITIZE=address,undefined -DDCAM_WERROR=OFF \
 	    $(CMAKE_FLAGS) --log-level=WARNING || $(hint)
 	@cmake --build $(BUILD_SANITIZED) -j $(JOBS)
-	@cd $(BUILD_SANITIZED) && ctest --output-on-failure -j $(JOBS)
+	@cd $(BUILD_SANITIZED) && ctest --output-on-failure -j $(JOBS) $(SANITIZED_TESTS)
 
 # Installs nothing; says which tool is missing.
 check-analysis:
@@ -67,8 +79,8 @@ clean:
 help:
 	@echo 'make            builds $(BUILD)/dcam, libdcam and the example'
 	@echo 'make demo       installs what is missing, builds, trains and looks for defects on synthetic images'
-	@echo 'make test       installs what is missing, builds, runs all tests'
-	@echo 'make test-sanitized  the same tests with AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make test       installs what is missing, builds, runs all tests, most of them with sanitizers too'
+	@echo 'make test-sanitized  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make check-analysis  cppcheck, gcc -fanalyzer, clang-tidy: docs/reliability.md'
 	@echo 'make check-long the tests that take hours: docs/reliability.md'
 	@echo 'make bench      measures the speed of this machine beside other run times, writes docs/benchmarks.md'
@@ -76,4 +88,4 @@ help:
 	@echo 'make install    installs below PREFIX ($(PREFIX)); DESTDIR is respected'
 	@echo 'make deps       installs what is missing, nothing else'
 	@echo 'make clean      removes $(BUILD) and $(BUILD_SANITIZED)'
-	@echo 'Variables: BUILD, BUILD_SANITIZED, PREFIX, JOBS, CMAKE_FLAGS, BENCH_FLAGS (options of bench/suite.py)'
+	@echo 'Variables: BUILD, BUILD_SANITIZED (empty: no tests with sanitizers), PREFIX, JOBS, CMAKE_FLAGS, BENCH_FLAGS (options of bench/suite.py)'
