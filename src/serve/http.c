@@ -1,9 +1,11 @@
 /* http.c - the only file that speaks to libmicrohttpd: connections with their limits and time-outs, bodies, and the
  * sending of answers. One thread polls all connections; it never computes and never waits for anything but them. */
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -89,6 +91,16 @@ static double allowed_seconds(const dcam_server *s, serve_wait wait)
     }
 }
 
+/* Whether it is the client that is late. Where bytes of its request lie unread, or it has taken all that was sent of the
+ * answer, our own thread is behind, on a machine with too much to do. */
+static bool is_client_late(const serve_connection *c)
+{
+    int bytes = 0;
+    if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) return ioctl(c->socket, FIONREAD, &bytes) != 0 || bytes == 0;
+    if (c->wait == WAIT_SENT) return ioctl(c->socket, SIOCOUTQ, &bytes) != 0 || bytes > 0;
+    return true;
+}
+
 /* libmicrohttpd's own limit is on silence: a byte now and then would hold a connection for ever. */
 void *serve_watchdog(void *server)
 {
@@ -102,7 +114,7 @@ void *serve_watchdog(void *server)
         for (serve_connection *c = s->connections; c && stood_still > STOOD_STILL_SECONDS; c = c->next) c->since += stood_still;
         last = now;
         for (serve_connection *c = s->connections; c; c = c->next)
-            if (now - c->since > allowed_seconds(s, c->wait)) {
+            if (now - c->since > allowed_seconds(s, c->wait) && is_client_late(c)) {
                 if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) serve_count_rejected(s->metrics, "timeout");
                 shutdown(c->socket, SHUT_RDWR);
                 c->wait = WAIT_NONE;
