@@ -62,11 +62,13 @@ KERNEL static void transform_gradient(const gradient_job *job, size_t begin, siz
             gather_outputs(&job->d_dst, tile + k, outputs[k]);
         }
         for (size_t c = 0; c < job->in; c += LANES) {
-            for (size_t k = 0; k < tiles; k++) transform_input_lanes(from[k], c, false, pair + k * PLACES * LANES, LANES);
+            for (size_t k = 0; k < tiles; k++)
+                transform_input_lanes(from[k], c, false, pair + k * PLACES * LANES, LANES);
             store_pairs(pair, job->v + row * job->in + c, job->v_stride);
         }
         for (size_t c = 0; c < job->out; c += LANES) {
-            for (size_t k = 0; k < tiles; k++) transform_gradient_lanes(outputs[k], c, pair + k * PLACES * LANES, LANES);
+            for (size_t k = 0; k < tiles; k++)
+                transform_gradient_lanes(outputs[k], c, pair + k * PLACES * LANES, LANES);
             store_pairs(pair, dm_of(job, row, c), job->dm_stride);
         }
     }

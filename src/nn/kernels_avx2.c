@@ -7,4 +7,5 @@
 #include "nn/stem_kernels.h"
 #include "nn/winograd_kernels.h"
 
-const dcam_kernels dcam_kernels_avx2 = {run_winograd, run_stem, run_direct, transform_gradient, multiply_gradient, gather_rows};
+const dcam_kernels dcam_kernels_avx2 = {run_winograd, run_stem, run_direct,
+                                        transform_gradient, multiply_gradient, gather_rows};

@@ -8,7 +8,8 @@
 #include "nn/stem_kernels.h"
 #include "nn/winograd_kernels.h"
 
-const dcam_kernels dcam_kernels_avx512 = {run_winograd, run_stem, run_direct, transform_gradient, multiply_gradient, gather_rows};
+const dcam_kernels dcam_kernels_avx512 = {run_winograd, run_stem, run_direct,
+                                          transform_gradient, multiply_gradient, gather_rows};
 #else
 typedef int dcam_kernels_avx512_are_empty;
 #endif

@@ -74,7 +74,10 @@ dcam_own dcam_own_weights(const dcam_own *of, bool in)
     return own;
 }
 
-static bool is_bf16(const dcam_own *own) { return own->winograd.bf16 || own->direct.bf16 || own->gathered.bf16 || own->stem.bf16; }
+static bool is_bf16(const dcam_own *own)
+{
+    return own->winograd.bf16 || own->direct.bf16 || own->gathered.bf16 || own->stem.bf16;
+}
 
 const char *dcam_own_name(const dcam_own *own)
 {
