@@ -27,9 +27,9 @@ static const cli_option options[] = {
      .kind = CLI_FILE,
      .offset = AT(teacher),
      .value_name = "FILE",
-     .required = true,
-     .help = "weights of the teacher: a file from 'dcam teacher import', torchvision's ResNet-18 as .pth or "
-             ".safetensors, or random:SEED for a frozen network that was never trained"},
+     .help = "weights of the teacher: a file from 'dcam teacher import' or 'dcam pretrain', torchvision's ResNet-18 as "
+             ".pth or .safetensors, 'procedural' for the one in this program, or random:SEED for a frozen network that "
+             "was never trained (default: procedural)"},
     {.name = "method",
      .kind = CLI_CHOICE_INDEX,
      .offset = AT(method),

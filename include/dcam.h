@@ -191,7 +191,7 @@ typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progr
 typedef struct dcam_train_options {
     const char *dataset;
     const char *output;          /* model file; in one-class mode a folder */
-    const char *teacher;         /* weights file or "random:SEED" */
+    const char *teacher;         /* weights file, "random:SEED", or NULL or "procedural": the one in the library */
     dcam_method method;          /* sets every default below that is left 0 or NULL */
     const char *attention;       /* "none", "channel", "spatial", "cbam" */
     const char *attention_at_detection; /* "drop", "keep" */

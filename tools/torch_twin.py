@@ -55,10 +55,14 @@ def read_safetensors(path):
     for name, entry in json.loads(blob[8:8 + length]).items():
         if name == "__metadata__":
             continue
-        if entry["dtype"] != "F32":
-            sys.exit(f"{path}: tensor {name} is {entry['dtype']}, only F32 is read")
         start, end = entry["data_offsets"]
-        data = np.frombuffer(blob, "<f4", (end - start) // 4, 8 + length + start)
+        if entry["dtype"] == "F32":
+            data = np.frombuffer(blob, "<f4", (end - start) // 4, 8 + length + start)
+        elif entry["dtype"] == "BF16":  # the upper half of an f32
+            half = np.frombuffer(blob, "<u2", (end - start) // 2, 8 + length + start)
+            data = (half.astype("<u4") << 16).view("<f4")
+        else:
+            sys.exit(f"{path}: tensor {name} is {entry['dtype']}, only F32 and BF16 are read")
         tensors[name] = torch.from_numpy(data.reshape(entry["shape"]).copy())
     return tensors
 

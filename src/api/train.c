@@ -370,8 +370,7 @@ static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer
 
 dcam_status dcam_train(const dcam_train_options *o)
 {
-    if (!o || !o->dataset || !o->output || !o->teacher)
-        return dcam_fail(DCAM_ERROR_USAGE, "train: needs a data set, a teacher and an output");
+    if (!o || !o->dataset || !o->output) return dcam_fail(DCAM_ERROR_USAGE, "train: needs a data set and an output");
     dcam_trainer_options t;
     progress_context context = {o, NULL};
     char description[256];
@@ -389,6 +388,7 @@ dcam_status dcam_train(const dcam_train_options *o)
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
     if (status == DCAM_OK) status = check_disk(o, &t, &memory, dataset, teacher);
+    if (status == DCAM_OK) dcam_log(DCAM_LOG_INFO, "teacher: %s", description);
     if (status == DCAM_OK && !o->one_class)
         status = train_model(dataset, teacher, description, &t, o, o->output);
     for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {

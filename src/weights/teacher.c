@@ -211,27 +211,40 @@ static void describe(const char *path, const uint8_t *bytes, size_t count, char 
     snprintf(description, 256, "%.180s sha256:%s", name, digits);
 }
 
-/* Reads, checks and folds; the sum is over the file as it is. */
+/* Checks and folds. */
+static dcam_status read_folded(const char *path, const dcam_tensors *tensors, dcam_trunk_weights **out)
+{
+    dcam_trunk_weights *read = NULL;
+    DCAM_TRY(dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &read));
+    const dcam_status status = dcam_trunk_weights_fold(read, out);
+    dcam_trunk_weights_destroy(read);
+    return status == DCAM_ERROR_WEIGHTS ? dcam_fail_prefix(status, "%s", path) : status;
+}
+
+/* The sum is over the file as it is. */
 static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256])
 {
     uint8_t *bytes = NULL;
     size_t count = 0;
     char said[256];
     dcam_tensors *tensors = NULL;
-    dcam_trunk_weights *read = NULL, *folded = NULL;
     DCAM_TRY(dcam_file_read(path, DCAM_MAX_WEIGHTS_BYTES, &bytes, &count));
     describe(path, bytes, count, said);
     dcam_status status = dcam_tensors_take(path, bytes, count, &tensors);
-    if (status == DCAM_OK) status = dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &read);
-    if (status == DCAM_OK) {
-        status = dcam_trunk_weights_fold(read, &folded);
-        if (status == DCAM_ERROR_WEIGHTS) status = dcam_fail_prefix(status, "%s", path);
-    }
-    if (status == DCAM_OK) {
-        *out = folded;
-        memcpy(description, said, sizeof said);
-    }
-    dcam_trunk_weights_destroy(read);
+    if (status == DCAM_OK) status = read_folded(path, tensors, out);
+    if (status == DCAM_OK) memcpy(description, said, sizeof said);
+    dcam_tensors_destroy(tensors);
+    return status;
+}
+
+static dcam_status open_embedded(dcam_trunk_weights **out, char description[256])
+{
+    size_t count;
+    const uint8_t *bytes = dcam_embedded_teacher(&count);
+    dcam_tensors *tensors = NULL;
+    dcam_status status = dcam_safetensors_parse(bytes, count, DCAM_EMBEDDED_TEACHER, &tensors);
+    if (status == DCAM_OK) status = read_folded(DCAM_EMBEDDED_TEACHER, tensors, out);
+    if (status == DCAM_OK) describe(DCAM_EMBEDDED_TEACHER, bytes, count, description);
     dcam_tensors_destroy(tensors);
     return status;
 }
@@ -247,15 +260,16 @@ static bool read_seed(const char *text, uint64_t *out)
     return true;
 }
 
-dcam_status dcam_teacher_open(const char *path_or_random, dcam_trunk_weights **out, char description[256])
+dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char description[256])
 {
     uint64_t seed;
-    if (strcmp(path_or_random, "random") != 0 && strncmp(path_or_random, "random:", 7) != 0)
-        return open_file(path_or_random, out, description);
-    if (path_or_random[6] != ':' || !read_seed(path_or_random + 7, &seed))
+    if (!name || strcmp(name, DCAM_EMBEDDED_TEACHER) == 0) return open_embedded(out, description);
+    if (strcmp(name, "random") != 0 && strncmp(name, "random:", 7) != 0)
+        return open_file(name, out, description);
+    if (name[6] != ':' || !read_seed(name + 7, &seed))
         return dcam_fail(DCAM_ERROR_USAGE, "teacher %.60s: a random teacher is given as random:SEED, SEED a whole "
                                            "number, as in random:1",
-                         path_or_random);
+                         name);
     DCAM_TRY(dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), seed, out));
     snprintf(description, 256, "random:%llu", (unsigned long long)seed);
     return DCAM_OK;
@@ -266,7 +280,7 @@ dcam_status dcam_teacher_import_file(const char *from, const char *to)
     char source[256];
     dcam_trunk_weights *w = NULL;
     dcam_tensor_writer *writer = NULL;
-    dcam_status status = open_file(from, &w, source);
+    dcam_status status = dcam_teacher_open(from, &w, source);
     if (status == DCAM_OK) status = dcam_tensor_writer_create(&writer);
     if (status == DCAM_OK) status = add_teacher_metadata(writer, w, source);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(w, "", writer);

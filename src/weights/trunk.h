@@ -76,9 +76,13 @@ DCAM_MUST_CHECK dcam_status dcam_trunk_weights_read(const dcam_tensors *tensors,
 /* Adds all tensors to the writer (borrowed). */
 DCAM_MUST_CHECK dcam_status dcam_trunk_weights_add(const dcam_trunk_weights *w, const char *prefix, dcam_tensor_writer *writer);
 
-/* A teacher as given on the command line: a file, or "random:SEED". description (>= 256 bytes) gets what to
- * write into the training record (base name and SHA-256, or random:SEED). */
-DCAM_MUST_CHECK dcam_status dcam_teacher_open(const char *path_or_random, dcam_trunk_weights **out, char description[256]);
+/* The file that is part of the library: a teacher trained by `dcam pretrain`. */
+const uint8_t *dcam_embedded_teacher(size_t *bytes);
+#define DCAM_EMBEDDED_TEACHER "procedural"
+
+/* A teacher as given on the command line: a file, "random:SEED", or NULL or "procedural" for the embedded one.
+ * description (>= 256 bytes) gets what to write into the training record (name and SHA-256, or random:SEED). */
+DCAM_MUST_CHECK dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char description[256]);
 /* A teacher file of half the size: folded if it is not, kernels as bf16. source, record (JSON text): metadata. */
 DCAM_MUST_CHECK dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *w, const char *source, const char *record,
                                                       const char *path);

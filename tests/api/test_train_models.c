@@ -48,7 +48,7 @@ static void refused_options(void **state)
 {
     (void)state;
     assert_int_equal(dcam_train(NULL), DCAM_ERROR_USAGE);
-    REFUSED(o.teacher = NULL, DCAM_ERROR_USAGE, "needs");
+    REFUSED(o.output = NULL, DCAM_ERROR_USAGE, "needs");
     REFUSED(o.method = (dcam_method)7, DCAM_ERROR_USAGE, "hybrid, dcam and stfpm");
     REFUSED(o.map = "sum", DCAM_ERROR_USAGE, "needs the standardised map");
     REFUSED(o.memory_prototypes = -1, DCAM_ERROR_USAGE, "prototypes a class");

@@ -35,6 +35,24 @@ expect 0 train data -o model.safetensors --teacher whole.safetensors --size 64 -
 expect 0 info model.safetensors
 out_has 'teacher: whole.safetensors sha256:[0-9a-f]{64}'
 
+# The teacher in the program: the default, by its name too, and as a file.
+expect 0 train data -o default.safetensors --size 64 --epochs 1 --batch 4 --seed 1 --threads 1
+err_has 'teacher: procedural sha256:[0-9a-f]{64}'
+expect 0 info default.safetensors
+out_has 'teacher: procedural sha256:[0-9a-f]{64}'
+expect 0 teacher import procedural -o extracted.safetensors
+expect 0 info extracted.safetensors
+out_has 'source: procedural sha256:[0-9a-f]{64}'
+expect 0 train data -o by_file.safetensors --teacher extracted.safetensors --size 64 --epochs 1 --batch 4 --seed 1 --threads 1 -q
+"$dcam" info default.safetensors --json >a.json
+"$dcam" info by_file.safetensors --json >b.json
+same "thresholds" "$("$json" a.json classes)" "$("$json" b.json classes)"
+# A file of that name is taken only with a folder before it.
+cp whole.safetensors procedural
+expect 0 train data -o c.safetensors --teacher ./procedural --size 64 --epochs 1 --batch 4 -q
+expect 0 info c.safetensors
+out_has "teacher: procedural sha256:$(sha256sum procedural | cut -d' ' -f1)"
+
 # A sheet of pictures.
 expect 0 pretrain --pictures sheet.png --size 32
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "the sheet is no PNG"

@@ -45,7 +45,7 @@ refuse 2 'whole number from 0 to 18446744073709551615' synth -o d --seed 1844674
 # What is missing, what is too much, what contradicts itself.
 refuse 2 'train needs DATASET' train
 refuse 2 'train needs --output MODEL' train d --teacher random:1
-refuse 2 'train needs --teacher FILE' train d -o m
+refuse 3 'd: ' train d -o m
 refuse 2 'eval needs --model MODEL' eval d
 refuse 2 'detect needs PATH' detect -m m
 refuse 2 'info needs FILE' info
