@@ -12,7 +12,7 @@
 #define FEW 5
 
 static uint64_t wanted;
-static double whole_seconds;
+static double whole_seconds; /* of processor time */
 static long kills, resumes, outside;
 
 /* Of the bytes behind the header: all tensors. 0: no such file. */
@@ -154,7 +154,7 @@ int main(int count, char **arguments)
     make_inputs(arguments[1]);
     const outcome whole = run_tool(OPTIONS, NULL);
     if (whole.code != 0) complain_with_err("undisturbed", whole);
-    whole_seconds = whole.seconds;
+    whole_seconds = whole.computed;
     wanted = tensors_of("m");
     for (long t = 1; t <= trials; t++) {
         kill_at_random(t, &state);
@@ -165,6 +165,7 @@ int main(int count, char **arguments)
     }
     const long before = kills;
     kill_at_each_step(trials > FEW);
+    if (trials > FEW && resumes == 0) COMPLAIN("no training was ever resumed: all were killed before their first checkpoint");
     printf("killed at %ld steps of the writers, %d failures\n", kills - before, failures);
     if (kills == 0) COMPLAIN("nothing was killed: is the shim loaded?");
     remove_tree(root);

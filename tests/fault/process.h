@@ -224,6 +224,7 @@ static bool take_mark(void)
     return remove(path) == 0;
 }
 
+/* kill_after: seconds of its processor time, so that it has come as far on a loaded machine. */
 static outcome wait_for(pid_t child, double kill_after)
 {
     const double start = now();
@@ -237,7 +238,7 @@ static outcome wait_for(pid_t child, double kill_after)
         const double at = now();
         const bool hung = hangs(&l, child, at - last);
         last = at;
-        if (hung || at - start >= kill_after) {
+        if (hung || l.computed >= kill_after) {
             kill(child, SIGKILL);
             if (wait4(child, &status, 0, &used) < 0) die("wait4");
             /* It may have come to its end just before. */
