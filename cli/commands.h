@@ -33,6 +33,32 @@ const cli_command *cli_find_command(int count, char **words, int *used);
         .name = "classes", .kind = CLI_TEXT, .offset = offsetof(type, member), .value_name = "A,B,...",      \
         .help = "only these classes of the data set (default: all)"                                          \
     }
+/* Training, of students and of teachers. */
+#define CLI_OPTION_LEARNING_RATE(type, member, what_and_default)                                             \
+    {                                                                                                        \
+        .name = "lr", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "RATE",            \
+        .min = 1e-9, .max = 100, .help = what_and_default                                                    \
+    }
+#define CLI_OPTION_WEIGHT_DECAY(type, member)                                                                \
+    {                                                                                                        \
+        .name = "weight-decay", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "W",     \
+        .min = 0, .max = 1, .help = "weight decay of the optimiser; 0: none (default: 0.0001)"               \
+    }
+#define CLI_OPTION_SEED(type, member, what_and_default)                                                      \
+    {                                                                                                        \
+        .name = "seed", .kind = CLI_SEED, .offset = offsetof(type, member), .value_name = "N",               \
+        .help = what_and_default                                                                             \
+    }
+#define CLI_OPTION_CHECKPOINT(type, member, what)                                                            \
+    {                                                                                                        \
+        .name = "checkpoint", .kind = CLI_FILE, .offset = offsetof(type, member), .value_name = "FILE",      \
+        .help = what                                                                                         \
+    }
+#define CLI_OPTION_RESUME(type, member)                                                                      \
+    {                                                                                                        \
+        .name = "resume", .kind = CLI_FLAG, .offset = offsetof(type, member),                                \
+        .help = "goes on from the checkpoint"                                                                \
+    }
 
 #define CLI_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
