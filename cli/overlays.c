@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 /* Encoding is as long as decoding and scoring together: more threads than this only hold memory. */
 #define MOST_THREADS 8
 #define ROOM 4
+#define ERROR_BYTES 2048
 
 typedef struct {
     char *image, *png;
@@ -30,7 +32,8 @@ struct cli_overlays {
     size_t first, waiting;
     bool done;
     int code;      /* of the first failure */
-    char *message; /* its line, until the main thread has printed it */
+    /* Its line, until the main thread has printed it. Not allocated: the failure may be a lack of memory. */
+    char message[ERROR_BYTES];
 };
 
 static void free_task(task *t)
@@ -82,7 +85,7 @@ static void *draw(void *context)
         pthread_mutex_lock(&o->lock);
         if (status != DCAM_OK && o->code == 0) {
             o->code = dcam_status_exit_code(status);
-            o->message = copy_bytes(dcam_error_message(), strlen(dcam_error_message()) + 1);
+            snprintf(o->message, sizeof o->message, "%s", dcam_error_message());
         }
     }
     pthread_mutex_unlock(&o->lock);
@@ -121,9 +124,8 @@ int cli_overlays_create(const dcam_detector *detector, int threads, cli_overlays
 /* The first failure's line, once; whoever ends the run prints, so that there is one line. */
 static void say_failure(cli_overlays *o)
 {
-    if (o->message) cli_error("%s", o->message);
-    free(o->message);
-    o->message = NULL;
+    if (o->message[0] != '\0') cli_error("%s", o->message);
+    o->message[0] = '\0';
 }
 
 int cli_overlays_add(cli_overlays *o, const char *image, const dcam_detection *detection, const char *png)
@@ -154,7 +156,6 @@ int cli_overlays_finish(cli_overlays *o, bool silent)
     for (int i = 0; i < o->thread_count; i++) pthread_join(o->threads[i], NULL);
     const int code = o->code;
     if (!silent) say_failure(o);
-    free(o->message);
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     free(o);
