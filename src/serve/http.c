@@ -191,15 +191,7 @@ static void free_body(serve_request *r)
 static void destroy_request(serve_request *r)
 {
     dcam_server *s = r->server;
-    for (int i = 0; i < r->image_count; i++) {
-        dcam_free(r->images[i].rgb);
-        dcam_free(r->images[i].input);
-        dcam_free(r->images[i].map);
-    }
-    dcam_free(r->images);
-    dcam_image_clear(&r->photo);
-    dcam_infer_request_clear(&r->infer);
-    dcam_text_clear(&r->answer.body);
+    serve_request_clear(r);
     free_body(r);
     serve_engine_release(s, r->engine);
     pthread_mutex_lock(&s->lock);

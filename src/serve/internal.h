@@ -203,6 +203,7 @@ void serve_enqueue(serve_request *r);                                /* r->image
 /* prepare.c and answer.c: a worker's steps. True: on to the runner; false: r->answer is filled. */
 bool serve_prepare(serve_request *r);
 void serve_build_answer(serve_request *r);
+void serve_request_clear(serve_request *r);                          /* images, photograph, tensors, answer; not the engine */
 /* answer.c */
 void serve_error(serve_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The library's line for the last failed call, with the HTTP status that fits it. */

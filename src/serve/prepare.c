@@ -198,3 +198,16 @@ bool serve_prepare(serve_request *r)
     }
     return r->endpoint == ENDPOINT_INFER ? prepare_infer(r) : prepare_detect(r);
 }
+
+void serve_request_clear(serve_request *r)
+{
+    for (int i = 0; i < r->image_count; i++) {
+        dcam_free(r->images[i].rgb);
+        dcam_free(r->images[i].input);
+        dcam_free(r->images[i].map);
+    }
+    dcam_free(r->images);
+    dcam_image_clear(&r->photo);
+    dcam_infer_request_clear(&r->infer);
+    dcam_text_clear(&r->answer.body);
+}

@@ -66,15 +66,7 @@ static void start(void)
 
 static void clear(serve_request *r)
 {
-    for (int i = 0; i < r->image_count; i++) {
-        dcam_free(r->images[i].rgb);
-        dcam_free(r->images[i].input);
-        dcam_free(r->images[i].map);
-    }
-    dcam_free(r->images);
-    dcam_image_clear(&r->photo);
-    dcam_infer_request_clear(&r->infer);
-    dcam_text_clear(&r->answer.body);
+    serve_request_clear(r);
     serve_engine_release(&server, r->engine);
     server.queued_images -= r->images_reserved;
 }
