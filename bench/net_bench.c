@@ -3,7 +3,7 @@
  * command:
  *     net_bench network f32 1 50
  *     echo "map 100" | net_bench
- * The environment is read here, never by the library: DCAM_BENCH_THREADS; DCAM_BENCH_ISA=none|avx2|avx512|bf16, the most
+ * The environment is read here, never by the library: DCAM_BENCH_THREADS; DCAM_BENCH_ISA=none|avx2|avx512|bf16|amx, the most
  * that dcam's own kernels may use. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +127,7 @@ static int answer(const char *line, double *times)
 
 static void limit_isa(const char *name)
 {
-    static const char *const names[] = {"none", "avx2", "avx512", "bf16"};
+    static const char *const names[] = {"none", "avx2", "avx512", "bf16", "amx"};
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) dcam_nn_limit_isa((dcam_nn_isa)i);
 }

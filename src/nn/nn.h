@@ -58,8 +58,15 @@ bool dcam_nn_bf16_products(void);
  * ones could overflow. */
 int dcam_nn_int8_weight_limit(void);
 
-/* Instructions of our own kernels; each includes those before it. NONE: all is oneDNN's. */
-typedef enum { DCAM_NN_ISA_NONE, DCAM_NN_ISA_AVX2, DCAM_NN_ISA_AVX512, DCAM_NN_ISA_AVX512_BF16 } dcam_nn_isa;
+/* Instructions of our own kernels; each includes those before it. NONE: all is oneDNN's. AMX: with bf16 and int8. */
+typedef enum {
+    DCAM_NN_ISA_NONE,
+    DCAM_NN_ISA_AVX2,
+    DCAM_NN_ISA_AVX512,
+    DCAM_NN_ISA_AVX512_BF16,
+    DCAM_NN_ISA_AMX,
+    DCAM_NN_ISA_MOST = DCAM_NN_ISA_AMX
+} dcam_nn_isa;
 /* For tests and measurements: operations made from now on use no others than these. oneDNN goes its own way. */
 void dcam_nn_limit_isa(dcam_nn_isa most);
 /* For tests: operations whose implementation's name begins with this do nothing when they run. NULL: none. */

@@ -15,7 +15,7 @@ bool dcam_nn_fast_bf16(void) { return has_isa(dnnl_cpu_isa_avx512_core_bf16); }
 
 bool dcam_nn_bf16_products(void)
 {
-    return dcam_nn_isa_here() == DCAM_NN_ISA_AVX512_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_amx);
+    return dcam_nn_isa_here() >= DCAM_NN_ISA_AVX512_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
 int dcam_nn_int8_weight_limit(void)
@@ -37,7 +37,7 @@ const char *dcam_nn_library_isa(void)
 
 const char *dcam_nn_own_isa(void)
 {
-    static const char *const names[] = {"none", "AVX2", "AVX-512", "AVX-512 BF16"};
+    static const char *const names[] = {"none", "AVX2", "AVX-512", "AVX-512 BF16", "AMX"};
     return names[dcam_nn_isa_here()];
 }
 

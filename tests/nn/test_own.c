@@ -155,7 +155,7 @@ static void check_close(const char *what, const float *a, const float *b, size_t
 /* The most that this processor has. */
 static dcam_nn_isa here(void)
 {
-    dcam_nn_limit_isa(DCAM_NN_ISA_AVX512_BF16);
+    dcam_nn_limit_isa(DCAM_NN_ISA_MOST);
     return dcam_nn_isa_here();
 }
 
@@ -237,7 +237,7 @@ static void check_shape(int n, int in, int out, int h, int w, int kernel, int st
                       kernel, stride);
         check_shape_here(n, in, out, h, w, kernel, stride);
     }
-    dcam_nn_limit_isa(DCAM_NN_ISA_AVX512_BF16);
+    dcam_nn_limit_isa(DCAM_NN_ISA_MOST);
 }
 
 /* More tiles than a block of the forward pass (96) and of the gradient's (some 1800 of 16 channels) hold. */

@@ -1,0 +1,56 @@
+/* amx.h - matrix tiles of AMX for our own kernels: eight registers of at most 16 rows of 64 bytes. Internal to src/nn.
+ *
+ * A function that uses tiles is an AMX_KERNEL, runs only where dcam_nn_isa_here() >= DCAM_NN_ISA_AMX, loads its shapes
+ * itself (amx_configure) and gives the tiles back before it returns (amx_release): they belong to a thread, and
+ * oneDNN sets them as it likes. Registers are named by a literal number, since an instruction holds it.
+ *
+ *   amx_multiply_bf16(c, a, b)   c[i][j] += sum over pairs k of a[i][2k] b[k][2j] + a[i][2k+1] b[k][2j+1]
+ *     a: rows x 32 bf16; b: 16 rows of 16 columns, two values of neighbouring k side by side (words); c: rows x 16 f32
+ *   amx_multiply_u8s8(c, a, b)   the same with four bytes a word: a: rows x 64 unsigned, b: signed, c: int32
+ *
+ * Instead of immintrin.h's macros, which in gcc 12 do not say that they read memory: the compiler could move the stores
+ * that fill a buffer behind them. */
+#ifndef DCAM_NN_AMX_H
+#define DCAM_NN_AMX_H
+
+#include <stdint.h>
+
+#define AMX_ROWS 16
+#define AMX_ROW_BYTES 64
+#define AMX_BYTES (AMX_ROWS * AMX_ROW_BYTES)
+
+/* What LDTILECFG reads. Zeros but for the palette: a register that is not used. */
+typedef struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} amx_shapes;
+
+#if defined(__x86_64__)
+#define AMX_KERNEL __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni")))
+#define AMX_INLINE AMX_KERNEL static inline __attribute__((always_inline))
+
+AMX_INLINE amx_shapes amx_whole_tiles(void)
+{
+    amx_shapes shapes = {.palette = 1};
+    for (int k = 0; k < 8; k++) {
+        shapes.row_bytes[k] = AMX_ROW_BYTES;
+        shapes.rows[k] = AMX_ROWS;
+    }
+    return shapes;
+}
+
+AMX_INLINE void amx_configure(const amx_shapes *shapes) { __asm__ volatile("ldtilecfg %0" ::"m"(*shapes)); }
+AMX_INLINE void amx_release(void) { __asm__ volatile("tilerelease"); }
+
+#define amx_zero(tile) __asm__ volatile("tilezero %%tmm" #tile ::)
+/* stride: bytes from row to row. */
+#define amx_load(tile, from, stride)                                                                                    \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)), "m"(*(const char(*)[])(from)))
+#define amx_store(tile, to, stride)                                                                                     \
+    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)(stride)) : "memory")
+#define amx_multiply_bf16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define amx_multiply_u8s8(c, a, b) __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#endif
+
+#endif
