@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "detect/calibration.h"
 #include "detect/memory.h"
 #include "net/attention.h"
@@ -67,6 +68,18 @@ static dcam_status create_matcher(dcam_scorer *s, dcam_net_precision precision)
     return dcam_alloc(dcam_matcher_positions(s->matcher), sizeof(float), &s->distances);
 }
 
+/* On two threads each network has its own (dcam_net_run_both). */
+static dcam_status create_networks(dcam_scorer *s, dcam_net_options *net)
+{
+    const int threads = dcam_threads();
+    if (threads == 2) dcam_set_threads(1);
+    dcam_status status = dcam_net_create(s->model->teacher, net, &s->teacher);
+    net->ranges = s->model->student_ranges;
+    if (status == DCAM_OK) status = dcam_net_create(s->model->student, net, &s->student);
+    if (threads == 2) dcam_set_threads(threads);
+    return status;
+}
+
 static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
 {
     const dcam_model *m = s->model;
@@ -74,9 +87,7 @@ static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
     dcam_net_options net = {height, width, s->batch, o->precision, o->exact, m->teacher_ranges};
     s->pixels = (size_t)height * (size_t)width;
     s->shapes = dcam_feature_shapes_at(m->architecture, height, width);
-    DCAM_TRY(dcam_net_create(m->teacher, &net, &s->teacher));
-    net.ranges = m->student_ranges;
-    DCAM_TRY(dcam_net_create(m->student, &net, &s->student));
+    DCAM_TRY(create_networks(s, &net));
     DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
     DCAM_TRY(create_matcher(s, o->precision));
     DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
@@ -133,8 +144,7 @@ int dcam_scorer_batch(const dcam_scorer *s) { return s->batch; }
 
 static dcam_status extract(dcam_scorer *s, const float *input, int n)
 {
-    DCAM_TRY(dcam_net_run(s->teacher, input, n, s->teacher_features));
-    DCAM_TRY(dcam_net_run(s->student, input, n, s->student_features));
+    DCAM_TRY(dcam_net_run_both(s->teacher, s->student, input, n, s->teacher_features, s->student_features));
     for (int k = 0; k < DCAM_STAGES; k++)
         if (s->attention[k])
             dcam_attention_forward(s->attention[k], s->model->attention_values[k], s->student_features[k], n,

@@ -447,6 +447,48 @@ dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const 
     return run_parts(net, input, n, features, &nobody);
 }
 
+/* ---- two networks side by side ---- */
+
+/* What a run would make on its way, so that it cannot fail for lack of memory. */
+static dcam_status make_parts(dcam_net *net, int n)
+{
+    part *p;
+    for (int done = 0; done < n; done += p->n) DCAM_TRY(find_part(net, n - done, &p));
+    return DCAM_OK;
+}
+
+typedef struct {
+    dcam_net *nets[2];
+    float *const *features[2];
+    const float *input;
+    int n;
+    dcam_status statuses[2];
+} side_by_side;
+
+static void run_one(void *context, size_t begin, size_t end)
+{
+    side_by_side *run = context;
+    for (size_t k = begin; k < end; k++)
+        run->statuses[k] = dcam_net_run(run->nets[k], run->input, run->n, run->features[k]);
+}
+
+dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n, float *const a_features[DCAM_STAGES],
+                              float *const b_features[DCAM_STAGES])
+{
+    side_by_side run = {.nets = {a, b}, .features = {a_features, b_features}, .input = input, .n = n};
+    const bool fits = n >= 1 && n <= a->options.batch && n <= b->options.batch;
+    if (!fits || dcam_threads() != 2 || dcam_nn_threads(a->nn) != 1 || dcam_nn_threads(b->nn) != 1) {
+        DCAM_TRY(dcam_net_run(a, input, n, a_features));
+        return dcam_net_run(b, input, n, b_features);
+    }
+    DCAM_TRY(make_parts(a, n));
+    DCAM_TRY(make_parts(b, n));
+    dcam_parallel_for(2, run_one, &run);
+    /* The first ran on this thread, which so has its message; the message of the second is on another. */
+    DCAM_TRY(run.statuses[0]);
+    return run.statuses[1] == DCAM_OK ? DCAM_OK : dcam_fail(run.statuses[1], "the second of two networks failed");
+}
+
 dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES],
                              dcam_net_observer *see, void *user)
 {

@@ -32,6 +32,11 @@ DCAM_MUST_CHECK dcam_status dcam_net_create(const dcam_trunk_weights *weights, c
 /* input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
  * Allocates nothing once that n has been seen. Not safe from two threads at once on one net. */
 DCAM_MUST_CHECK dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES]);
+/* Two networks of the same options on the same input. Where the calling thread has two threads and each network was made
+ * for one (dcam_nn_threads), they run side by side, a network a thread: no thread waits for the other between layers,
+ * and each core's cache holds one network's weights. */
+DCAM_MUST_CHECK dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n,
+                                              float *const a_features[DCAM_STAGES], float *const b_features[DCAM_STAGES]);
 /* F32 only: runs, and shows the results whose ranges INT8 asks for, each as soon as it is there: of the first
  * convolution what is left of it after pooling. In the network's own layout. */
 typedef void dcam_net_observer(void *user, int convolution, const float *values, size_t count);

@@ -182,6 +182,48 @@ static void test_threads_of_the_caller_do_not_matter(void **state)
     close_net(&f);
 }
 
+/* Two networks, a thread each, give what each gives alone; so they do one after the other. */
+static void test_both(void **state)
+{
+    (void)state;
+    enum { BATCH = 3 };
+    fixture a, b;
+    float *alone[2][DCAM_STAGES];
+    dcam_trunk_weights *w = formula_weights(false);
+    dcam_set_threads(1);
+    open_net(&a, w, 64, 96, BATCH, DCAM_NET_F32, 0);
+    w->values[0] += 1;
+    open_net(&b, w, 64, 96, BATCH, DCAM_NET_F32, 0);
+    dcam_trunk_weights_destroy(w);
+    for (int i = 0; i < 2; i++) {
+        const fixture *f = i ? &b : &a;
+        OK(dcam_net_run(f->net, a.input, BATCH, f->features));
+        for (int k = 0; k < DCAM_STAGES; k++) {
+            OK(dcam_alloc(BATCH * f->counts[k], sizeof(float), &alone[i][k]));
+            memcpy(alone[i][k], f->features[k], BATCH * f->counts[k] * sizeof(float));
+        }
+    }
+    assert_memory_not_equal(alone[0][0], alone[1][0], BATCH * a.counts[0] * sizeof(float));
+    for (int threads = 1; threads <= 2; threads++) {
+        dcam_set_threads(threads);
+        for (int k = 0; k < DCAM_STAGES; k++) memset(a.features[k], 0, BATCH * a.counts[k] * sizeof(float));
+        for (int k = 0; k < DCAM_STAGES; k++) memset(b.features[k], 0, BATCH * b.counts[k] * sizeof(float));
+        OK(dcam_net_run_both(a.net, b.net, a.input, BATCH, a.features, b.features));
+        assert_int_equal(dcam_threads(), threads);
+        for (int k = 0; k < DCAM_STAGES; k++) {
+            assert_memory_equal(a.features[k], alone[0][k], BATCH * a.counts[k] * sizeof(float));
+            assert_memory_equal(b.features[k], alone[1][k], BATCH * b.counts[k] * sizeof(float));
+        }
+        assert_int_equal(dcam_net_run_both(a.net, b.net, a.input, BATCH + 1, a.features, b.features), DCAM_ERROR_INTERNAL);
+    }
+    for (int k = 0; k < DCAM_STAGES; k++) {
+        dcam_free(alone[0][k]);
+        dcam_free(alone[1][k]);
+    }
+    close_net(&a);
+    close_net(&b);
+}
+
 /* The table at the end of the weights' provenance note: a numpy forward pass, to 1e-4. */
 static void test_real_teacher(void **state)
 {
@@ -278,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_512x512),
         cmocka_unit_test(test_every_count),
         cmocka_unit_test(test_threads_of_the_caller_do_not_matter),
+        cmocka_unit_test(test_both),
         cmocka_unit_test(test_real_teacher),
         cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_out_of_memory),
