@@ -95,7 +95,7 @@ static double count_bins(const float *scores, const uint8_t *labels, size_t n, i
     return most;
 }
 
-static void bars(dcam_html *t, const frame *f, const double counts[BINS], double most, int kind, const char *name)
+static void bars(dcam_html *t, const frame *f, const double counts[BINS], double most, int kind)
 {
     const double step = f->width / BINS;
     for (int k = 0; k < BINS; k++) {
@@ -104,8 +104,7 @@ static void bars(dcam_html *t, const frame *f, const double counts[BINS], double
             dcam_html_format(t, "<rect class=\"bar%d\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", kind,
                              f->left + k * step + 0.5, f->top + f->height - height, step - 1, height);
     }
-    dcam_html_format(t, "<path class=\"base\" d=\"M%.1f %.1fh%.1f\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\">%s, at most %.0f in a bar</text>",
-                     f->left, f->top + f->height, f->width, f->left + 2, f->top + 8, name, most);
+    dcam_html_format(t, "<path class=\"base\" d=\"M%.1f %.1fh%.1f\"/>", f->left, f->top + f->height, f->width);
 }
 
 void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *labels, size_t n, double threshold)
@@ -129,13 +128,17 @@ void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *lab
     snprintf(description, sizeof description, "%zu of %zu good and %zu of %zu defective images at or above the threshold %.4g",
              above[0], good, above[1], n - good, threshold);
     open_figure(t, "Scores", description);
+    double most[2];
     for (int kind = 0; kind < 2; kind++) {
-        const double most = count_bins(scores, labels, n, kind, low, high, counts);
-        bars(t, kind ? &lower : &upper, counts, most, kind, kind ? "defective" : "good");
+        most[kind] = count_bins(scores, labels, n, kind, low, high, counts);
+        bars(t, kind ? &lower : &upper, counts, most[kind], kind);
     }
     axis_labels(t, &lower, "raw image score", NULL);
-    dcam_html_format(t, "<path class=\"limit\" d=\"M%.1f %.1fv%.1f\"/></svg>", across(&upper, threshold), upper.top,
+    dcam_html_format(t, "<path class=\"limit\" d=\"M%.1f %.1fv%.1f\"/>", across(&upper, threshold), upper.top,
                      lower.top + half - upper.top);
-    dcam_html_put(t, "<figcaption>Scores <span class=\"key key0\">good</span> <span class=\"key key1\">defective</span> "
+    for (int kind = 0; kind < 2; kind++) /* last, so that the threshold's line does not cross them */
+        dcam_html_format(t, "<text class=\"tick halo\" x=\"%.1f\" y=\"%.1f\">%s, at most %.0f in a bar</text>", upper.left + 2,
+                         (kind ? lower.top : upper.top) + 8, kind ? "defective" : "good", most[kind]);
+    dcam_html_put(t, "</svg><figcaption>Scores <span class=\"key key0\">good</span> <span class=\"key key1\">defective</span> "
                      "<span class=\"key keylimit\">threshold</span></figcaption></figure>");
 }
