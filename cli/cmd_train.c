@@ -168,7 +168,7 @@ static const cli_option options[] = {
      .kind = CLI_CHOICE_INDEX,
      .offset = AT(precision),
      .choices = "auto|f32|bf16",
-     .help = "precision of the gradients; auto is f32; bf16 needs AVX512-BF16, without AMX (default: auto)"},
+     .help = "precision of the training; auto is f32; bf16 needs AMX or AVX512-BF16 (default: auto)"},
     CLI_OPTION_THREADS(train_values, library.threads),
     {.name = "cache-memory",
      .kind = CLI_BYTES,

@@ -62,7 +62,7 @@ static json_t *describe_precision(void)
     return json_pack("{s:s, s:s, s:b, s:b, s:b}", "auto", bf16 ? "bf16" : "f32", "reason",
                      bf16 ? "the processor multiplies bf16 (AVX512-BF16 or AMX) faster than f32"
                           : "the processor has no instructions for bf16 (AVX512-BF16, AMX) that oneDNN may use",
-                     "detection_bf16", bf16, "detection_int8", true, "training_bf16", bf16 && dcam_nn_bf16_products());
+                     "detection_bf16", bf16, "detection_int8", true, "training_bf16", dcam_nn_bf16_products() || dcam_nn_bf16_maps());
 }
 
 static json_t *describe_libraries(void)
@@ -133,7 +133,7 @@ static dcam_status check_kernels(net_check *check)
     if (dcam_nn_fast_bf16()) DCAM_TRY(net_check_detection(check, DCAM_NET_BF16));
     DCAM_TRY(net_check_detection(check, DCAM_NET_INT8));
     DCAM_TRY(net_check_training(check, DCAM_NET_F32));
-    if (dcam_nn_fast_bf16() && dcam_nn_bf16_products()) DCAM_TRY(net_check_training(check, DCAM_NET_BF16));
+    if (dcam_nn_bf16_products() || dcam_nn_bf16_maps()) DCAM_TRY(net_check_training(check, DCAM_NET_BF16));
     return DCAM_OK;
 }
 

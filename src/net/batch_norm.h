@@ -2,9 +2,10 @@
  * in a residual trunk fused in: ReLU, the residual sum, the stem's max-pooling, and the joining of gradients. Each
  * function reads a map once and writes one at most, for a map of a whole batch does not fit into any cache.
  *
- * Maps are f32 in one of the layouts of nn.h whose channels lie together in sixteens (BLOCKED16 or NHWC). Work is cut by
- * image and by sixteen channels; sums over a batch are taken in the order of the images, in double, so that the bits
- * do not depend on the number of threads. */
+ * Maps, and the gradients of maps, are f32 in one of the layouts of nn.h whose channels lie together in sixteens
+ * (BLOCKED16 or NHWC), cut by image and by sixteen channels (batch_norm.c); or bf16 in NHWC, cut by image and by positions
+ * (batch_norm_bf16.c). Sums over a batch are taken in the order of these parts, in double, so that the bits do not depend
+ * on the number of threads. Everything but maps and their gradients is f32. */
 #ifndef DCAM_NET_BATCH_NORM_H
 #define DCAM_NET_BATCH_NORM_H
 
@@ -29,38 +30,38 @@ DCAM_MUST_CHECK dcam_status net_norm_create(const dcam_convolution_shape *shape,
                                             net_norm *out);
 void net_norm_clear(net_norm *norm);
 
-/* Doubles of scratch for maps of that many images and channels. */
-size_t net_norm_scratch(size_t images, size_t channels);
+/* Doubles of scratch for such a map. */
+size_t net_norm_scratch(const dcam_nn_tensor *map);
 
 /* ---- forward ---- */
 
 /* Mean and variance of y over images and positions; running statistics move by 0.1 (unbiased variance, as PyTorch). */
-void net_norm_statistics(net_norm *norm, const dcam_nn_tensor *map, const float *y, double *scratch);
+void net_norm_statistics(net_norm *norm, const dcam_nn_tensor *map, const void *y, double *scratch);
 /* out = relu(norm(y)). */
-void net_norm_relu(const net_norm *norm, const dcam_nn_tensor *map, const float *y, float *out);
+void net_norm_relu(const net_norm *norm, const dcam_nn_tensor *map, const void *y, void *out);
 /* out = relu(norm(y) + shortcut), where the shortcut is normalised too if shortcut_norm is not NULL. */
-void net_norm_add_relu(const net_norm *norm, const dcam_nn_tensor *map, const float *y, const net_norm *shortcut_norm,
-                       const float *shortcut, float *out);
+void net_norm_add_relu(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const net_norm *shortcut_norm,
+                       const void *shortcut, void *out);
 /* pooled = max-pooling, 3x3, stride 2, padding 1, of relu(norm(y)); which: the place of the maximum in its window
  * (0..8, the first of equals), one byte a value in pooled's order. */
-void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const float *y, const dcam_nn_tensor *pooled_map,
-                        float *pooled, uint8_t *which);
+void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const dcam_nn_tensor *pooled_map,
+                        void *pooled, uint8_t *which);
 
 /* ---- backward ---- */
 
 /* g = (the sum of those of parts[3] that are not NULL, one at least) where out > 0, else 0: the gradient before the
  * ReLU. For each of norms[2] that is not NULL (the second only with the first), with its y: the coefficients of
  * net_norm_backward, and the gradients of gamma and beta, overwritten. */
-void net_norm_join(const dcam_nn_tensor *map, const float *const parts[3], const float *out, float *g,
-                   net_norm *const norms[2], const float *const y[2], float *const d_gamma[2], float *const d_beta[2],
+void net_norm_join(const dcam_nn_tensor *map, const void *const parts[3], const void *out, void *g,
+                   net_norm *const norms[2], const void *const y[2], float *const d_gamma[2], float *const d_beta[2],
                    double *scratch);
 /* y becomes dL/dy, from g = dL/d(norm(y)). */
-void net_norm_backward(const net_norm *norm, const dcam_nn_tensor *map, const float *g, float *y);
+void net_norm_backward(const net_norm *norm, const dcam_nn_tensor *map, const void *g, void *y);
 /* Both of the above for z = relu(norm(y)) from d_z; y becomes dL/dy. */
-void net_norm_relu_backward(net_norm *norm, const dcam_nn_tensor *map, const float *d_z, float *y, float *d_gamma,
+void net_norm_relu_backward(net_norm *norm, const dcam_nn_tensor *map, const void *d_z, void *y, float *d_gamma,
                             float *d_beta, double *scratch);
 /* The same for net_norm_relu_pool, from g = dL/dpooled where pooled > 0, else 0. */
-void net_norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map, const float *g,
-                            const uint8_t *which, float *y, float *d_gamma, float *d_beta, double *scratch);
+void net_norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map, const void *g,
+                            const uint8_t *which, void *y, float *d_gamma, float *d_beta, double *scratch);
 
 #endif

@@ -186,11 +186,11 @@ dcam_status net_check_detection(net_check *check, dcam_net_precision precision)
 /* ---- training ----------------------------------------------------------- */
 
 /* The three parts of convolution s on src; nobody wants the gradient of the input. *dst: its result. */
-static dcam_status check_trained(walk *w, const dcam_convolution_shape *s, const dcam_nn_tensor *src, dcam_nn_layout layout,
-                                 bool bf16, dcam_nn_tensor *dst)
+static dcam_status check_trained(walk *w, const dcam_convolution_shape *s, const dcam_nn_tensor *src, net_maps maps,
+                                 dcam_nn_tensor *dst)
 {
     static const char *const parts[] = {"forward", "backward data", "backward weights"};
-    dcam_nn_convolution c = net_convolution(s, src, layout, bf16, false);
+    dcam_nn_convolution c = net_convolution(s, src, maps.layout, maps.bf16_products, false);
     char shape[64];
     c.training = true;
     *dst = dcam_nn_convolution_dst(&c);
@@ -199,7 +199,7 @@ static dcam_status check_trained(walk *w, const dcam_convolution_shape *s, const
     for (int part = 0; part < 3; part++) {
         dcam_nn_check found;
         if (part == DCAM_NN_CHECK_BACKWARD_DATA && src->c == 3) continue;
-        c.bf16_products = bf16 && part != DCAM_NN_CHECK_FORWARD; /* as train.c has it */
+        c.bf16_products = maps.bf16_products && part != DCAM_NN_CHECK_FORWARD; /* as train_pass.c has it */
         DCAM_TRY(dcam_nn_check_convolution(w->nn, &c, (dcam_nn_check_part)part, w->check->samples, &found));
         report(w, parts[part], shape, &found);
     }
@@ -209,23 +209,23 @@ static dcam_status check_trained(walk *w, const dcam_convolution_shape *s, const
 dcam_status net_check_training(net_check *check, dcam_net_precision precision)
 {
     walk w = {.check = check, .pass = "training", .precision = name_of(precision)};
-    const dcam_nn_layout layout = dcam_nn_best_layout(DCAM_NN_F32);
-    const bool bf16 = precision == DCAM_NET_BF16;
+    net_maps maps;
     dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
     const int count = dcam_architecture_convolutions(dcam_architecture_find(NULL), shapes);
     DCAM_TRY(net_check_options(check->height, check->width, TRAINING_BATCH, precision));
+    DCAM_TRY(net_training_maps(precision, &maps));
     DCAM_TRY(dcam_nn_create(&w.nn));
     const dcam_nn_tensor input = net_input(TRAINING_BATCH, check->height, check->width);
-    dcam_nn_tensor src = net_stem_source(TRAINING_BATCH, check->height, check->width, DCAM_NN_F32, layout);
+    dcam_nn_tensor src = net_stem_source(TRAINING_BATCH, check->height, check->width, maps.type, maps.layout);
     dcam_status status = check_reorder(&w, &input, &src);
     dcam_nn_tensor map;
-    if (status == DCAM_OK) status = check_trained(&w, &shapes[0], &src, layout, bf16, &map);
+    if (status == DCAM_OK) status = check_trained(&w, &shapes[0], &src, maps, &map);
     map = net_pooled(&map);
     for (int i = 1; i < count && status == DCAM_OK; i += has_downsampling(&shapes[i]) ? 3 : 2) {
         dcam_nn_tensor middle, out;
-        status = check_trained(&w, &shapes[i], &map, layout, bf16, &middle);
-        if (status == DCAM_OK && has_downsampling(&shapes[i])) status = check_trained(&w, &shapes[i + 2], &map, layout, bf16, &out);
-        if (status == DCAM_OK) status = check_trained(&w, &shapes[i + 1], &middle, layout, bf16, &out);
+        status = check_trained(&w, &shapes[i], &map, maps, &middle);
+        if (status == DCAM_OK && has_downsampling(&shapes[i])) status = check_trained(&w, &shapes[i + 2], &map, maps, &out);
+        if (status == DCAM_OK) status = check_trained(&w, &shapes[i + 1], &middle, maps, &out);
         map = out;
     }
     dcam_nn_destroy(w.nn);

@@ -50,8 +50,8 @@ size_t dcam_net_bytes(const dcam_net *net);
 typedef struct dcam_train_net dcam_train_net;
 typedef struct {
     int height, width, batch;
-    /* BF16: the factors of the convolutions forward and of the gradients of maps are rounded to bf16. Sums, maps,
-     * weights, their gradients and batch norm stay f32. Only where the processor has such products and no AMX. */
+    /* BF16, with AMX: maps, their gradients and all factors of products are bf16. With AVX512-BF16 alone: the factors on
+     * the way back are. Weights, their gradients, sums and what batch norm computes stay f32. Elsewhere refused. */
     dcam_net_precision precision;
     int exact;
 } dcam_train_net_options;

@@ -65,6 +65,21 @@ net_maps net_inference_maps(dcam_net_precision precision, bool exact)
     return maps;
 }
 
+dcam_status net_training_maps(dcam_net_precision precision, net_maps *out)
+{
+    const bool bf16 = precision == DCAM_NET_BF16;
+    net_maps maps = {.type = DCAM_NN_F32, .bf16_products = bf16 && dcam_nn_bf16_products()};
+    if (precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_INTERNAL, "int8 networks are not trained");
+    if (bf16 && !maps.bf16_products) {
+        if (!dcam_nn_bf16_maps())
+            return dcam_fail(DCAM_ERROR_DEVICE, "training in bf16 needs AMX or AVX512-BF16; use --precision f32");
+        maps.type = DCAM_NN_BF16;
+    }
+    maps.layout = dcam_nn_best_layout(maps.type);
+    *out = maps;
+    return DCAM_OK;
+}
+
 dcam_nn_convolution net_convolution(const dcam_convolution_shape *s, const dcam_nn_tensor *src, dcam_nn_layout layout,
                                     bool bf16_products, bool exact)
 {

@@ -24,6 +24,8 @@ typedef struct {
     bool bf16_products; /* of f32 maps */
 } net_maps;
 net_maps net_inference_maps(dcam_net_precision precision, bool exact);
+/* bf16_products: on the way back alone. DCAM_ERROR_DEVICE where a training in bf16 would be slower than in f32. */
+DCAM_MUST_CHECK dcam_status net_training_maps(dcam_net_precision precision, net_maps *out);
 /* Row s of the trunk's table, from src to a map of the same type. Without what fuses at its end. */
 dcam_nn_convolution net_convolution(const dcam_convolution_shape *s, const dcam_nn_tensor *src, dcam_nn_layout layout,
                                     bool bf16_products, bool exact);

@@ -17,7 +17,7 @@ dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c)
 
 /* What the three parts of a convolution are made from. */
 typedef struct {
-    compat_md src, dst, weights, bias;
+    compat_md src, dst, weights, gradient, bias; /* gradient: of the weights; f32 whatever the maps are */
     dnnl_dims_t strides, padding;
     dnnl_primitive_attr_t attributes;
 } convolution_parts;
@@ -27,6 +27,7 @@ static void free_parts(convolution_parts *p)
     compat_md_free(&p->src);
     compat_md_free(&p->dst);
     compat_md_free(&p->weights);
+    compat_md_free(&p->gradient);
     compat_md_free(&p->bias);
     if (p->attributes) dnnl_primitive_attr_destroy(p->attributes);
 }
@@ -70,6 +71,7 @@ static dcam_status make_parts(const dcam_nn_convolution *c, bool forward, convol
     DCAM_TRY(nn_describe_tensor(&dst, &p->dst));
     const dnnl_data_type_t weights_type = c->scales ? dnnl_s8 : nn_data_type(c->src.type);
     DCAM_TRY(nn_status(compat_md_make(&p->weights, 4, weights, weights_type, dnnl_format_tag_any), "weights"));
+    DCAM_TRY(nn_status(compat_md_make(&p->gradient, 4, weights, dnnl_f32, dnnl_format_tag_any), "weights"));
     DCAM_TRY(nn_status(compat_md_make(&p->bias, 1, bias, dnnl_f32, dnnl_x), "bias"));
     p->strides[0] = p->strides[1] = c->stride;
     p->padding[0] = p->padding[1] = c->padding;
@@ -102,8 +104,8 @@ static dnnl_status_t make_descriptor(const dcam_nn *nn, const dcam_nn_convolutio
         s = compat_convolution_backward_data(out, nn->engine, algorithm, src, weights, dst, p->strides, p->padding,
                                              forward, p->attributes);
     else
-        s = compat_convolution_backward_weights(out, nn->engine, algorithm, src, weights, dst, p->strides, p->padding,
-                                                forward, p->attributes);
+        s = compat_convolution_backward_weights(out, nn->engine, algorithm, src, compat_md_view(&p->gradient), dst,
+                                                p->strides, p->padding, forward, p->attributes);
     dnnl_primitive_desc_destroy(forward);
     return s;
 }

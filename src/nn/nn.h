@@ -54,6 +54,8 @@ bool dcam_nn_fast_bf16(void);
 /* Whether bf16 is best done on f32 maps by our own kernels (dcam_nn_convolution.bf16_products): they multiply less, but
  * AMX multiplies so much faster that oneDNN's direct convolutions of bf16 maps win there. */
 bool dcam_nn_bf16_products(void);
+/* Whether a training in bf16 is best done on bf16 maps: both oneDNN and our own kernels have AMX. */
+bool dcam_nn_bf16_maps(void);
 /* Largest magnitude of int8 weights. 127; less where the processor adds pairs of products in 16 bits, which larger
  * ones could overflow. */
 int dcam_nn_int8_weight_limit(void);

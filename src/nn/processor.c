@@ -18,6 +18,11 @@ bool dcam_nn_bf16_products(void)
     return dcam_nn_isa_here() >= DCAM_NN_ISA_AVX512_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
+bool dcam_nn_bf16_maps(void)
+{
+    return dcam_nn_isa_here() >= DCAM_NN_ISA_AMX && has_isa(dnnl_cpu_isa_avx512_core_amx);
+}
+
 int dcam_nn_int8_weight_limit(void)
 {
     /* 2 products of an unsigned byte: 2 * 255 * 64 < 2^15. */

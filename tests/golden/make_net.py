@@ -118,8 +118,13 @@ def gradients(golden, n, height, width):
         golden[f"{case}.{i}.variance"] = sample(bn.running_var.numpy(), 16)
 
 
-golden = {}
-features(golden)
-gradients(golden, 2, 64, 64)
-gradients(golden, 3, 64, 96)
-golden_file.save(os.path.join(HERE, "net.bin"), golden)
+def main():
+    golden = {}
+    features(golden)
+    gradients(golden, 2, 64, 64)
+    gradients(golden, 3, 64, 96)
+    golden_file.save(os.path.join(HERE, "net.bin"), golden)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,84 +8,10 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "net/net_case.h"
-#include "net/resnet.h"
-#include "nn/nn.h"
+#include "net/train_case.h"
 
-#define OK(call) assert_int_equal((call), DCAM_OK)
 #define GRADIENT_SAMPLES 100
 #define STATISTICS_SAMPLES 16
-#define BF16_GRADIENT 0.044 /* cosine above 0.999 */
-
-typedef struct {
-    dcam_trunk_weights *weights;
-    dcam_train_net *net;
-    int batch, height, width;
-    float *input, *features[DCAM_STAGES], *d_features[DCAM_STAGES], *gradients;
-    size_t counts[DCAM_STAGES]; /* values of one image */
-} fixture;
-
-static void open_net_in(fixture *f, int batch, int height, int width, int exact, dcam_net_precision precision)
-{
-    const dcam_train_net_options options = {height, width, batch, precision, exact};
-    const size_t images = (size_t)batch;
-    memset(f, 0, sizeof *f);
-    f->batch = batch;
-    f->height = height;
-    f->width = width;
-    OK(dcam_trunk_weights_create(dcam_architecture_find(NULL), false, &f->weights));
-    case_weights(f->weights);
-    OK(dcam_train_net_create(f->weights, &options, &f->net));
-    const dcam_feature_shapes shapes = dcam_feature_shapes_at(f->weights->architecture, height, width);
-    OK(dcam_alloc(images * 3 * (size_t)(height * width), sizeof(float), &f->input));
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        f->counts[k] = (size_t)(shapes.channels[k] * shapes.height[k] * shapes.width[k]);
-        OK(dcam_alloc_zero(images * f->counts[k], sizeof(float), &f->features[k]));
-        OK(dcam_alloc_zero(images * f->counts[k], sizeof(float), &f->d_features[k]));
-    }
-    OK(dcam_alloc_zero(f->weights->trainable_count, sizeof(float), &f->gradients));
-}
-
-static void open_net(fixture *f, int batch, int height, int width, int exact)
-{
-    open_net_in(f, batch, height, width, exact, DCAM_NET_F32);
-}
-
-static void close_net(fixture *f)
-{
-    dcam_free(f->gradients);
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        dcam_free(f->d_features[k]);
-        dcam_free(f->features[k]);
-    }
-    dcam_free(f->input);
-    dcam_train_net_destroy(f->net);
-    dcam_trunk_weights_destroy(f->weights);
-}
-
-static void fill(fixture *f, uint32_t seed, int n)
-{
-    formula_fill(seed, 2, 0, f->input, (size_t)n * 3 * (size_t)(f->height * f->width));
-    for (uint32_t k = 0; k < DCAM_STAGES; k++) formula_fill(50 + k, 1, 0, f->d_features[k], (size_t)n * f->counts[k]);
-}
-
-static void both_passes(fixture *f, int n)
-{
-    OK(dcam_train_net_forward(f->net, f->input, n, f->features));
-    OK(dcam_train_net_backward(f->net, (const float *const *)f->d_features, f->gradients));
-}
-
-/* sqrt(sum (a - b)^2 / sum b^2) */
-static double difference(const float *a, const float *b, size_t count)
-{
-    double sum = 0, square = 0;
-    for (size_t i = 0; i < count; i++) {
-        const double d = (double)a[i] - (double)b[i];
-        sum += d * d;
-        square += (double)b[i] * (double)b[i];
-    }
-    return sqrt(sum / square);
-}
 
 static double loss_of(const fixture *f, int n)
 {
@@ -262,49 +188,6 @@ static void test_threads_of_the_caller_do_not_matter(void **state)
     close_net(&f);
 }
 
-/* bf16 against f32: each convolution's gradient, relative in the L2 norm. The features are f32's own bits: were the forward
- * pass rounded, other ReLUs would be open, and the gradients off by a third (train.c). */
-static void test_bf16(void **state)
-{
-    (void)state;
-    static const int height = 64, width = 96, batch = 4;
-    fixture exact, rough;
-    if (!dcam_nn_bf16_products()) {
-        dcam_trunk_weights *w;
-        dcam_train_net *net = NULL;
-        const dcam_train_net_options options = {height, width, batch, DCAM_NET_BF16, 0};
-        OK(dcam_trunk_weights_create(dcam_architecture_find(NULL), false, &w));
-        assert_int_equal(dcam_train_net_create(w, &options, &net), DCAM_ERROR_DEVICE);
-        assert_null(net);
-        dcam_trunk_weights_destroy(w);
-        return;
-    }
-    open_net(&exact, batch, height, width, 0);
-    open_net_in(&rough, batch, height, width, 0, DCAM_NET_BF16);
-    fill(&exact, 1, batch);
-    fill(&rough, 1, batch);
-    both_passes(&exact, batch);
-    both_passes(&rough, batch);
-    double worst = 0;
-    for (int i = 0; i < exact.weights->convolution_count; i++) {
-        const size_t at = (size_t)(exact.weights->convolutions[i].weight - exact.weights->values);
-        const size_t count = exact.weights->shapes[i].weight_count;
-        worst = fmax(worst, difference(rough.gradients + at, exact.gradients + at, count));
-    }
-    for (int k = 0; k < DCAM_STAGES; k++)
-        assert_memory_equal(rough.features[k], exact.features[k], (size_t)batch * exact.counts[k] * sizeof(float));
-    print_message("bf16, worst gradient of a convolution: L2 %.2e\n", worst);
-    assert_true(worst > 1e-4 && worst < BF16_GRADIENT);
-    float *first;
-    OK(dcam_alloc(rough.weights->trainable_count, sizeof(float), &first));
-    memcpy(first, rough.gradients, rough.weights->trainable_count * sizeof(float));
-    both_passes(&rough, batch);
-    assert_memory_equal(first, rough.gradients, rough.weights->trainable_count * sizeof(float));
-    dcam_free(first);
-    close_net(&exact);
-    close_net(&rough);
-}
-
 static void test_wrong_calls(void **state)
 {
     (void)state;
@@ -359,7 +242,6 @@ int main(void)
         cmocka_unit_test(test_smaller_batches),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_threads_of_the_caller_do_not_matter),
-        cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_wrong_calls),
         cmocka_unit_test(test_out_of_memory),
     };
