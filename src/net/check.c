@@ -125,6 +125,12 @@ static dcam_status check_inference(walk *w, const dcam_convolution_shape *s, con
 static dcam_status check_stem(walk *w, const dcam_convolution_shape *stem, net_maps maps, bool int8, dcam_nn_tensor *map)
 {
     const dcam_nn_tensor input = net_input(1, w->check->height, w->check->width);
+    dcam_nn_convolution whole;
+    if (net_stem_with_pool(stem, &input, int8 ? DCAM_NET_INT8 : maps.type == DCAM_NN_BF16 ? DCAM_NET_BF16 : DCAM_NET_F32, false,
+                           0.0625f, &whole)) {
+        *map = dcam_nn_convolution_dst(&whole);
+        return check_forward(w, &whole);
+    }
     const dcam_nn_tensor source = net_inference_stem_source(stem, &input, maps, false);
     DCAM_TRY(check_reorder(w, &input, &source));
     DCAM_TRY(check_inference(w, stem, &source, maps, true, NULL, map));

@@ -208,13 +208,29 @@ static bool maps_are_features(const dcam_net *net)
     return net->maps.type == DCAM_NN_F32 && net->maps.layout == DCAM_NN_NHWC && !net->quantised;
 }
 
+/* The stem and the pooling as one operation. */
+static dcam_status add_stem_with_pool(builder *b, const dcam_nn_convolution *c)
+{
+    dcam_nn_op *op;
+    b->map = (map){dcam_nn_convolution_dst(c), NET_PLAN_OUTSIDE, 0};
+    DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
+    DCAM_TRY(dcam_nn_convolution_forward(b->net->nn, c, &op));
+    b->part->convolutions[0] = b->part->first = op;
+    add_op(b, op, NET_PLAN_OUTSIDE, b->map.value);
+    return add_result(b, 0, op, &b->map.shape);
+}
+
 static dcam_status add_stem(builder *b)
 {
     const dcam_net *net = b->net;
     map source = {net_input(b->part->n, net->options.height, net->options.width), NET_PLAN_OUTSIDE, -1};
     map stem = {.value = NET_PLAN_OUTSIDE};
     const dcam_nn_tensor input = source.shape;
+    dcam_nn_convolution whole;
     dcam_nn_op *op;
+    if (net_stem_with_pool(&net->weights->shapes[0], &input, net->options.precision, net->options.exact,
+                           net->quantised ? net_quantised_scale(net->quantised, 0, DCAM_NN_U8) : 0, &whole))
+        return add_stem_with_pool(b, &whole);
     source.shape = net_inference_stem_source(&net->weights->shapes[0], &input, net->maps, net->options.exact);
     if (source.shape.layout != input.layout || source.shape.type != input.type) {
         DCAM_TRY(add_value(b, &source.shape, &source.value));

@@ -95,3 +95,17 @@ dcam_nn_tensor net_inference_stem_source(const dcam_convolution_shape *stem, con
     c.dst_type = maps.type;
     return dcam_nn_is_own(&c) ? *input : net_stem_source(input->n, input->h, input->w, maps.type, maps.layout);
 }
+
+bool net_stem_with_pool(const dcam_convolution_shape *stem, const dcam_nn_tensor *input, dcam_net_precision precision,
+                        bool exact, float scale, dcam_nn_convolution *out)
+{
+    const net_maps maps = net_inference_maps(precision, exact);
+    dcam_nn_convolution c = net_convolution(stem, input, DCAM_NN_NHWC, false, exact);
+    if (precision == DCAM_NET_F32 || maps.bf16_products || maps.layout != DCAM_NN_NHWC) return false;
+    c.dst_type = precision == DCAM_NET_INT8 ? DCAM_NN_U8 : DCAM_NN_BF16;
+    c.bias = c.relu = c.pool = true;
+    c.pool_scale = scale;
+    if (!dcam_nn_is_own(&c)) return false;
+    *out = c;
+    return true;
+}

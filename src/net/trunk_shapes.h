@@ -23,6 +23,11 @@ typedef struct {
     dcam_nn_layout layout;
     bool bf16_products; /* of f32 maps */
 } net_maps;
+/* The stem with its pooling in one pass, from the caller's input to the first map of the stages: where there are tiles
+ * (AMX) and maps are bf16 or bytes. scale: what a byte of an int8 network's map is worth. false: there is no such pass;
+ * *out is untouched. */
+bool net_stem_with_pool(const dcam_convolution_shape *stem, const dcam_nn_tensor *input, dcam_net_precision precision,
+                        bool exact, float scale, dcam_nn_convolution *out);
 net_maps net_inference_maps(dcam_net_precision precision, bool exact);
 /* bf16_products: on the way back alone. DCAM_ERROR_DEVICE where a training in bf16 would be slower than in f32. */
 DCAM_MUST_CHECK dcam_status net_training_maps(dcam_net_precision precision, net_maps *out);

@@ -202,6 +202,20 @@ static dcam_status set_up_forward(bench *b, dcam_nn *nn, const dcam_nn_convoluti
     return reorder_weights(in, b->plain, b->memory[DCAM_NN_WEIGHTS]);
 }
 
+/* The value of the forward pass at a place; of one with pooling the largest of its window. */
+static double right_value(bench *b, const dcam_nn_convolution *c, const int at[4])
+{
+    const void *src = b->memory[DCAM_NN_SRC];
+    const dcam_nn_tensor convolved = dcam_nn_convolved(c);
+    double largest = -INFINITY;
+    if (!c->pool) return dcam_nn_reference_forward(c, src, b->plain, b->bias, b->before, at[0], at[1], at[2], at[3]);
+    for (int y = 2 * at[2] - 1; y <= 2 * at[2] + 1; y++)
+        for (int x = 2 * at[3] - 1; x <= 2 * at[3] + 1; x++)
+            if (y >= 0 && x >= 0 && y < convolved.h && x < convolved.w)
+                largest = fmax(largest, dcam_nn_reference_forward(c, src, b->plain, b->bias, NULL, at[0], at[1], y, x));
+    return c->dst_type == DCAM_NN_U8 ? largest / (double)c->pool_scale : largest;
+}
+
 static void compare_forward(bench *b, const dcam_nn_convolution *c, int samples, deviation *d)
 {
     const dcam_nn_tensor dst = dcam_nn_convolution_dst(c);
@@ -209,8 +223,7 @@ static void compare_forward(bench *b, const dcam_nn_convolution *c, int samples,
     for (int k = 0; k < places(dims, samples); k++) {
         int at[4];
         place(&b->random, dims, k, samples, at);
-        double want = dcam_nn_reference_forward(c, b->memory[DCAM_NN_SRC], b->plain, b->bias, b->before, at[0], at[1],
-                                                at[2], at[3]);
+        double want = right_value(b, c, at);
         if (dst.type == DCAM_NN_U8) want = fmin(fmax(want, 0), 255);
         if (dst.type == DCAM_NN_S8) want = fmin(fmax(want, -128), 127);
         compare(d, dcam_nn_value(&dst, b->memory[DCAM_NN_DST], at[0], at[1], at[2], at[3]), want);
@@ -275,7 +288,7 @@ dcam_status dcam_nn_check_convolution(dcam_nn *nn, const dcam_nn_convolution *as
     dcam_nn_convolution c = *asked;
     dcam_nn_check result = {0};
     deviation d = {0};
-    const bool int8 = c.scales != NULL;
+    const bool int8 = c.scales != NULL || c.dst_type == DCAM_NN_U8;
     dcam_status status = draw_weights(&b, &c);
     if (status == DCAM_OK)
         status = part == DCAM_NN_CHECK_FORWARD ? set_up_forward(&b, nn, &c)

@@ -7,12 +7,22 @@
 #include "base/memory.h"
 #include "nn/op.h"
 
-dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c)
+dcam_nn_tensor dcam_nn_convolved(const dcam_nn_convolution *c)
 {
     return (dcam_nn_tensor){c->src.n, c->out_channels,
                             dcam_nn_output_size(c->src.h, c->kernel, c->stride, c->padding),
                             dcam_nn_output_size(c->src.w, c->kernel, c->stride, c->padding),
                             c->dst_type, c->dst_layout};
+}
+
+dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c)
+{
+    dcam_nn_tensor dst = dcam_nn_convolved(c);
+    if (c->pool) {
+        dst.h = dcam_nn_output_size(dst.h, 3, 2, 1);
+        dst.w = dcam_nn_output_size(dst.w, 3, 2, 1);
+    }
+    return dst;
 }
 
 /* What the three parts of a convolution are made from. */
@@ -166,6 +176,7 @@ static dcam_status make_convolution(dcam_nn *nn, const dcam_nn_convolution *c, c
         const dcam_nn_tensor dst = dcam_nn_convolution_dst(c);
         return nn_make_own(nn, &own, &c->src, &dst, out);
     }
+    if (c->pool) return dcam_fail(DCAM_ERROR_INTERNAL, "a convolution with pooling that is not one of our own");
     convolution_parts parts;
     dnnl_primitive_desc_t descriptor = NULL;
     dcam_nn_op *op;

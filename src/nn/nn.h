@@ -99,6 +99,10 @@ typedef struct {
     bool bias, sum, relu;
     bool training; /* weights change from call to call: no format that is costly to reorder into */
     bool bf16_products; /* f32 maps; our own kernels, which must be able to, round the factors to bf16 */
+    /* Max-pooling 3x3, stride 2, padding 1 after the ReLU, in the same pass: only where dcam_nn_is_own. pool_scale: what a
+     * byte of a result in U8 is worth. */
+    bool pool;
+    float pool_scale;
     bool exact;    /* direct convolution only; else Winograd for 3x3, stride 1, where the processor has it */
     /* src U8, forward only: plain weights are S8, and
      *   dst = relu(scales[channel] * sum of products + bias + before_scale * dst before),
@@ -109,6 +113,8 @@ typedef struct {
     dcam_nn_type before_type;
 } dcam_nn_convolution;
 
+/* The result; without its pooling. */
+dcam_nn_tensor dcam_nn_convolved(const dcam_nn_convolution *c);
 dcam_nn_tensor dcam_nn_convolution_dst(const dcam_nn_convolution *c);
 /* Whether the forward pass of this convolution, in these layouts, is one of our own. */
 bool dcam_nn_is_own(const dcam_nn_convolution *c);

@@ -7,6 +7,7 @@
 #include "nn/pool.h"
 #include "nn/quantise.h"
 #include "nn/stem.h"
+#include "nn/stem_pool.h"
 #include "nn/winograd.h"
 
 /* One of them, or none. */
@@ -15,6 +16,7 @@ typedef struct {
     dcam_direct direct;
     dcam_gathered gathered;
     dcam_stem stem;
+    dcam_stem_pool stem_pool;
     dcam_pool pool;
     dcam_quantise quantise;
 } dcam_own;
