@@ -8,6 +8,7 @@
 #include "nn/quantise.h"
 #include "nn/stem.h"
 #include "nn/stem_pool.h"
+#include "nn/tile_gradient.h"
 #include "nn/winograd.h"
 
 /* One of them, or none. */
@@ -15,6 +16,7 @@ typedef struct {
     dcam_winograd winograd;
     dcam_direct direct;
     dcam_gathered gathered;
+    dcam_tile_gradient tile_gradient;
     dcam_stem stem;
     dcam_stem_pool stem_pool;
     dcam_pool pool;
