@@ -58,7 +58,7 @@ static const cli_option options[] = {
      .value_name = "N",
      .min = 1,
      .max = 1024,
-     .help = "most images that run together (default: 8)"},
+     .help = "images that each thread takes and runs together (default: 1)"},
     CLI_OPTION_PRECISION(detect_values, library.precision),
     CLI_OPTION_THREADS(detect_values, library.threads),
 };

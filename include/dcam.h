@@ -104,7 +104,7 @@ typedef struct dcam_detector dcam_detector;
 typedef struct dcam_detector_options {
     int threads;               /* 0: all cores that the process may use */
     dcam_precision precision;
-    int batch;                 /* most images that dcam_detect_paths runs together; 0: 8 */
+    int batch;                 /* most images that each thread of dcam_detect_paths runs together; 0: 1 */
     const char *class_name;    /* every image is of this class; NULL: inferred (or the only one) */
 } dcam_detector_options;
 

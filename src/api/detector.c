@@ -10,7 +10,8 @@
 #include "detect/calibration.h"
 #include "nn/nn.h"
 
-#define DEFAULT_BATCH 8
+/* Each thread of dcam_detect_paths has a batch of its own; a larger one costs memory and was no faster. */
+#define DEFAULT_BATCH 1
 /* A batch beyond this only costs memory. */
 #define MAX_BATCH 1024
 /* Where the system has no more threads, OpenMP ends the process. */
@@ -125,8 +126,8 @@ const char *dcam_detector_class_name(const dcam_detector *d, size_t index)
 int dcam_detector_width(const dcam_detector *d) { return d->model->preprocessing.width; }
 int dcam_detector_height(const dcam_detector *d) { return d->model->preprocessing.height; }
 
-dcam_status dcam_detection_fill(dcam_detector *d, const dcam_verdict *verdict, const float *map, int width, int height,
-                                double milliseconds, dcam_detection *out)
+dcam_status dcam_detection_fill(const dcam_detector *d, dcam_scorer *scorer, const dcam_verdict *verdict, const float *map,
+                                int width, int height, double milliseconds, dcam_detection *out)
 {
     dcam_detection r = {.class_name = d->model->classes[verdict->class_index].name,
                         .class_source = dcam_class_source_name(verdict->source),
@@ -141,7 +142,7 @@ dcam_status dcam_detection_fill(dcam_detector *d, const dcam_verdict *verdict, c
                         .milliseconds = milliseconds};
     size_t pixels = (size_t)r.map_width * (size_t)r.map_height;
     dcam_region regions[DCAM_MAX_REGIONS];
-    r.region_count = dcam_scorer_regions(d->scorer, map, verdict, width, height, 0, regions, DCAM_MAX_REGIONS);
+    r.region_count = dcam_scorer_regions(scorer, map, verdict, width, height, 0, regions, DCAM_MAX_REGIONS);
     dcam_status status = dcam_alloc(pixels, sizeof *r.map, &r.map);
     if (status == DCAM_OK) status = dcam_alloc(r.region_count, sizeof *r.regions, &r.regions);
     if (status != DCAM_OK) {
@@ -164,7 +165,7 @@ static dcam_status detect_image(dcam_detector *d, const dcam_image *image, dcam_
     double start = dcam_seconds();
     dcam_status status = dcam_scorer_run_image(d->scorer, image, d->class_index, map, &verdict);
     double milliseconds = 1e3 * (dcam_seconds() - start);
-    if (status == DCAM_OK) status = dcam_detection_fill(d, &verdict, map, image->width, image->height, milliseconds, out);
+    if (status == DCAM_OK) status = dcam_detection_fill(d, d->scorer, &verdict, map, image->width, image->height, milliseconds, out);
     dcam_free(map);
     return status;
 }

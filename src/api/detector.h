@@ -23,9 +23,11 @@ DCAM_MUST_CHECK dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_
 /* Whether a caller's number of threads (0: all cores) is one to run with. */
 DCAM_MUST_CHECK dcam_status dcam_check_threads(int threads);
 
-/* Fills *out from a verdict on an image of width x height; map (model's input size) is copied. */
-DCAM_MUST_CHECK dcam_status dcam_detection_fill(dcam_detector *detector, const dcam_verdict *verdict, const float *map,
-                                                int width, int height, double milliseconds, dcam_detection *out);
+/* Fills *out from a verdict of scorer, one of the detector's model, on an image of width x height; map (model's input
+ * size) is copied. The detector is only read. */
+DCAM_MUST_CHECK dcam_status dcam_detection_fill(const dcam_detector *detector, dcam_scorer *scorer, const dcam_verdict *verdict,
+                                                const float *map, int width, int height, double milliseconds,
+                                                dcam_detection *out);
 
 /* The photograph with the map over it, in the class's fixed colours, and the regions outlined. */
 DCAM_MUST_CHECK dcam_status dcam_overlay_draw(const dcam_class_calibration *c, const dcam_image *photo, const float *map,

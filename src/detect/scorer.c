@@ -17,6 +17,7 @@
 struct dcam_scorer {
     const dcam_model *model;
     int batch;
+    dcam_net_precision precision;
     size_t pixels;                          /* of one map */
     dcam_feature_shapes shapes;
     size_t feature_count[DCAM_STAGES];      /* floats of one image */
@@ -68,26 +69,43 @@ static dcam_status create_matcher(dcam_scorer *s, dcam_net_precision precision)
     return dcam_alloc(dcam_matcher_positions(s->matcher), sizeof(float), &s->distances);
 }
 
+static dcam_status create_student(dcam_scorer *s, const dcam_scorer_options *o, const dcam_scorer *lender)
+{
+    const dcam_model *m = s->model;
+    const dcam_net_options net = {m->preprocessing.height, m->preprocessing.width, s->batch, o->precision, o->exact,
+                                  m->student_ranges};
+    return lender ? dcam_net_create_borrowing(lender->student, s->batch, &s->student)
+                  : dcam_net_create(m->student, &net, &s->student);
+}
+
+static dcam_status create_teacher(dcam_scorer *s, const dcam_scorer_options *o, const dcam_scorer *lender)
+{
+    const dcam_model *m = s->model;
+    const dcam_net_options net = {m->preprocessing.height, m->preprocessing.width, s->batch, o->precision, o->exact,
+                                  m->teacher_ranges};
+    return lender ? dcam_net_create_borrowing(lender->teacher, s->batch, &s->teacher)
+                  : dcam_net_create(m->teacher, &net, &s->teacher);
+}
+
 /* On two threads each network has its own (dcam_net_run_both). */
-static dcam_status create_networks(dcam_scorer *s, dcam_net_options *net)
+static dcam_status create_networks(dcam_scorer *s, const dcam_scorer_options *o, const dcam_scorer *lender)
 {
     const int threads = dcam_threads();
     if (threads == 2) dcam_set_threads(1);
-    dcam_status status = dcam_net_create(s->model->teacher, net, &s->teacher);
-    net->ranges = s->model->student_ranges;
-    if (status == DCAM_OK) status = dcam_net_create(s->model->student, net, &s->student);
+    dcam_status status = create_teacher(s, o, lender);
+    if (status == DCAM_OK) status = create_student(s, o, lender);
     if (threads == 2) dcam_set_threads(threads);
     return status;
 }
 
-static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
+/* lender: whose networks' weights are used, or NULL. */
+static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o, const dcam_scorer *lender)
 {
     const dcam_model *m = s->model;
     const int height = m->preprocessing.height, width = m->preprocessing.width;
-    dcam_net_options net = {height, width, s->batch, o->precision, o->exact, m->teacher_ranges};
     s->pixels = (size_t)height * (size_t)width;
     s->shapes = dcam_feature_shapes_at(m->architecture, height, width);
-    DCAM_TRY(create_networks(s, &net));
+    DCAM_TRY(create_networks(s, o, lender));
     DCAM_TRY(dcam_mapper_create(m->architecture, height, width, &s->mapper));
     DCAM_TRY(create_matcher(s, o->precision));
     DCAM_TRY(dcam_region_finder_create(height, width, &s->regions));
@@ -96,6 +114,20 @@ static dcam_status fill_scorer(dcam_scorer *s, const dcam_scorer_options *o)
     DCAM_TRY(dcam_alloc(s->pixels, sizeof(float), &s->map));
     DCAM_TRY(dcam_alloc(s->pixels, sizeof(float), &s->scratch));
     return dcam_alloc((size_t)s->shapes.channels[DCAM_STAGES - 1], sizeof(float), &s->centre);
+}
+
+static dcam_status create(const dcam_model *model, const dcam_scorer_options *o, const dcam_scorer *lender,
+                          dcam_scorer **out)
+{
+    dcam_scorer *s;
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *s, &s));
+    s->model = model;
+    s->batch = o->batch ? o->batch : DEFAULT_BATCH;
+    s->precision = o->precision;
+    const dcam_status status = fill_scorer(s, o, lender);
+    if (status != DCAM_OK) dcam_scorer_destroy(s);
+    else *out = s;
+    return status;
 }
 
 dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_options *options, dcam_scorer **out)
@@ -107,14 +139,13 @@ dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_option
     DCAM_TRY(dcam_map_options_check(&model->map));
     if (o->precision == DCAM_NET_INT8 && !model->teacher_ranges)
         return dcam_fail(DCAM_ERROR_MODEL, "an int8 scorer of a model without int8 ranges; measure them with `dcam calibrate --int8`");
-    dcam_scorer *s;
-    DCAM_TRY(dcam_alloc_zero(1, sizeof *s, &s));
-    s->model = model;
-    s->batch = o->batch ? o->batch : DEFAULT_BATCH;
-    const dcam_status status = fill_scorer(s, o);
-    if (status != DCAM_OK) dcam_scorer_destroy(s);
-    else *out = s;
-    return status;
+    return create(model, o, NULL, out);
+}
+
+dcam_status dcam_scorer_create_borrowing(const dcam_scorer *lender, dcam_scorer **out)
+{
+    const dcam_scorer_options o = {.batch = lender->batch, .precision = lender->precision};
+    return create(lender->model, &o, lender, out);
 }
 
 void dcam_scorer_destroy(dcam_scorer *s)

@@ -51,6 +51,8 @@ typedef struct formatted {
 
 struct dcam_net {
     dcam_net_options options;
+    bool borrows;                /* weights and ranges are another network's */
+    const struct formatted *borrowed; /* its formats, as they were then: it may add to its own list */
     dcam_trunk_weights *weights; /* folded */
     net_quantised *quantised;    /* int8 only */
     dcam_nn *nn;
@@ -67,13 +69,18 @@ static const void *plain_weights(const dcam_net *net, int convolution)
     return net->weights->convolutions[convolution].weight;
 }
 
+static void *find_format(const formatted *list, int convolution, const dcam_nn_op *reader)
+{
+    for (const formatted *f = list; f; f = f->next)
+        if (f->convolution == convolution && dcam_nn_same_weights(f->reader, reader)) return f->weights;
+    return NULL;
+}
+
 static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_op *reader, void **out)
 {
-    for (formatted *f = net->formatted; f; f = f->next)
-        if (f->convolution == convolution && dcam_nn_same_weights(f->reader, reader)) {
-            *out = f->weights;
-            return DCAM_OK;
-        }
+    *out = find_format(net->formatted, convolution, reader);
+    if (!*out) *out = find_format(net->borrowed, convolution, reader);
+    if (*out) return DCAM_OK;
     formatted *fresh = NULL;
     dcam_nn_op *reorder = NULL;
     void *scratchpad = NULL;
@@ -394,6 +401,29 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
     return DCAM_OK;
 }
 
+dcam_status dcam_net_create_borrowing(const dcam_net *lender, int batch, dcam_net **out)
+{
+    dcam_net *net;
+    part *first;
+    DCAM_TRY(net_check_options(lender->options.height, lender->options.width, batch, lender->options.precision));
+    DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
+    net->options = lender->options;
+    net->options.batch = batch;
+    net->borrows = true;
+    net->borrowed = lender->formatted;
+    net->weights = lender->weights;
+    net->quantised = lender->quantised;
+    net->maps = lender->maps;
+    dcam_status status = dcam_nn_create(&net->nn);
+    if (status == DCAM_OK) status = find_part(net, batch, &first);
+    if (status != DCAM_OK) {
+        dcam_net_destroy(net);
+        return status;
+    }
+    *out = net;
+    return DCAM_OK;
+}
+
 void dcam_net_destroy(dcam_net *net)
 {
     if (!net) return;
@@ -404,8 +434,10 @@ void dcam_net_destroy(dcam_net *net)
         destroy_part(p);
     }
     dcam_nn_destroy(net->nn);
-    net_quantised_destroy(net->quantised);
-    dcam_trunk_weights_destroy(net->weights);
+    if (!net->borrows) {
+        net_quantised_destroy(net->quantised);
+        dcam_trunk_weights_destroy(net->weights);
+    }
     dcam_free(net);
 }
 
@@ -515,7 +547,7 @@ dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *co
 
 size_t dcam_net_bytes(const dcam_net *net)
 {
-    size_t bytes = net->weights->value_count * sizeof(float) + net_quantised_bytes(net->quantised);
+    size_t bytes = net->borrows ? 0 : net->weights->value_count * sizeof(float) + net_quantised_bytes(net->quantised);
     for (const formatted *f = net->formatted; f; f = f->next) bytes += f->bytes;
     for (const part *p = net->parts; p; p = p->next) bytes += p->arena_bytes;
     return bytes;

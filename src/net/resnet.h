@@ -29,6 +29,9 @@ typedef struct {
 } dcam_net_options;
 /* weights: folded or not (folded inside); copied, may be destroyed afterwards. */
 DCAM_MUST_CHECK dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out);
+/* A second network with the first one's weights, for another thread: it holds activations only, and weights in formats
+ * that the first one has not. lender must outlive it and may not run during this call; later it may. It runs with as many threads as the caller has now (base/parallel.h). */
+DCAM_MUST_CHECK dcam_status dcam_net_create_borrowing(const dcam_net *lender, int batch, dcam_net **out);
 /* input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
  * Allocates nothing once that n has been seen. Not safe from two threads at once on one net. */
 DCAM_MUST_CHECK dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES]);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,6 +275,74 @@ static void models_that_cannot_score(void **state)
     free(rgb);
 }
 
+typedef struct {
+    const dcam_scorer *lender;
+    const uint8_t *rgb;
+    dcam_verdict verdict;
+    dcam_status status;
+} borrower;
+
+static void *score_borrowing(void *context)
+{
+    borrower *b = context;
+    dcam_scorer *scorer;
+    dcam_set_threads(1);
+    b->status = dcam_scorer_create_borrowing(b->lender, &scorer);
+    if (b->status != DCAM_OK) return NULL;
+    for (int i = 0; i < 5 && b->status == DCAM_OK; i++)
+        b->status = dcam_scorer_run(scorer, b->rgb, 1, NULL, NULL, &b->verdict);
+    dcam_scorer_destroy(scorer);
+    return NULL;
+}
+
+/* In every precision: the lender's bits, from two threads at once, for little memory. */
+static void weights_are_borrowed(void **state)
+{
+    (void)state;
+    dcam_model *m = make_model(DCAM_MAP_SUM, true);
+    source s;
+    dcam_calibration_set set = make_set(&s, IMAGES);
+    uint8_t *rgb = malloc(BYTES);
+    calibrate(m);
+    assert_int_equal(dcam_measure_ranges(m, &set), DCAM_OK);
+    make_image(100, rgb);
+    for (int precision = DCAM_NET_F32; precision <= DCAM_NET_INT8; precision++) {
+        dcam_scorer *lender, *other = NULL;
+        dcam_verdict v;
+        const size_t before = dcam_memory_held();
+        assert_int_equal(dcam_scorer_create(m, &(dcam_scorer_options){.batch = 1, .precision = (dcam_net_precision)precision},
+                                            &lender), DCAM_OK);
+        const size_t held = dcam_memory_held();
+        assert_int_equal(dcam_scorer_run(lender, rgb, 1, NULL, NULL, &v), DCAM_OK);
+        borrower borrowers[2];
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++) {
+            borrowers[i] = (borrower){.lender = lender, .rgb = rgb};
+            assert_int_equal(pthread_create(&threads[i], NULL, score_borrowing, &borrowers[i]), 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+            assert_int_equal(borrowers[i].status, DCAM_OK);
+            assert_true(borrowers[i].verdict.raw == v.raw && borrowers[i].verdict.class_index == v.class_index);
+        }
+        dcam_status status = DCAM_ERROR_MEMORY;
+        for (uint64_t k = 1; status != DCAM_OK; k++) {
+            dcam_memory_fail_at(k, false);
+            status = dcam_scorer_create_borrowing(lender, &other);
+            dcam_memory_fail_at(0, false);
+            if (status == DCAM_OK) break;
+            assert_int_equal(status, DCAM_ERROR_MEMORY);
+            assert_int_equal(dcam_memory_held(), held);
+        }
+        assert_true(dcam_memory_held() - held < (held - before) / 4);
+        dcam_scorer_destroy(other);
+        dcam_scorer_destroy(lender);
+        assert_int_equal(dcam_memory_held(), before);
+    }
+    free(rgb);
+    dcam_model_destroy(m);
+}
+
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
@@ -495,6 +564,7 @@ int main(void)
         cmocka_unit_test(batches_classes_and_memory),
         cmocka_unit_test(models_that_cannot_score),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(weights_are_borrowed),
         cmocka_unit_test(calibration_is_what_the_images_say),
         cmocka_unit_test(int8_scores_are_near),
         cmocka_unit_test(classes_are_replaced_and_appended),
