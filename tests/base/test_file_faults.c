@@ -1,0 +1,594 @@
+/* Files, folders, disks and limits when the system's calls fail: each call in turn, with each reason. The linker leads the
+ * calls of the library through the functions below (--wrap in CMakeLists.txt); tests/fault does the same to the whole
+ * tool. What must hold: the right status, outputs untouched, the old file or the whole new one, nothing left behind. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "base/disk.h"
+#include "base/file.h"
+#include "base/machine_memory.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+
+/* ---- calls that fail on demand ---- */
+
+enum { OPEN, READ, WRITE, FSYNC, CLOSE, RENAME, CREATE, STAT, FSTAT, MKDIR, OPENDIR, READDIR, AFFINITY, CALLS };
+static const char *const names[CALLS] = {"open", "read",  "write", "fsync",   "close",   "rename",  "create",
+                                         "stat", "fstat", "mkdir", "opendir", "readdir", "affinity"};
+/* Not errors: half of what was asked for; nothing, as at the end of a file. */
+enum { SHORT = -1, NOTHING = -2 };
+
+static struct {
+    int call, error;
+    long at; /* which call of that kind; 0: none fails */
+} plan;
+static long counts[CALLS];
+
+static void plan_none(void)
+{
+    plan.at = 0;
+    memset(counts, 0, sizeof counts);
+}
+
+static void plan_failure(int call, long at, int error)
+{
+    plan_none();
+    plan.call = call;
+    plan.at = at;
+    plan.error = error;
+}
+
+/* 0, SHORT, NOTHING, or an errno, which is set. */
+static int next(int call)
+{
+    if (++counts[call] != plan.at || call != plan.call) return 0;
+    if (plan.error > 0) errno = plan.error;
+    return plan.error;
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...) { return next(OPEN) > 0 ? -1 : __real_open(path, flags); }
+
+ssize_t __real_read(int fd, void *to, size_t count);
+ssize_t __wrap_read(int fd, void *to, size_t count);
+ssize_t __wrap_read(int fd, void *to, size_t count)
+{
+    const int what = next(READ);
+    if (what == NOTHING) return 0;
+    return what > 0 ? -1 : __real_read(fd, to, what == SHORT && count > 1 ? count / 2 : count);
+}
+
+ssize_t __real_write(int fd, const void *from, size_t count);
+ssize_t __wrap_write(int fd, const void *from, size_t count);
+ssize_t __wrap_write(int fd, const void *from, size_t count)
+{
+    const int what = next(WRITE);
+    return what > 0 ? -1 : __real_write(fd, from, what == SHORT && count > 1 ? count / 2 : count);
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd) { return next(FSYNC) > 0 ? -1 : __real_fsync(fd); }
+
+/* As Linux does it: the descriptor is gone whatever close says. */
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_close(int fd)
+{
+    const int what = next(CLOSE), error = errno, result = __real_close(fd);
+    if (what > 0) errno = error;
+    return what > 0 ? -1 : result;
+}
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to) { return next(RENAME) > 0 ? -1 : __real_rename(from, to); }
+
+int __real_mkostemp(char *path, int flags);
+int __wrap_mkostemp(char *path, int flags);
+int __wrap_mkostemp(char *path, int flags) { return next(CREATE) > 0 ? -1 : __real_mkostemp(path, flags); }
+
+int __real_stat(const char *path, struct stat *out);
+int __wrap_stat(const char *path, struct stat *out);
+int __wrap_stat(const char *path, struct stat *out) { return next(STAT) > 0 ? -1 : __real_stat(path, out); }
+
+int __real_fstat(int fd, struct stat *out);
+int __wrap_fstat(int fd, struct stat *out);
+int __wrap_fstat(int fd, struct stat *out) { return next(FSTAT) > 0 ? -1 : __real_fstat(fd, out); }
+
+int __real_mkdir(const char *path, mode_t mode);
+int __wrap_mkdir(const char *path, mode_t mode);
+int __wrap_mkdir(const char *path, mode_t mode) { return next(MKDIR) > 0 ? -1 : __real_mkdir(path, mode); }
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+DIR *__wrap_opendir(const char *path) { return next(OPENDIR) > 0 ? NULL : __real_opendir(path); }
+
+struct dirent *__real_readdir(DIR *folder);
+struct dirent *__wrap_readdir(DIR *folder);
+struct dirent *__wrap_readdir(DIR *folder) { return next(READDIR) > 0 ? NULL : __real_readdir(folder); }
+
+int __real_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set);
+int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set);
+int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set)
+{
+    return next(AFFINITY) > 0 ? -1 : __real_sched_getaffinity(process, bytes, set);
+}
+
+static struct {
+    bool on, fails;
+    struct statvfs facts;
+} made_disk;
+int __real_statvfs(const char *path, struct statvfs *out);
+int __wrap_statvfs(const char *path, struct statvfs *out);
+int __wrap_statvfs(const char *path, struct statvfs *out)
+{
+    if (!made_disk.on) return __real_statvfs(path, out);
+    *out = made_disk.facts;
+    return made_disk.fails ? -1 : 0;
+}
+
+static struct {
+    bool on;
+    long pages, page;
+} made_memory;
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+long __wrap_sysconf(int name)
+{
+    if (made_memory.on && name == _SC_PHYS_PAGES) return made_memory.pages;
+    if (made_memory.on && name == _SC_PAGESIZE) return made_memory.page;
+    return __real_sysconf(name);
+}
+
+/* ---- a folder to work in ---- */
+
+static char root[] = "/tmp/dcam-test-faults-XXXXXX";
+static char target[64], deep[96];
+static size_t held;
+
+static dcam_status status_of(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT: return DCAM_ERROR_DISK;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE: return DCAM_ERROR_MEMORY;
+    default: return DCAM_ERROR_IO;
+    }
+}
+
+/* Seen by the system itself, past what is tested. */
+static size_t entries_of(const char *path)
+{
+    size_t n = 0;
+    DIR *d = __real_opendir(path);
+    while (d && __real_readdir(d)) n++;
+    if (d) closedir(d);
+    return n - 2;
+}
+
+static size_t content(const char *path, char *out, size_t room)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    const size_t n = fread(out, 1, room, f);
+    fclose(f);
+    return n;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+}
+
+/* ---- writing ---- */
+
+enum { HEAD = 100, BODY = 150000 };
+static char body[BODY], written[HEAD + BODY + 100], wanted[HEAD + BODY + 100];
+static size_t wanted_count;
+
+/* A small piece, text, and one that is larger than the writer's buffer. */
+static dcam_status write_all(void)
+{
+    dcam_writer *w;
+    DCAM_TRY(dcam_writer_open(target, &w));
+    dcam_status status = dcam_writer_write(w, body, HEAD);
+    if (status == DCAM_OK) status = dcam_writer_printf(w, "%d %s\n", 17, "words");
+    if (status == DCAM_OK) status = dcam_writer_write(w, body, BODY);
+    if (status == DCAM_OK) return dcam_writer_commit(w);
+    dcam_writer_abort(w);
+    return status;
+}
+
+static void old_or_new(const char *what, dcam_status status, bool may_be_new)
+{
+    const size_t n = content(target, written, sizeof written);
+    const bool new = n == wanted_count && memcmp(written, wanted, n) == 0, old = n == 3 && memcmp(written, "old", 3) == 0;
+    if (status == DCAM_OK ? !new : !old && !(may_be_new && new)) fail_msg("%s: neither the old file nor the whole new one, as it should be", what);
+    assert_int_equal(entries_of(root), 1);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+static void each_call_of_a_write_fails(void **state)
+{
+    static const struct { int call, errors[8]; } faults[] = {
+        {CREATE, {EIO, ENOSPC, EDQUOT, EROFS, EMFILE, ENFILE, EACCES}},
+        {WRITE, {EIO, ENOSPC, EDQUOT, EINTR, SHORT}},
+        {FSYNC, {EIO, ENOSPC, EINTR, EINVAL, EROFS}},
+        {CLOSE, {EIO, ENOSPC, EINTR}},
+        {RENAME, {EIO, ENOSPC, EACCES}},
+        {OPEN, {EIO, ENOMEM, EINTR}}, /* of the folder, to sync it */
+    };
+    long calls[CALLS], tried = 0;
+    (void)state;
+    put(target, "old");
+    plan_none();
+    assert_int_equal(write_all(), DCAM_OK);
+    memcpy(calls, counts, sizeof calls);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        const int call = faults[i].call;
+        assert_true(calls[call] > 0);
+        for (long at = 1; at <= calls[call]; at++)
+            for (int e = 0; e < 8 && faults[i].errors[e]; e++, tried++) {
+                const int error = faults[i].errors[e];
+                /* Waited out; file systems that cannot sync; a file that is closed although it was interrupted. */
+                const bool harmless = error == EINTR || error == SHORT || (call == FSYNC && (error == EINVAL || error == EROFS));
+                /* The second close is the folder's, after all is done and synced. */
+                const bool over = call == CLOSE && at > 1;
+                char what[64];
+                put(target, "old");
+                snprintf(what, sizeof what, "%s %ld, error %d", names[call], at, error);
+                plan_failure(call, at, error);
+                const dcam_status status = write_all();
+                plan_none();
+                if (status != (harmless || over ? DCAM_OK : status_of(error))) fail_msg("%s: %s; %s", what, dcam_status_name(status), dcam_error_message());
+                if (status != DCAM_OK && !strstr(dcam_error_message(), target)) fail_msg("%s: does not name the file: %s", what, dcam_error_message());
+                /* The folder's sync comes after the rename. */
+                old_or_new(what, status, (call == FSYNC && at == 2) || call == OPEN);
+            }
+    }
+    assert_true(tried > 30);
+    unlink(target);
+}
+
+static void each_allocation_of_a_write_fails(void **state)
+{
+    uint64_t n = 0;
+    (void)state;
+    put(target, "old");
+    for (dcam_status status = DCAM_ERROR_MEMORY; status != DCAM_OK;) {
+        dcam_memory_fail_at(++n, false);
+        status = write_all();
+        dcam_memory_fail_at(0, false);
+        if (status != DCAM_OK) assert_int_equal(status, DCAM_ERROR_MEMORY);
+        /* The last one is for the name of the folder to sync, after the rename. */
+        old_or_new("allocation", status, n == 5);
+    }
+    assert_int_equal(n, 6);
+    unlink(target);
+}
+
+static void a_write_in_one_call_cleans_up(void **state)
+{
+    (void)state;
+    put(target, "old");
+    plan_failure(WRITE, 1, ENOSPC); /* more than the buffer: while it is written, not at its end */
+    assert_int_equal(dcam_file_write(target, body, BODY), DCAM_ERROR_DISK);
+    plan_none();
+    old_or_new("whole", DCAM_ERROR_DISK, false);
+    assert_non_null(strstr(dcam_error_message(), "no space left"));
+    plan_failure(CREATE, 1, EACCES);
+    assert_int_equal(dcam_file_write(target, body, BODY), DCAM_ERROR_IO);
+    plan_none();
+    old_or_new("whole", DCAM_ERROR_IO, false);
+    unlink(target);
+}
+
+/* A path without a folder lies in the working folder, which is the one that is synced. */
+static void a_bare_name_is_in_the_working_folder(void **state)
+{
+    char before[PATH_MAX], back[8];
+    (void)state;
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(root), 0);
+    plan_none();
+    assert_int_equal(dcam_file_write("bare", "x", 1), DCAM_OK);
+    assert_int_equal(counts[FSYNC], 2);
+    assert_int_equal(content("bare", back, sizeof back), 1);
+    assert_int_equal(unlink("bare"), 0);
+    assert_int_equal(chdir(before), 0);
+}
+
+/* A character that the locale cannot write: the text is not cut short without a word. */
+static void text_that_cannot_be_formatted(void **state)
+{
+    dcam_writer *w;
+    char *text = (char *)1;
+    const wchar_t bad[] = {L'a', 0x7ffffff0, 0};
+    (void)state;
+    assert_int_equal(dcam_writer_open(target, &w), DCAM_OK);
+    assert_int_equal(dcam_writer_printf(w, "%ls", bad), DCAM_ERROR_INTERNAL);
+    dcam_writer_abort(w);
+    dcam_writer_abort(NULL);
+    assert_int_equal(dcam_format_string(&text, "%ls", bad), DCAM_ERROR_INTERNAL);
+    assert_ptr_equal(text, (char *)1);
+    assert_int_equal(entries_of(root), 0);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+/* ---- reading ---- */
+
+static void each_call_of_a_read_fails(void **state)
+{
+    static const struct { int call, errors[6]; } faults[] = {
+        {OPEN, {EIO, EACCES, EMFILE, EINTR}}, {FSTAT, {EIO, ENOMEM}}, {READ, {EIO, EINTR, SHORT, NOTHING}}, {CLOSE, {EIO}}};
+    (void)state;
+    put(target, "some text");
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        for (int e = 0; e < 6 && faults[i].errors[e]; e++) {
+            const int error = faults[i].errors[e];
+            const bool harmless = error == EINTR || error == SHORT || faults[i].call == CLOSE;
+            uint8_t *bytes = (uint8_t *)1;
+            size_t count = 77;
+            plan_failure(faults[i].call, 1, error);
+            const dcam_status status = dcam_file_read(target, 100, &bytes, &count);
+            plan_none();
+            if (status != (harmless ? DCAM_OK : status_of(error))) fail_msg("%s: error %d: %s", names[faults[i].call], error, dcam_error_message());
+            if (status == DCAM_OK) {
+                assert_int_equal(count, 9);
+                assert_string_equal((char *)bytes, "some text");
+                dcam_free(bytes);
+            } else {
+                assert_true(bytes == (uint8_t *)1 && count == 77);
+                assert_non_null(strstr(dcam_error_message(), target));
+            }
+            assert_int_equal(dcam_memory_held(), held);
+        }
+    uint8_t *bytes = (uint8_t *)1;
+    size_t count = 77;
+    plan_failure(READ, 1, NOTHING);
+    assert_int_equal(dcam_file_read(target, 100, &bytes, &count), DCAM_ERROR_IO);
+    assert_non_null(strstr(dcam_error_message(), "became shorter"));
+    plan_none();
+    dcam_memory_fail_at(1, false);
+    assert_int_equal(dcam_file_read(target, 100, &bytes, &count), DCAM_ERROR_MEMORY);
+    dcam_memory_fail_at(0, false);
+    assert_true(bytes == (uint8_t *)1 && count == 77);
+    unlink(target);
+}
+
+/* ---- looking, listing, making ---- */
+
+static void what_cannot_be_looked_at_is_not_absent(void **state)
+{
+    static const int absent[] = {ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG}, hidden[] = {EACCES, EIO, ENOMEM};
+    dcam_path_kind kind;
+    (void)state;
+    put(target, "x");
+    assert_int_equal(dcam_path_look(target, &kind), DCAM_OK);
+    assert_int_equal(kind, DCAM_PATH_FILE);
+    assert_int_equal(dcam_path_look(root, &kind), DCAM_OK);
+    assert_int_equal(kind, DCAM_PATH_FOLDER);
+    assert_true(dcam_path_exists(target) && dcam_path_exists(root) && !dcam_path_is_folder(target));
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        plan_failure(STAT, 1, absent[i]);
+        assert_int_equal(dcam_path_look(target, &kind), DCAM_OK);
+        assert_int_equal(kind, DCAM_PATH_ABSENT);
+    }
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
+        kind = (dcam_path_kind)77;
+        plan_failure(STAT, 1, hidden[i]);
+        assert_int_equal(dcam_path_look(target, &kind), status_of(hidden[i]));
+        assert_int_equal(kind, 77);
+    }
+    plan_none();
+    unlink(target);
+    assert_false(dcam_path_exists(target));
+    assert_int_equal(dcam_path_look(target, &kind), DCAM_OK);
+    assert_int_equal(kind, DCAM_PATH_ABSENT);
+    /* A link round in a circle. */
+    assert_int_equal(symlink(target, target), 0);
+    assert_int_equal(dcam_path_look(target, &kind), DCAM_OK);
+    assert_int_equal(kind, DCAM_PATH_ABSENT);
+    unlink(target);
+}
+
+enum { NAMES = 150 }; /* more than the first room for names */
+
+static void each_call_of_a_listing_fails(void **state)
+{
+    static const struct { int call, error; long at; } faults[] = {
+        {OPENDIR, EACCES, 1}, {OPENDIR, EMFILE, 1}, {OPENDIR, ENOMEM, 1}, {READDIR, EIO, 1}, {READDIR, EIO, 100}};
+    char path[128];
+    dcam_names list = {NULL, 77};
+    (void)state;
+    for (int i = NAMES; i-- > 0;) {
+        snprintf(path, sizeof path, "%s/%03d", root, i);
+        put(path, "");
+    }
+    snprintf(path, sizeof path, "%s/.hidden", root);
+    put(path, "");
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        plan_failure(faults[i].call, faults[i].at, faults[i].error);
+        assert_int_equal(dcam_folder_list(root, &list), status_of(faults[i].error));
+        plan_none();
+        assert_int_equal(list.count, 77);
+        assert_non_null(strstr(dcam_error_message(), root));
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    uint64_t n = 0;
+    for (dcam_status status = DCAM_ERROR_MEMORY; status != DCAM_OK;) {
+        dcam_memory_fail_at(++n, false);
+        status = dcam_folder_list(root, &list);
+        dcam_memory_fail_at(0, false);
+        if (status == DCAM_OK) break;
+        assert_int_equal(status, DCAM_ERROR_MEMORY);
+        assert_int_equal(list.count, 77);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_int_equal(n, NAMES + 3 + 1); /* a name each, and rooms for 64, 128 and 256 */
+    assert_int_equal(list.count, NAMES);
+    for (size_t i = 0; i < NAMES; i++) {
+        snprintf(path, sizeof path, "%03d", (int)i);
+        assert_string_equal(list.names[i], path);
+        snprintf(path, sizeof path, "%s/%03d", root, (int)i);
+        unlink(path);
+    }
+    dcam_names_clear(&list);
+    assert_int_equal(dcam_folder_list(root, &list), DCAM_OK); /* what is hidden is not listed */
+    assert_int_equal(list.count, 0);
+    dcam_names_clear(&list);
+    snprintf(path, sizeof path, "%s/.hidden", root);
+    unlink(path);
+}
+
+static void folders_that_cannot_be_made(void **state)
+{
+    static const int errors[] = {ENOSPC, EACCES, EROFS, EIO};
+    (void)state;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        plan_failure(MKDIR, 3, errors[i]); /* /tmp, root, and then the first that is new */
+        assert_int_equal(dcam_make_folders(deep), status_of(errors[i]));
+        plan_none();
+        assert_non_null(strstr(dcam_error_message(), root));
+        if (errors[i] == EACCES) assert_non_null(strstr(dcam_error_message(), strerror(EACCES)));
+        assert_int_equal(entries_of(root), 0);
+    }
+    dcam_memory_fail_at(1, false);
+    assert_int_equal(dcam_make_folders(deep), DCAM_ERROR_MEMORY);
+    dcam_memory_fail_at(0, false);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
+static void paths_are_joined(void **state)
+{
+    static const char *const cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "/b"}, {"/", "b", "/b"}};
+    char *path;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(dcam_path_join(cases[i][0], cases[i][1], &path), DCAM_OK);
+        assert_string_equal(path, cases[i][2]);
+        dcam_free(path);
+    }
+    const double start = dcam_seconds();
+    assert_true(dcam_seconds() >= start);
+}
+
+/* ---- the machine ---- */
+
+/* What the system does not tell is not refused; what it tells is counted in its own blocks, without wrapping. */
+static void disks_of_every_kind(void **state)
+{
+    const dcam_disk_need need[] = {{target, 1 << 20}}, most[] = {{target, SIZE_MAX / 2}};
+    (void)state;
+    made_disk.on = true;
+    made_disk.facts = (struct statvfs){.f_blocks = 100, .f_bavail = 8, .f_frsize = 4096, .f_bsize = 1 << 20};
+    assert_int_equal(dcam_disk_check(need, 1), DCAM_ERROR_DISK); /* 32 KiB: the size of a block is f_frsize */
+    made_disk.facts.f_frsize = 0; /* then f_bsize: 8 MiB */
+    assert_int_equal(dcam_disk_check(need, 1), DCAM_OK);
+    made_disk.facts.f_bsize = 0;
+    assert_int_equal(dcam_disk_check(need, 1), DCAM_ERROR_DISK);
+    made_disk.facts = (struct statvfs){.f_blocks = 1, .f_bavail = ULONG_MAX / 2, .f_frsize = 1 << 20};
+    assert_int_equal(dcam_disk_check(most, 1), DCAM_OK);
+    made_disk.facts = (struct statvfs){.f_blocks = 0}; /* like /proc */
+    assert_int_equal(dcam_disk_check(most, 1), DCAM_OK);
+    made_disk.facts = (struct statvfs){.f_blocks = 1};
+    assert_int_equal(dcam_disk_check(need, 1), DCAM_ERROR_DISK);
+    made_disk.fails = true;
+    assert_int_equal(dcam_disk_check(most, 1), DCAM_OK);
+    made_disk.fails = made_disk.on = false;
+    plan_failure(STAT, 1, EACCES);
+    assert_int_equal(dcam_disk_check(most, 1), DCAM_OK);
+    plan_none();
+    for (uint64_t n = 1; n <= 2; n++) {
+        dcam_memory_fail_at(n, false);
+        assert_int_equal(dcam_disk_check(need, 1), DCAM_ERROR_MEMORY);
+        dcam_memory_fail_at(0, false);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+}
+
+static void memory_of_every_machine(void **state)
+{
+    (void)state;
+    made_memory.on = true;
+    made_memory.pages = 1000;
+    made_memory.page = 4096;
+    assert_int_equal(dcam_physical_memory(), 4096000);
+    made_memory.pages = -1; /* not known */
+    assert_int_equal(dcam_physical_memory(), 0);
+    assert_int_equal(dcam_machine_memory(), dcam_memory_limit());
+    made_memory.pages = 1000;
+    made_memory.page = -1;
+    assert_int_equal(dcam_physical_memory(), 0);
+    made_memory.pages = made_memory.page = LONG_MAX; /* nonsense must not wrap to little */
+    assert_int_equal(dcam_physical_memory(), 0);
+    made_memory.on = false;
+    plan_failure(AFFINITY, 1, EINVAL);
+    assert_int_equal(dcam_available_cores(), 1);
+    plan_none();
+    assert_true(dcam_available_cores() >= 1);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    if (!mkdtemp(root)) return -1;
+    snprintf(target, sizeof target, "%s/target", root);
+    snprintf(deep, sizeof deep, "%s/a/b", root);
+    for (size_t i = 0; i < BODY; i++) body[i] = (char)(i * 7 + i / 256);
+    memcpy(wanted, body, HEAD);
+    wanted_count = HEAD + (size_t)sprintf(wanted + HEAD, "17 words\n");
+    memcpy(wanted + wanted_count, body, BODY);
+    wanted_count += BODY;
+    held = dcam_memory_held();
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return rmdir(root); /* fails if a test left something behind */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_call_of_a_write_fails),
+        cmocka_unit_test(each_allocation_of_a_write_fails),
+        cmocka_unit_test(a_write_in_one_call_cleans_up),
+        cmocka_unit_test(a_bare_name_is_in_the_working_folder),
+        cmocka_unit_test(text_that_cannot_be_formatted),
+        cmocka_unit_test(each_call_of_a_read_fails),
+        cmocka_unit_test(what_cannot_be_looked_at_is_not_absent),
+        cmocka_unit_test(each_call_of_a_listing_fails),
+        cmocka_unit_test(folders_that_cannot_be_made),
+        cmocka_unit_test(paths_are_joined),
+        cmocka_unit_test(disks_of_every_kind),
+        cmocka_unit_test(memory_of_every_machine),
+    };
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
