@@ -1,4 +1,4 @@
-/* What clients send: JSON with tensors in it, the binary extension, forms. Good requests in every spelling, and what is
+/* What clients send: JSON with tensors in it and the binary extension; forms are in test_form.c. Good requests in every spelling, and what is
  * wrong with bad ones. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -333,6 +333,120 @@ static void binary_classes(void **state)
     }
 }
 
+/* Each limit of request.h, at it and one beyond. */
+static void limits(void **state)
+{
+    static char text[2 * DCAM_REQUEST_MAX_JSON];
+    dcam_infer_request r;
+    size_t n = 0;
+    (void)state;
+    /* Tensors: the ninth is one too many, before any is looked at. */
+    for (int tensors = DCAM_REQUEST_MAX_INPUTS; tensors <= DCAM_REQUEST_MAX_INPUTS + 1; tensors++) {
+        n = (size_t)snprintf(text, sizeof text, "{\"inputs\":[");
+        for (int i = 0; i < tensors; i++) n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"data\":[1]}", i ? "," : "");
+        snprintf(text + n, sizeof text - n, "]}");
+        refuse(text, tensors > DCAM_REQUEST_MAX_INPUTS ? "more than 8 tensors" : "input 0 has no \"name\"");
+    }
+    /* Nesting, in the request and in a tensor. */
+    memset(text, '[', DCAM_REQUEST_MAX_DEPTH);
+    text[DCAM_REQUEST_MAX_DEPTH] = '\0';
+    refuse(text, "ends early");
+    strcat(text, "[");
+    refuse(text, "too deeply nested");
+    for (int depth = DCAM_REQUEST_MAX_DEPTH; depth <= DCAM_REQUEST_MAX_DEPTH + 1; depth++) {
+        n = (size_t)snprintf(text, sizeof text, "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":");
+        memset(text + n, '[', (size_t)depth);
+        n += (size_t)depth;
+        n += (size_t)snprintf(text + n, sizeof text - n, "1,2,3");
+        memset(text + n, ']', (size_t)depth);
+        snprintf(text + n + depth, sizeof text - n - (size_t)depth, "}]}");
+        if (depth > DCAM_REQUEST_MAX_DEPTH) {
+            refuse(text, "too deeply nested");
+            continue;
+        }
+        accept(text, &r);
+        uint8_t rgb[3];
+        assert_int_equal(dcam_infer_request_rgb(&r, rgb), DCAM_OK);
+        assert_int_equal(rgb[2], 3);
+        dcam_infer_request_clear(&r);
+    }
+    /* The text apart from tensors. */
+    n = (size_t)snprintf(text, sizeof text, "{\"x\":\"");
+    memset(text + n, 'x', DCAM_REQUEST_MAX_JSON);
+    snprintf(text + n + DCAM_REQUEST_MAX_JSON, sizeof text - n - DCAM_REQUEST_MAX_JSON, "\"}");
+    refuse(text, "above the limit of 65536 bytes");
+    /* An id of 256 bytes is echoed, a longer one is not. */
+    for (int length = DCAM_REQUEST_MAX_ID; length <= DCAM_REQUEST_MAX_ID + 1; length++) {
+        snprintf(text, sizeof text, "{\"id\":\"%0*d\",\"inputs\":[" IMAGE "]}", length, 7);
+        if (length > DCAM_REQUEST_MAX_ID) {
+            refuse(text, "at most 256 bytes");
+            continue;
+        }
+        accept(text, &r);
+        assert_int_equal(strlen(r.id), DCAM_REQUEST_MAX_ID);
+        dcam_infer_request_clear(&r);
+    }
+}
+
+#define JSON_FLOATS(data) "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,1,1],\"data\":" data "}]}"
+#define PIXEL "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":[1,2,3]}"
+#define CLASS(shape, data) "{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[" shape "],\"data\":" data "}"
+
+static void floats_in_json(void **state)
+{
+    static const struct { const char *text; dcam_status status; const char *why; } cases[] = {
+        {JSON_FLOATS("[0,0.5,1]"), DCAM_OK, NULL},
+        {JSON_FLOATS("[0,0.5,2]"), DCAM_ERROR_USAGE, "value 2 is 2"},
+        {JSON_FLOATS("[0,0.5]"), DCAM_ERROR_USAGE, ""},
+        {JSON_FLOATS("[0,0.5,\"1\"]"), DCAM_ERROR_USAGE, ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dcam_infer_request r;
+        float v[3] = {7, 7, 7};
+        accept(cases[i].text, &r);
+        assert_true(r.floats && !r.binary);
+        assert_int_equal(dcam_infer_request_floats(&r, v), cases[i].status);
+        if (cases[i].why) message(cases[i].why);
+        else assert_true(v[0] == 0 && v[1] == 0.5f && v[2] == 1);
+        dcam_infer_request_clear(&r);
+    }
+    /* More digits than 64 bits hold count as zeros. */
+    float f;
+    assert_int_equal(dcam_json_numbers_f32((dcam_span){(const uint8_t *)"[12345678901234567890123456]", 28}, 1, &f), DCAM_OK);
+    assert_true(fabsf(f / 1.2345679e25f - 1) < 1e-6f);
+    assert_int_equal(dcam_json_numbers_f32((dcam_span){(const uint8_t *)"[1e+2]", 6}, 1, &f), DCAM_OK);
+    assert_true(f == 100);
+}
+
+/* Values of the wrong kind where a name, a flag, a number or a list is due. */
+static void wrong_kinds(void **state)
+{
+    (void)state;
+    refuse("[1]", "is not a JSON object");
+    refuse("{\"id\":7,\"inputs\":[" PIXEL "]}", "\"id\" is not a string");
+    refuse("{\"parameters\":7,\"inputs\":[" PIXEL "]}", "\"parameters\" is not an object");
+    refuse("{\"parameters\":{\"class\":7},\"inputs\":[" PIXEL "]}", "\"class\" is not a string");
+    refuse("{\"parameters\":{\"timeout\":0},\"inputs\":[" PIXEL "]}", "\"timeout\"");
+    refuse("{\"parameters\":{\"timeout\":4000000000},\"inputs\":[" PIXEL "]}", "\"timeout\"");
+    refuse("{\"parameters\":{\"timeout\":1.5},\"inputs\":[" PIXEL "]}", "\"timeout\"");
+    refuse("{\"parameters\":{\"binary_data_output\":1},\"inputs\":[" PIXEL "]}", "not true or false");
+    refuse("{\"outputs\":7,\"inputs\":[" PIXEL "]}", "\"outputs\" is not an array");
+    refuse("{\"outputs\":[{\"name\":\"raw\",\"parameters\":[]}],\"inputs\":[" PIXEL "]}", "\"parameters\" is not an object");
+    refuse("{\"outputs\":[{\"name\":\"raw\",\"parameters\":{\"classification\":2}}],\"inputs\":[" PIXEL "]}", "not supported");
+    refuse("{\"outputs\":[{\"name\":\"raw\",\"parameters\":{\"shared_memory_region\":\"a\"}}],\"inputs\":[" PIXEL "]}", "not supported");
+    refuse("{\"outputs\":[{\"name\":\"raw\"},{\"name\":\"raw\"}],\"inputs\":[" PIXEL "]}", "twice");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"parameters\":{\"binary_data_size\":\"3\"}}]}",
+           "binary_data_size");
+    refuse("{\"inputs\":[" PIXEL "," CLASS("1", "[7]") "]}", "element 0 is not a string");
+    refuse("{\"inputs\":[" PIXEL "," CLASS("1", "[\"a\",\"b\"]") "]}", "an array of 1 names");
+    refuse("{\"inputs\":[" PIXEL "," CLASS("2", "[\"a\",\"b\"]") "]}", "2 names for 1 images");
+    refuse("{\"inputs\":[" PIXEL "," CLASS("65", "[]") "]}", "at most 64 names");
+    refuse("{\"inputs\":[" PIXEL "," CLASS("1", "[\"a\"]") "," CLASS("1", "[\"a\"]") "]}", "twice");
+    refuse("{\"parameters\":{\"class\":\"a\"},\"inputs\":[" PIXEL "," CLASS("1", "[\"a\"]") "]}", "both as input and as parameter");
+    refuse("{\"inputs\":[" CLASS("1", "[\"a\"]") "]}", "no tensor");
+}
+
 /* Every prefix, and random changes, of good requests: any answer but a crash, a leak or a read outside. */
 static void damaged_requests(void **state)
 {
@@ -377,56 +491,6 @@ static void lack_of_memory(void **state)
     }
 }
 
-/* ---- forms ---- */
-
-#define FORM "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"../../etc/passwd\"\r\nContent-Type: image/png\r\n\r\n" \
-             "\x89PNG\r\n--\r\n--Bx\r\n--B\r\ncontent-disposition: form-data; name=\"class\"\r\n\r\nbolt\r\n--B--\r\n"
-
-static void forms(void **state)
-{
-    dcam_form f;
-    (void)state;
-    assert_int_equal(dcam_form_parse((const uint8_t *)FORM, sizeof FORM - 1, "B", &f), DCAM_ERROR_USAGE);
-    message("no line end"); /* "--Bx" is not the boundary, but it is at a line's begin: no photograph may hold that */
-    static const char good[] = "preamble\r\n--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a;b.png\"\r\n\r\n"
-                               "\x89PNG\r\n--A\r\n\r\n--B\r\nContent-Disposition: form-data; name=class\r\n\r\nbolt\r\n"
-                               "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n\r\n--B\r\n\r\nno name\r\n--B--";
-    assert_int_equal(dcam_form_parse((const uint8_t *)good, sizeof good - 1, "B", &f), DCAM_OK);
-    assert_int_equal(f.image.count, 11);
-    assert_memory_equal(f.image.bytes, "\x89PNG\r\n--A\r\n", 11);
-    assert_string_equal(f.class_name, "bolt");
-    assert_string_equal(f.model, "");
-    for (size_t n = 0; n + 1 < sizeof good; n++) {
-        uint8_t *copy = malloc(n ? n : 1);
-        memcpy(copy, good, n);
-        assert_int_equal(dcam_form_parse(copy, n, "B", &f), DCAM_ERROR_USAGE);
-        free(copy);
-    }
-    static const char two[] = "--B\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--B\r\nContent-Disposition: form-data; name=a; "
-                              "filename=f\r\n\r\ny\r\n--B--";
-    assert_int_equal(dcam_form_parse((const uint8_t *)two, sizeof two - 1, "B", &f), DCAM_ERROR_USAGE);
-    message("more than one photograph");
-    static const char encoded[] = "--B\r\nContent-Transfer-Encoding: base64\r\n\r\nx\r\n--B--";
-    assert_int_equal(dcam_form_parse((const uint8_t *)encoded, sizeof encoded - 1, "B", &f), DCAM_ERROR_USAGE);
-    message("encoded");
-}
-
-static void boundaries(void **state)
-{
-    char b[DCAM_REQUEST_MAX_BOUNDARY + 1];
-    (void)state;
-    assert_true(dcam_form_boundary("multipart/form-data; boundary=abc", b));
-    assert_string_equal(b, "abc");
-    assert_true(dcam_form_boundary("multipart/form-data;charset=utf-8; BOUNDARY=\"a b\"", b));
-    assert_string_equal(b, "a b");
-    assert_false(dcam_form_boundary("multipart/form-data", b));
-    assert_false(dcam_form_boundary("multipart/form-data; boundary=", b));
-    assert_false(dcam_form_boundary("multipart/form-data; boundary=\"a", b));
-    assert_false(dcam_form_boundary("multipart/form-data; boundary=a\x01", b));
-    assert_false(dcam_form_boundary("multipart/form-data; boundary="
-                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b));
-}
-
 static void digits(void **state)
 {
     (void)state;
@@ -453,8 +517,9 @@ int main(void)
         cmocka_unit_test(grammar_of_numbers),                 cmocka_unit_test(numbers_as_strtod),
         cmocka_unit_test_teardown(binary_floats, no_leak),    cmocka_unit_test_teardown(binary_sizes, no_leak),
         cmocka_unit_test_teardown(binary_classes, no_leak),   cmocka_unit_test_teardown(damaged_requests, no_leak),
-        cmocka_unit_test_teardown(lack_of_memory, no_leak),   cmocka_unit_test(forms),
-        cmocka_unit_test(boundaries),                         cmocka_unit_test(digits),
+        cmocka_unit_test_teardown(lack_of_memory, no_leak),   cmocka_unit_test(digits),
+        cmocka_unit_test_teardown(limits, no_leak),           cmocka_unit_test_teardown(floats_in_json, no_leak),
+        cmocka_unit_test_teardown(wrong_kinds, no_leak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
