@@ -47,7 +47,9 @@ static bool is_harmless(tjhandle handle)
 
 static dcam_status check_header(const dcam_encoded *file, tjhandle handle, int *width, int *height)
 {
-    int subsampling, colours;
+    /* Of a file with tables and no picture TurboJPEG says that all is well, and sets none of these. */
+    int subsampling = 0, colours = TJCS_RGB;
+    *width = *height = 0;
     if (tjDecompressHeader3(handle, file->bytes, (unsigned long)file->count, width, height, &subsampling, &colours) !=
             0 &&
         !is_harmless(handle))

@@ -323,7 +323,7 @@ static void garbage_after_a_magic(void **state)
         size_t length;
         const char *bytes;
     } magics[] = {{0, ""}, {3, "\xff\xd8\xff"}, {8, "\x89PNG\r\n\x1a\n"}, {12, "RIFF\xff\xff\0\0WEBP"},
-                  {4, "II*\0"}, {4, "MM\0*"}, {2, "BM"}, {2, "P4"}, {2, "P5"}, {2, "P6"}};
+                  {4, "II*\0"}, {4, "MM\0*"}, {4, "II+\0"}, {4, "MM\0+"}, {2, "BM"}, {2, "P4"}, {2, "P5"}, {2, "P6"}};
     dcam_random r = dcam_random_make(4, 1);
     for (size_t m = 0; m < sizeof magics / sizeof *magics; m++)
         for (int round = 0; round < 200; round++) {

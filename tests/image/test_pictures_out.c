@@ -1,5 +1,5 @@
 /* What goes from pictures to the network and from maps to files: preprocessing,
- * overlays, boxes, PNG and npy. */
+ * overlays, boxes, PNG, JPEG and npy. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -100,6 +100,101 @@ static void png_refusals_and_memory(void **state)
     dcam_free(bytes);
     assert_int_equal(dcam_memory_held(), held);
     dcam_image_clear(&image);
+}
+
+/* A side or a channel that is not there, codec libraries that do not start: an error, and no bytes. */
+static bool no_codec;
+void *__real_tjInitCompress(void);
+void *__wrap_tjInitCompress(void);
+void *__wrap_tjInitCompress(void) { return no_codec ? NULL : __real_tjInitCompress(); }
+
+static void sides_of_pictures(void **state)
+{
+    (void)state;
+    static const int bad[][3] = {{0, 5, 3}, {5, 0, 3}, {-1, 5, 3}, {5, 5, 2}, {5, 5, 4}, {5, 5, 0}};
+    uint8_t pixels[100] = {0}, *bytes = (uint8_t *)1;
+    size_t count = 77;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const dcam_image image = {bad[i][0], bad[i][1], bad[i][2], pixels};
+        assert_int_equal(dcam_png_encode(&image, &bytes, &count), DCAM_ERROR_USAGE);
+        assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_USAGE);
+    }
+    const dcam_image grey = {5, 5, 1, pixels}, image = {5, 5, 3, pixels};
+    assert_int_equal(dcam_jpeg_encode(&grey, 90, &bytes, &count), DCAM_ERROR_USAGE);
+    /* TurboJPEG says no to a quality beyond 100. */
+    assert_int_equal(dcam_jpeg_encode(&image, 101, &bytes, &count), DCAM_ERROR_INTERNAL);
+    assert_non_null(strstr(dcam_error_message(), "cannot write a JPEG: "));
+    assert_int_equal(dcam_png_write("/nonexistent/x.png", &(dcam_image){0, 5, 3, pixels}), DCAM_ERROR_USAGE);
+    assert_non_null(strstr(dcam_error_message(), "/nonexistent/x.png: "));
+    const size_t held = dcam_memory_held();
+    no_codec = true;
+    assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
+    no_codec = false;
+    dcam_memory_fail_at(1, false);
+    assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
+    dcam_memory_fail_at(0, false);
+    assert_int_equal(dcam_memory_held(), held);
+    assert_true(bytes == (uint8_t *)1 && count == 77);
+}
+
+/* Mean difference of a picture from what comes back of its JPEG; the file's size in *count. */
+static double jpeg_loss(const dcam_image *image, int quality, size_t *count)
+{
+    uint8_t *bytes;
+    dcam_image back;
+    double sum = 0;
+    assert_int_equal(dcam_jpeg_encode(image, quality, &bytes, count), DCAM_OK);
+    assert_true(*count > 100 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[*count - 2] == 0xff && bytes[*count - 1] == 0xd9);
+    assert_int_equal(dcam_image_decode(bytes, *count, "back.jpg", &back), DCAM_OK);
+    assert_true(back.width == image->width && back.height == image->height && back.channels == 3);
+    const size_t n = 3 * (size_t)image->width * (size_t)image->height;
+    for (size_t i = 0; i < n; i++) sum += abs(back.pixels[i] - image->pixels[i]);
+    dcam_image_clear(&back);
+    dcam_free(bytes);
+    return sum / (double)n;
+}
+
+/* A smooth picture with all its colours in place comes back nearly as it was; more so, in a larger file, with a higher
+ * quality; the same pixels give the same file. Sides that are no multiples of 16. */
+static void jpeg_round_trip(void **state)
+{
+    (void)state;
+    static const int sides[][2] = {{64, 48}, {37, 23}, {1, 1}};
+    for (size_t k = 0; k < 3; k++) {
+        const int w = sides[k][0], h = sides[k][1];
+        dcam_image image = {w, h, 3, NULL};
+        size_t fine, coarse, again;
+        assert_int_equal(dcam_alloc((size_t)(w * h), 3, &image.pixels), DCAM_OK);
+        for (int y = 0; y < h; y++)
+            for (int x = 0; x < w; x++) {
+                uint8_t *p = image.pixels + 3 * (y * w + x);
+                p[0] = (uint8_t)(40 + 2 * x);
+                p[1] = (uint8_t)(220 - 3 * y);
+                p[2] = (uint8_t)(60 + x + y);
+            }
+        const double loss = jpeg_loss(&image, 95, &fine), more = jpeg_loss(&image, 20, &coarse);
+        if (loss > 2) fail_msg("%d x %d: %g levels are lost", w, h, loss);
+        if (k == 0) assert_true(more > loss && coarse < fine);
+        assert_true(jpeg_loss(&image, 95, &again) == loss && again == fine);
+        dcam_image_clear(&image);
+    }
+}
+
+/* A name, and a version that begins with a number and has a point; never more of them than there is room for. */
+static void codecs_say_their_versions(void **state)
+{
+    (void)state;
+    dcam_image_library all[8] = {{0}}, two[3] = {{.name = "kept"}, {.name = "kept"}, {.name = "kept"}};
+    const int n = dcam_image_libraries(all, 8);
+    assert_true(n >= 4 && n <= 8);
+    for (int i = 0; i < n; i++) {
+        if (all[i].version[0] < '0' || all[i].version[0] > '9' || !strchr(all[i].version, '.') || strchr(all[i].version, '\n'))
+            fail_msg("%s: '%s'", all[i].name, all[i].version);
+        for (int k = 0; k < i; k++) assert_string_not_equal(all[i].name, all[k].name);
+    }
+    assert_int_equal(dcam_image_libraries(two, 2), 2);
+    assert_string_equal(two[1].name, all[1].name);
+    assert_string_equal(two[2].name, "kept");
 }
 
 static void npy_bytes_are_numpys(void **state)
@@ -203,6 +298,11 @@ static void overlay_refusals_and_memory(void **state)
     assert_int_equal(dcam_overlay(&photo, map, 1, 1, 1.0f, 0.0f, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 1, 1, NAN, 1.0f, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 0, 1, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_overlay(&photo, map, 1, 0, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_overlay(&photo, map, 1, 1, 0.0f, INFINITY, &out), DCAM_ERROR_USAGE);
+    dcam_image grey = photo;
+    grey.channels = 1;
+    assert_int_equal(dcam_overlay(&grey, map, 1, 1, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
     size_t held = dcam_memory_held();
     for (uint64_t n = 1; n <= 2; n++) {
         dcam_memory_fail_at(n, false);
@@ -245,7 +345,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(normalised_bits_are_torchvisions), cmocka_unit_test(png_round_trip),
-        cmocka_unit_test(png_refusals_and_memory),          cmocka_unit_test(npy_bytes_are_numpys),
+        cmocka_unit_test(png_refusals_and_memory),          cmocka_unit_test(sides_of_pictures),
+        cmocka_unit_test(jpeg_round_trip),                  cmocka_unit_test(codecs_say_their_versions),
+        cmocka_unit_test(npy_bytes_are_numpys),
         cmocka_unit_test(calm_where_the_map_is_low),        cmocka_unit_test(scale_is_fixed),
         cmocka_unit_test(lighter_with_the_value),           cmocka_unit_test(map_is_enlarged_bilinearly),
         cmocka_unit_test(overlay_refusals_and_memory),      cmocka_unit_test(boxes_are_clipped_outlines),

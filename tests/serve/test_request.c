@@ -1,5 +1,5 @@
-/* What clients send: JSON with tensors in it and the binary extension; forms are in test_form.c. Good requests in every spelling, and what is
- * wrong with bad ones. */
+/* What clients send: JSON with tensors in it and the binary extension; forms are in test_form.c. Good requests in every
+ * spelling, and what is wrong with bad ones. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
