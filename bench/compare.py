@@ -332,6 +332,7 @@ COMPARISONS = {
     "bf16-1": ("network, bf16, batch 1", "network bf16 1", ("frozen", "bf16-last"), 1, 10),
     "bf16-8": ("network, bf16, batch 8", "network bf16 8", ("frozen", "bf16-last"), 8, 3),
     "train-32": ("training step, f32, batch 32", "train f32 32", ("train-plain", "train-last"), 32, 1),
+    "train-bf16-32": ("training step, bf16, batch 32", "train bf16 32", ("train-bf16", "train-last"), 32, 1),
 }
 KIND_NAMES = {"frozen": "frozen TorchScript", "eager": "eager", "eager-last": "eager, channels last",
               "bf16-last": "bf16 autocast, channels last", "train-plain": "f32 contiguous",

@@ -76,9 +76,9 @@ void net_norm_add_relu(const net_norm *norm, const dcam_nn_tensor *map, const vo
 }
 
 void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const dcam_nn_tensor *pooled_map,
-                        void *pooled, uint8_t *which)
+                        void *pooled, uint8_t *which, void *top)
 {
-    functions_for(map)->relu_pool(norm, map, y, pooled_map, pooled, which);
+    functions_for(map)->relu_pool(norm, map, y, pooled_map, pooled, which, top);
 }
 
 void net_norm_join(const dcam_nn_tensor *map, const void *const parts[3], const void *out, void *g,
@@ -100,7 +100,7 @@ void net_norm_relu_backward(net_norm *norm, const dcam_nn_tensor *map, const voi
 }
 
 void net_norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map, const void *g,
-                            const uint8_t *which, void *y, float *d_gamma, float *d_beta, double *scratch)
+                            const uint8_t *which, const void *top, void *y, float *d_gamma, float *d_beta, double *scratch)
 {
-    functions_for(map)->pool_backward(norm, map, pooled_map, g, which, y, d_gamma, d_beta, scratch);
+    functions_for(map)->pool_backward(norm, map, pooled_map, g, which, top, y, d_gamma, d_beta, scratch);
 }

@@ -43,9 +43,9 @@ void net_norm_relu(const net_norm *norm, const dcam_nn_tensor *map, const void *
 void net_norm_add_relu(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const net_norm *shortcut_norm,
                        const void *shortcut, void *out);
 /* pooled = max-pooling, 3x3, stride 2, padding 1, of relu(norm(y)); which: the place of the maximum in its window
- * (0..8, the first of equals), one byte a value in pooled's order. */
+ * (0..8, the first of equals), one byte a value in pooled's order. top: y there, as pooled; of bf16 maps only. */
 void net_norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const dcam_nn_tensor *pooled_map,
-                        void *pooled, uint8_t *which);
+                        void *pooled, uint8_t *which, void *top);
 
 /* ---- backward ---- */
 
@@ -62,6 +62,6 @@ void net_norm_relu_backward(net_norm *norm, const dcam_nn_tensor *map, const voi
                             float *d_beta, double *scratch);
 /* The same for net_norm_relu_pool, from g = dL/dpooled where pooled > 0, else 0. */
 void net_norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map, const void *g,
-                            const uint8_t *which, void *y, float *d_gamma, float *d_beta, double *scratch);
+                            const uint8_t *which, const void *top, void *y, float *d_gamma, float *d_beta, double *scratch);
 
 #endif

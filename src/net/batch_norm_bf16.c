@@ -59,11 +59,17 @@ static double total(const view *v, const double *sums, size_t row, size_t channe
     return sum;
 }
 
-static void set_backward(net_norm *n, const view *v, const double *sums, size_t product_row, float *d_gamma, float *d_beta)
+/* count: of the values that were normalised. */
+static void set_backward_of(net_norm *n, const view *v, const double *sums, size_t product_row, double count, float *d_gamma,
+                            float *d_beta)
 {
-    const double count = (double)v->images * (double)v->positions;
     for (size_t c = 0; c < n->channels; c++)
         net_norm_set_backward(n, c, total(v, sums, 0, c), total(v, sums, product_row, c), count, d_gamma, d_beta);
+}
+
+static void set_backward(net_norm *n, const view *v, const double *sums, size_t product_row, float *d_gamma, float *d_beta)
+{
+    set_backward_of(n, v, sums, product_row, (double)v->images * (double)v->positions, d_gamma, d_beta);
 }
 
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
@@ -205,7 +211,7 @@ typedef struct {
     view map, pooled;
     const net_norm *norm;
     const uint16_t *y;
-    uint16_t *to;
+    uint16_t *to, *tops;
     uint8_t *which;
     size_t bands; /* of an image's pooled rows */
 } pool_work;
@@ -224,7 +230,7 @@ KERNEL_INLINE __m512i disordered(__m512i v, __m512i flip)
 
 /* One pooled row: of each window the value with the largest y * scale, the first of equals. */
 KERNEL static void pool_row(const view *m, const view *o, size_t py, const uint16_t *y, const net_norm *n,
-                            uint16_t *pooled, uint8_t *which)
+                            uint16_t *pooled, uint8_t *which, uint16_t *tops)
 {
     const __m512 zero = _mm512_setzero_ps();
     const size_t top = net_window_first(py), bottom = net_window_last(py, m->height);
@@ -246,6 +252,7 @@ KERNEL static void pool_row(const view *m, const view *o, size_t py, const uint1
                     best = _mm512_max_epi16(best, v);
                 }
             best = disordered(best, flip);
+            _mm512_storeu_si512(tops + to, best);
             store(pooled + to, _mm512_max_ps(zero, _mm512_fmadd_ps(widen(_mm512_castsi512_si256(best)), a0, b0)));
             store(pooled + to + HALF, _mm512_max_ps(zero, _mm512_fmadd_ps(widen(_mm512_extracti64x4_epi64(best, 1)), a1, b1)));
             _mm256_storeu_si256((__m256i *)(which + to), _mm512_cvtepi16_epi8(place));
@@ -263,59 +270,61 @@ static void pool_items(void *context, size_t begin, size_t end)
         const size_t image = i / w->bands, first = i % w->bands * POOLED_ROWS;
         for (size_t py = first; py < o->height && py < first + POOLED_ROWS; py++) {
             const size_t to = (image * o->positions + py * o->width) * o->channels;
-            pool_row(m, o, py, w->y + image * m->positions * m->channels, w->norm, w->to + to, w->which + to);
+            pool_row(m, o, py, w->y + image * m->positions * m->channels, w->norm, w->to + to, w->which + to,
+                     w->tops + to);
         }
     }
 }
 
 static void norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const void *y,
-                           const dcam_nn_tensor *pooled_map, void *pooled, uint8_t *which)
+                           const dcam_nn_tensor *pooled_map, void *pooled, uint8_t *which, void *top)
 {
-    pool_work w = {.map = view_of(map), .pooled = view_of(pooled_map), .norm = norm, .y = y, .to = pooled, .which = which};
+    pool_work w = {.map = view_of(map), .pooled = view_of(pooled_map), .norm = norm, .y = y, .to = pooled, .tops = top,
+                   .which = which};
     w.bands = pool_bands(&w.pooled);
     dcam_parallel_for(w.map.images * w.bands, pool_items, &w);
 }
 
-/* Of one image: the gradient after the pooling, and where each maximum was. */
-typedef struct {
-    const view *map, *pooled;
-    const uint16_t *g;
-    const uint8_t *which;
-} pool_source;
-
-/* dL/dz at a row and column of the stem, 16 channels: g of every window (at most four) whose maximum lies there. */
-KERNEL_INLINE __m512 gather(const pool_source *from, size_t row, size_t column, size_t c)
-{
-    const view *o = from->pooled;
-    __m512 d = _mm512_setzero_ps();
-    for (size_t py = row / 2; py <= (row + 1) / 2 && py < o->height; py++)
-        for (size_t px = column / 2; px <= (column + 1) / 2 && px < o->width; px++) {
-            const size_t at = (py * o->width + px) * o->channels + c;
-            const __m128i here = _mm_set1_epi8((char)((row + 1 - 2 * py) * 3 + (column + 1 - 2 * px)));
-            const __mmask16 hit = _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)(from->which + at)), here);
-            d = _mm512_mask_add_ps(d, hit, d, load(from->g + at));
-        }
-    return d;
-}
-
-/* Positions begin .. end of an image, which y is. */
-KERNEL static void pool_sums(const pool_source *from, const uint16_t *y, size_t begin, size_t end, const net_norm *n,
+/* Sums over pooled values: each gradient comes to one value of y, which is its top. */
+KERNEL static void pool_sums(const uint16_t *tops, const uint16_t *g, size_t count, size_t channels, const net_norm *n,
                              double *sums)
 {
-    const size_t channels = from->map->channels;
     memset(sums, 0, SUMS * channels * sizeof *sums);
-    for (size_t start = begin; start < end; start += RUN)
-        for (size_t c = 0; c < channels; c += HALF) {
-            const __m512 mean = _mm512_loadu_ps(n->mean + c);
-            __m512 s = _mm512_setzero_ps(), q = s;
-            for (size_t p = start, last = run_end(start, end); p < last; p++) {
-                const __m512 d = gather(from, p / from->map->width, p % from->map->width, c);
-                s = _mm512_add_ps(s, d);
-                q = _mm512_fmadd_ps(d, _mm512_sub_ps(load(y + p * channels + c), mean), q);
-            }
-            add_run(sums + c, s);
-            add_run(sums + channels + c, q);
+    EACH_RUN(start, count) for (size_t c = 0; c < channels; c += HALF)
+    {
+        const __m512 mean = _mm512_loadu_ps(n->mean + c);
+        __m512 s = _mm512_setzero_ps(), q = s;
+        for (size_t p = start, end = run_end(start, count); p < end; p++) {
+            const __m512 d = load(g + p * channels + c);
+            s = _mm512_add_ps(s, d);
+            q = _mm512_fmadd_ps(d, _mm512_sub_ps(load(tops + p * channels + c), mean), q);
         }
+        add_run(sums + c, s);
+        add_run(sums + channels + c, q);
+    }
+}
+
+/* A pooled row's gradients and places, 16 channels from c on, as a row of the stem reads them; row: the stem's row within
+ * the windows, times 3. */
+typedef struct {
+    const uint16_t *g;
+    const uint8_t *which;
+    size_t width, step;
+    int row;
+} window_row;
+
+typedef struct { __m512 g; __m128i which; } window;
+
+KERNEL_INLINE window window_at(const window_row *r, size_t px)
+{
+    if (px >= r->width) return (window){_mm512_setzero_ps(), _mm_setzero_si128()};
+    return (window){load(r->g + px * r->step), _mm_loadu_si128((const __m128i *)(r->which + px * r->step))};
+}
+
+/* What comes of a window to its column 0, 1 or 2. */
+KERNEL_INLINE __m512 share(const window *w, int row, int column)
+{
+    return _mm512_maskz_mov_ps(_mm_cmpeq_epi8_mask(w->which, _mm_set1_epi8((char)(row + column))), w->g);
 }
 
 /* dy = scale g - offset - slope (y - mean) = scale g - (slope y + rest). */
@@ -324,57 +333,82 @@ KERNEL_INLINE __m512 rest_of(const net_norm *n, size_t c)
     return _mm512_fnmadd_ps(_mm512_loadu_ps(n->slope + c), _mm512_loadu_ps(n->mean + c), _mm512_loadu_ps(n->offset + c));
 }
 
-KERNEL static void pool_gradient(const pool_source *from, uint16_t *y, size_t begin, size_t end, const net_norm *n)
+/* One row of the stem, 16 channels; rows[1] only if two. */
+KERNEL_INLINE void pool_gradient_row(const window_row rows[2], bool two, const net_norm *n, size_t c, size_t width, size_t step,
+                                     uint16_t *y)
 {
-    const size_t channels = from->map->channels;
-    for (size_t start = begin; start < end; start += RUN)
-        for (size_t c = 0; c < channels; c += HALF) {
-            const __m512 scale = _mm512_loadu_ps(n->scale + c), slope = _mm512_loadu_ps(n->slope + c), rest = rest_of(n, c);
-            for (size_t p = start, last = run_end(start, end); p < last; p++) {
-                const __m512 d = gather(from, p / from->map->width, p % from->map->width, c);
-                const __m512 v = _mm512_fmadd_ps(slope, load(y + p * channels + c), rest);
-                store(y + p * channels + c, _mm512_fmsub_ps(scale, d, v));
-            }
+    const __m512 scale = _mm512_loadu_ps(n->scale + c), slope = _mm512_loadu_ps(n->slope + c), rest = rest_of(n, c);
+    window a = window_at(&rows[0], 0), b = two ? window_at(&rows[1], 0) : a;
+    for (size_t px = 0; 2 * px < width; px++) {
+        uint16_t *left = y + 2 * px * step;
+        __m512 d = share(&a, rows[0].row, 1);
+        if (two) d = _mm512_add_ps(d, share(&b, rows[1].row, 1));
+        store(left, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, load(left), rest)));
+        if (2 * px + 1 == width) break;
+        const window next = window_at(&rows[0], px + 1);
+        d = _mm512_add_ps(share(&a, rows[0].row, 2), share(&next, rows[0].row, 0));
+        a = next;
+        if (two) {
+            const window below = window_at(&rows[1], px + 1);
+            d = _mm512_add_ps(d, _mm512_add_ps(share(&b, rows[1].row, 2), share(&below, rows[1].row, 0)));
+            b = below;
         }
+        store(left + step, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, load(left + step), rest)));
+    }
 }
 
 typedef struct {
     view map, pooled;
     net_norm *norm;
-    const uint16_t *g;
+    const uint16_t *g, *tops;
     const uint8_t *which;
     uint16_t *y;
     double *sums;
 } pool_backward_work;
 
-static void pool_backward_item(const pool_backward_work *w, size_t item, bool sums)
+/* The stem's row r of an image, whose pooled values begin at `pooled`. */
+KERNEL static void pool_gradient(const pool_backward_work *w, size_t pooled, size_t r, uint16_t *y)
 {
-    const size_t image = item / w->map.bands, begin = item % w->map.bands * BAND, channels = w->map.channels;
-    const size_t end = begin + band_count(&w->map, item), pooled = image * w->pooled.positions * channels;
-    const pool_source from = {&w->map, &w->pooled, w->g + pooled, w->which + pooled};
-    uint16_t *y = w->y + image * w->map.positions * channels;
-    if (sums) pool_sums(&from, y, begin, end, w->norm, w->sums + item * SUMS * channels);
-    else pool_gradient(&from, y, begin, end, w->norm);
+    const view *o = &w->pooled;
+    const size_t step = o->channels, line = o->width * step, first = r / 2;
+    const bool two = r % 2 == 1 && first + 1 < o->height;
+    for (size_t c = 0; c < step; c += HALF) {
+        const size_t at = pooled + first * line + c, below = two ? at + line : at;
+        const window_row rows[2] = {{w->g + at, w->which + at, o->width, step, (int)(r + 1 - 2 * first) * 3},
+                                    {w->g + below, w->which + below, o->width, step, 0}};
+        if (two) pool_gradient_row(rows, true, w->norm, c, w->map.width, step, y + c);
+        else pool_gradient_row(rows, false, w->norm, c, w->map.width, step, y + c);
+    }
 }
 
 static void pool_sum_items(void *context, size_t begin, size_t end)
 {
-    for (size_t i = begin; i < end; i++) pool_backward_item(context, i, true);
+    const pool_backward_work *w = context;
+    const size_t channels = w->pooled.channels;
+    for (size_t i = begin; i < end; i++) {
+        const size_t at = band_start(&w->pooled, i) * channels;
+        pool_sums(w->tops + at, w->g + at, band_count(&w->pooled, i), channels, w->norm, w->sums + i * SUMS * channels);
+    }
 }
 
+/* Items: rows of all images. */
 static void pool_gradient_items(void *context, size_t begin, size_t end)
 {
-    for (size_t i = begin; i < end; i++) pool_backward_item(context, i, false);
+    const pool_backward_work *w = context;
+    const size_t channels = w->pooled.channels;
+    for (size_t i = begin; i < end; i++)
+        pool_gradient(w, i / w->map.height * w->pooled.positions * channels, i % w->map.height,
+                      w->y + i * w->map.width * channels);
 }
 
 static void norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map,
-                               const void *g, const uint8_t *which, void *y, float *d_gamma, float *d_beta,
-                               double *scratch)
+                               const void *g, const uint8_t *which, const void *top, void *y, float *d_gamma,
+                               float *d_beta, double *scratch)
 {
-    pool_backward_work w = {view_of(map), view_of(pooled_map), norm, g, which, y, scratch};
-    dcam_parallel_for(w.map.images * w.map.bands, pool_sum_items, &w);
-    set_backward(norm, &w.map, scratch, 1, d_gamma, d_beta);
-    dcam_parallel_for(w.map.images * w.map.bands, pool_gradient_items, &w);
+    pool_backward_work w = {view_of(map), view_of(pooled_map), norm, g, top, which, y, scratch};
+    dcam_parallel_for(w.pooled.images * w.pooled.bands, pool_sum_items, &w);
+    set_backward_of(norm, &w.pooled, scratch, 1, (double)w.map.images * (double)w.map.positions, d_gamma, d_beta);
+    dcam_parallel_for(w.map.images * w.map.height, pool_gradient_items, &w);
 }
 
 /* ---- backward ----------------------------------------------------------- */

@@ -252,8 +252,9 @@ static void pool_items(void *context, size_t begin, size_t end)
 }
 
 static void norm_relu_pool(const net_norm *norm, const dcam_nn_tensor *map, const void *y,
-                           const dcam_nn_tensor *pooled_map, void *pooled, uint8_t *which)
+                           const dcam_nn_tensor *pooled_map, void *pooled, uint8_t *which, void *top)
 {
+    (void)top;
     net_norm reads = *norm;
     pool_work w = {.map = view_of(map), .pooled = view_of(pooled_map), .norm = &reads, .pooled_values = pooled, .which = which};
     memcpy(&w.y, &y, sizeof y); /* read only here */
@@ -347,9 +348,10 @@ static void set_backward(net_norm *n, const view *v, const double *sums, size_t 
 }
 
 static void norm_pool_backward(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map,
-                               const void *g, const uint8_t *which, void *y, float *d_gamma, float *d_beta,
-                               double *scratch)
+                               const void *g, const uint8_t *which, const void *top, void *y, float *d_gamma,
+                               float *d_beta, double *scratch)
 {
+    (void)top;
     pool_work w = {.map = view_of(map), .pooled = view_of(pooled_map), .norm = norm, .y = y, .g = g, .sums = scratch};
     memcpy(&w.which, &which, sizeof which); /* read only here */
     dcam_parallel_for(w.map.images * w.map.groups, pool_sum_items, &w);

@@ -12,14 +12,15 @@ typedef struct {
     void (*add_relu)(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const net_norm *shortcut_norm,
                      const void *shortcut, void *out);
     void (*relu_pool)(const net_norm *norm, const dcam_nn_tensor *map, const void *y, const dcam_nn_tensor *pooled_map,
-                      void *pooled, uint8_t *which);
+                      void *pooled, uint8_t *which, void *top);
     void (*join)(const dcam_nn_tensor *map, const void *const parts[3], const void *out, void *g, net_norm *const norms[2],
                  const void *const y[2], float *const d_gamma[2], float *const d_beta[2], double *scratch);
     void (*backward)(const net_norm *norm, const dcam_nn_tensor *map, const void *g, void *y);
     void (*relu_backward)(net_norm *norm, const dcam_nn_tensor *map, const void *d_z, void *y, float *d_gamma,
                           float *d_beta, double *scratch);
     void (*pool_backward)(net_norm *norm, const dcam_nn_tensor *map, const dcam_nn_tensor *pooled_map, const void *g,
-                          const uint8_t *which, void *y, float *d_gamma, float *d_beta, double *scratch);
+                          const uint8_t *which, const void *top, void *y, float *d_gamma, float *d_beta,
+                          double *scratch);
 } net_norm_functions;
 
 extern const net_norm_functions net_norm_f32, net_norm_bf16;

@@ -65,7 +65,9 @@ static dcam_status run_step(dcam_train_net *net, const net_pass *p, const net_st
     case STEP_ADD_RELU:
         net_norm_add_relu(norm, &s->map, y, shortcut_norm, address(net, p, s->shortcut), out);
         break;
-    case STEP_POOL: net_norm_relu_pool(norm, &s->map, y, &s->pooled, out, address(net, p, s->which)); break;
+    case STEP_POOL:
+        net_norm_relu_pool(norm, &s->map, y, &s->pooled, out, address(net, p, s->which), address(net, p, s->top));
+        break;
     case STEP_JOIN: run_join(net, p, s, gradients); break;
     case STEP_BACKWARD: net_norm_backward(norm, &s->map, g, y); break;
     case STEP_RELU_BACKWARD:
@@ -73,7 +75,7 @@ static dcam_status run_step(dcam_train_net *net, const net_pass *p, const net_st
                                gradient_at(net, gradients, norm->beta), net->scratch);
         break;
     case STEP_POOL_BACKWARD:
-        net_norm_pool_backward(norm, &s->map, &s->pooled, g, address(net, p, s->which), y,
+        net_norm_pool_backward(norm, &s->map, &s->pooled, g, address(net, p, s->which), address(net, p, s->top), y,
                                gradient_at(net, gradients, norm->gamma), gradient_at(net, gradients, norm->beta),
                                net->scratch);
         break;

@@ -23,7 +23,7 @@ typedef struct {
     dcam_nn_tensor map;
     int value;
     dcam_nn_tensor input, stem;
-    int input_value, stem_y, pooled_which;
+    int input_value, stem_y, pooled_which, pooled_top;
     block blocks[MAX_BLOCKS];
     int block_count;
 } builder;
@@ -39,13 +39,13 @@ static dcam_status add_value(builder *b, const dcam_nn_tensor *t, int *out)
 static net_step empty_step(net_step_kind kind, const dcam_nn_tensor *map)
 {
     return (net_step){.kind = kind, .map = *map, .norm = NONE, .shortcut_norm = NONE, .y = NONE, .shortcut = NONE,
-                  .out = NONE, .g = NONE, .which = NONE, .parts = {NONE, NONE, NONE}};
+                  .out = NONE, .g = NONE, .which = NONE, .top = NONE, .parts = {NONE, NONE, NONE}};
 }
 
 static void add_step(builder *b, const net_step *s)
 {
     net_plan *plan = b->p->plan;
-    const int values[] = {s->y, s->shortcut, s->out, s->g, s->which, s->parts[0], s->parts[1], s->parts[2]};
+    const int values[] = {s->y, s->shortcut, s->out, s->g, s->which, s->top, s->parts[0], s->parts[1], s->parts[2]};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) net_plan_use(plan, values[i]);
     assert(b->p->step_count < NET_PASS_STEPS);
     b->p->steps[b->p->step_count++] = *s;
@@ -56,7 +56,7 @@ static void add_step(builder *b, const net_step *s)
 static void add_op(builder *b, dcam_nn_op *op)
 {
     net_step s = {.kind = STEP_OPERATION, .op = op, .norm = NONE, .shortcut_norm = NONE, .y = NONE, .shortcut = NONE,
-              .out = NONE, .g = NONE, .which = NONE, .parts = {NONE, NONE, NONE}};
+              .out = NONE, .g = NONE, .which = NONE, .top = NONE, .parts = {NONE, NONE, NONE}};
     add_step(b, &s);
 }
 
@@ -146,12 +146,15 @@ static dcam_status add_stem(builder *b)
     b->map = net_pooled(&b->stem);
     DCAM_TRY(add_value(b, &b->map, &b->value));
     b->pooled_which = net_plan_value(b->p->plan, (size_t)b->map.n * (size_t)b->map.c * (size_t)b->map.h * (size_t)b->map.w);
+    b->pooled_top = NONE;
+    if (b->map.type == DCAM_NN_BF16) DCAM_TRY(add_value(b, &b->map, &b->pooled_top));
     net_step s = empty_step(STEP_POOL, &b->stem);
     s.pooled = b->map;
     s.norm = 0;
     s.y = b->stem_y;
     s.out = b->value;
     s.which = b->pooled_which;
+    s.top = b->pooled_top;
     add_step(b, &s);
     b->convolution = 1;
     return DCAM_OK;
@@ -303,6 +306,7 @@ static dcam_status add_backward(builder *b)
     s.y = b->stem_y;
     s.g = g;
     s.which = b->pooled_which;
+    s.top = b->pooled_top;
     add_step(b, &s);
     return add_convolution_backward(b, 0, &b->input, b->input_value, b->stem_y, NULL);
 }

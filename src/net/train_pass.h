@@ -23,11 +23,11 @@ typedef enum {
     STEP_STATISTICS,    /* y */
     STEP_RELU,          /* y -> out */
     STEP_ADD_RELU,      /* y, shortcut -> out */
-    STEP_POOL,          /* y -> out, which */
+    STEP_POOL,          /* y -> out, which, and top of bf16 maps */
     STEP_JOIN,          /* parts, out -> g, and the coefficients of the normalisations of y and shortcut */
     STEP_BACKWARD,      /* g, y -> y */
     STEP_RELU_BACKWARD, /* g = dL/dz, y -> y */
-    STEP_POOL_BACKWARD  /* g, which, y -> y */
+    STEP_POOL_BACKWARD  /* g, which, top, y -> y */
 } net_step_kind;
 
 typedef struct {
@@ -35,7 +35,7 @@ typedef struct {
     dcam_nn_op *op;
     int norm, shortcut_norm;      /* convolutions whose normalisations it needs, or NET_PLAN_OUTSIDE */
     dcam_nn_tensor map, pooled;
-    int y, shortcut, out, g, which, parts[3]; /* values of the plan, or NET_PLAN_OUTSIDE */
+    int y, shortcut, out, g, which, top, parts[3]; /* values of the plan, or NET_PLAN_OUTSIDE */
 } net_step;
 
 /* What all passes of a network are made from. */

@@ -210,13 +210,14 @@ static void check_pool(int n, int c, int h, int w)
     dcam_random r = dcam_random_make(2, (uint64_t)(n * c * h * w));
     norm_pair p;
     twin y = make_twin(n, c, h, w, 0.5, &r), pooled = make_twin(n, c, (h + 1) / 2, (w + 1) / 2, 0, &r);
-    twin g = make_twin(n, c, (h + 1) / 2, (w + 1) / 2, 0, &r);
+    twin g = make_twin(n, c, (h + 1) / 2, (w + 1) / 2, 0, &r), top = make_twin(n, c, (h + 1) / 2, (w + 1) / 2, 0, &r);
     uint8_t *which[2];
     make_norms(&p, c, &r);
     statistics_of(&p, &y);
     for (int type = 0; type < 2; type++) {
         OK(dcam_alloc(pooled.count, 1, &which[type]));
-        net_norm_relu_pool(&p.norms[type], &y.maps[type], values(&y, type), &pooled.maps[type], values(&pooled, type), which[type]);
+        net_norm_relu_pool(&p.norms[type], &y.maps[type], values(&y, type), &pooled.maps[type], values(&pooled, type), which[type],
+                           top.rough);
     }
     must_agree(&pooled, 10);
     /* Where all is below 0 the place does not matter, for no gradient goes there. */
@@ -226,7 +227,7 @@ static void check_pool(int n, int c, int h, int w)
     for (int type = 0; type < 2; type++) {
         double *scratch;
         OK(dcam_alloc(net_norm_scratch(&y.maps[type]), sizeof(double), &scratch));
-        net_norm_pool_backward(&p.norms[type], &y.maps[type], &pooled.maps[type], values(&g, type), which[0], values(&y, type),
+        net_norm_pool_backward(&p.norms[type], &y.maps[type], &pooled.maps[type], values(&g, type), which[0], top.rough, values(&y, type),
                                p.d_gamma[type], p.d_beta[type], scratch);
         dcam_free(scratch);
     }
@@ -236,6 +237,7 @@ static void check_pool(int n, int c, int h, int w)
     free_norms(&p);
     free_twin(&y);
     free_twin(&pooled);
+    free_twin(&top);
     free_twin(&g);
 }
 
@@ -245,6 +247,7 @@ static void test_pooling(void **state)
     check_pool(1, 32, 2, 2);
     check_pool(3, 64, 16, 22);
     check_pool(2, 64, 34, 48);
+    check_pool(2, 32, 7, 9);
 }
 
 /* The sums' order does not depend on the threads. */
