@@ -45,7 +45,7 @@ static dcam_status array_values(const dcam_architecture *a, const dcam_trainer_o
     const dcam_map_layout l = dcam_map_layout_of(&shapes);
     size_t counts[DCAM_STAGES], maps;
     const size_t attention = attention_counts(o->attention, &shapes, counts);
-    const size_t single = 2 * l.total + largest(&l) * (attends(o) ? 3 : 1);
+    const size_t single = 2 * l.total + largest(&l) * (attends(o) ? 2 : 0);
     if (!dcam_size_mul(single, (size_t)o->batch, &maps)) {
         return dcam_fail(DCAM_ERROR_MEMORY, "a batch of %d images of %dx%d does not fit into any memory", o->batch, o->width, o->height);
     }
@@ -80,7 +80,6 @@ static dcam_status allocate_arrays(dcam_learner *l)
         DCAM_TRY(dcam_alloc(batch, l->layout.count[k] * sizeof(float), &l->features[k]));
         DCAM_TRY(dcam_alloc(batch, l->layout.count[k] * sizeof(float), &l->d_features[k]));
     }
-    DCAM_TRY(dcam_alloc(most, sizeof(float), &l->teacher));
     if (attends(l->options)) {
         DCAM_TRY(dcam_alloc(most, sizeof(float), &l->attended));
         DCAM_TRY(dcam_alloc(most, sizeof(float), &l->d_attended));
@@ -145,7 +144,6 @@ void dcam_learner_destroy(dcam_learner *l)
     }
     dcam_free(l->d_attended);
     dcam_free(l->attended);
-    dcam_free(l->teacher);
     dcam_free(l->attention_values);
     dcam_free(l->gradient);
     dcam_free(l->velocity);
@@ -159,25 +157,22 @@ static void stage_losses(dcam_learner *l, int k, const uint16_t *maps, int n, do
 {
     const dcam_trainer_options *o = l->options;
     const int positions = l->shapes.height[k] * l->shapes.width[k], channels = l->shapes.channels[k];
-    const size_t bytes = (size_t)n * l->layout.count[k] * sizeof(float);
+    const uint16_t *t = maps + l->layout.offset[k];
     const bool raw = !attends(o) || o->reads == DCAM_READS_BOTH, both = attends(o) && o->reads == DCAM_READS_BOTH;
     dcam_loss_options options = o->loss;
     double found[DCAM_LOSS_KINDS] = {0};
     if (both) {
         for (int i = 0; i < DCAM_LOSS_KINDS; i++) options.weight[i] *= 0.5;
     }
-    dcam_teacher_maps_stage(&l->layout, maps, n, k, l->teacher);
-    memset(l->d_features[k], 0, bytes);
     if (raw) {
-        dcam_loss_stage(&options, l->scratches[k], l->teacher, l->features[k], n, positions, channels, loss, found,
+        dcam_loss_stage(&options, l->scratches[k], t, l->layout.total, l->features[k], n, positions, channels, loss, found,
                         l->d_features[k]);
     }
     if (attends(o)) {
-        memset(l->d_attended, 0, bytes);
         dcam_attention_forward(l->states[k], l->attention[k], l->features[k], n, l->attended);
-        dcam_loss_stage(&options, l->scratches[k], l->teacher, l->attended, n, positions, channels, loss, found,
+        dcam_loss_stage(&options, l->scratches[k], t, l->layout.total, l->attended, n, positions, channels, loss, found,
                         l->d_attended);
-        dcam_attention_backward(l->states[k], l->attention[k], l->features[k], n, l->d_attended, l->d_features[k],
+        dcam_attention_backward(l->states[k], l->attention[k], l->features[k], n, l->d_attended, raw, l->d_features[k],
                                 d_attention);
     }
     for (int i = 0; i < DCAM_LOSS_KINDS; i++) terms[i] += both ? found[i] / 2 : found[i];

@@ -26,7 +26,6 @@ typedef struct {
     dcam_train_net *net;
     float *gradient;              /* as velocity */
     float *features[DCAM_STAGES], *d_features[DCAM_STAGES]; /* batch x count[k] */
-    float *teacher;               /* batch x the largest count: one stage, widened */
     float *attended, *d_attended; /* likewise; NULL where the losses read s */
     dcam_attention_state *states[DCAM_STAGES];
     dcam_loss_scratch *scratches[DCAM_STAGES];

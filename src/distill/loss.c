@@ -19,7 +19,7 @@ struct dcam_loss_scratch {
     int batch;
     double *shares;     /* batch x DCAM_LOSS_KINDS */
     double *numbers;    /* what the slots' pointers point into */
-    float *tops;
+    float *floats;      /* likewise */
 };
 
 const char *dcam_loss_name(dcam_loss_kind kind)
@@ -75,9 +75,11 @@ dcam_status dcam_loss_scratch_create(const dcam_loss_options *options, int batch
                                      dcam_loss_scratch **out)
 {
     assert(batch > 0 && positions > 0 && channels > 0);
-    (void)positions;
+    const size_t map = (size_t)positions * (size_t)channels;
+    const bool all = options->weight[DCAM_LOSS_CDS] > 0 || options->weight[DCAM_LOSS_AFFINITY] > 0;
     const size_t padded = ((size_t)channels + DCAM_LANES - 1) / DCAM_LANES * DCAM_LANES;
     const size_t gram = options->weight[DCAM_LOSS_AFFINITY] > 0 ? (size_t)channels * padded : 0;
+    const size_t floats = 2 * padded + LOSS_TILE * (size_t)channels + (all ? map : 0);
     const size_t numbers = 3 * padded + 3 * gram + (gram ? 8 * padded : 0);
     dcam_loss_scratch *scratch;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *scratch, &scratch));
@@ -86,7 +88,7 @@ dcam_status dcam_loss_scratch_create(const dcam_loss_options *options, int batch
     dcam_status status = dcam_alloc_zero(scratch->slot_count, sizeof *scratch->slots, &scratch->slots);
     if (status == DCAM_OK) status = dcam_alloc_zero((size_t)batch, DCAM_LOSS_KINDS * sizeof(double), &scratch->shares);
     if (status == DCAM_OK) status = dcam_alloc_zero(scratch->slot_count, numbers * sizeof(double), &scratch->numbers);
-    if (status == DCAM_OK) status = dcam_alloc_zero(scratch->slot_count, 2 * padded * sizeof(float), &scratch->tops);
+    if (status == DCAM_OK) status = dcam_alloc_zero(scratch->slot_count, floats * sizeof(float), &scratch->floats);
     if (status != DCAM_OK) {
         dcam_loss_scratch_destroy(scratch);
         return status;
@@ -97,8 +99,10 @@ dcam_status dcam_loss_scratch_create(const dcam_loss_options *options, int batch
         for (int i = 0; i < 3; i++, p += padded) slot->sums[i] = p;
         for (int i = 0; i < 3; i++, p += gram) slot->gram[i] = p;
         slot->rows = p;
-        slot->top[0] = scratch->tops + 2 * k * padded;
+        slot->top[0] = scratch->floats + k * floats;
         slot->top[1] = slot->top[0] + padded;
+        slot->tile = slot->top[1] + padded;
+        slot->whole = slot->tile + LOSS_TILE * (size_t)channels;
     }
     *out = scratch;
     return DCAM_OK;
@@ -107,7 +111,7 @@ dcam_status dcam_loss_scratch_create(const dcam_loss_options *options, int batch
 void dcam_loss_scratch_destroy(dcam_loss_scratch *scratch)
 {
     if (!scratch) return;
-    dcam_free(scratch->tops);
+    dcam_free(scratch->floats);
     dcam_free(scratch->numbers);
     dcam_free(scratch->shares);
     dcam_free(scratch->slots);
@@ -117,33 +121,73 @@ void dcam_loss_scratch_destroy(dcam_loss_scratch *scratch)
 typedef struct {
     const dcam_loss_options *options;
     dcam_loss_scratch *scratch;
-    const float *t, *s;
-    size_t batch, positions, channels, slots;
+    const float *t;             /* one of the two */
+    const uint16_t *t_rounded;
+    const float *s;
+    size_t t_step, batch, positions, channels, slots;
     double divisor[DCAM_LOSS_KINDS]; /* of the sum over the batch */
     float *d_s;
 } job;
 
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+typedef uint32_t u32x8 __attribute__((vector_size(32)));
+
+DCAM_KERNEL static void widen(const uint16_t *from, size_t count, float *to)
+{
+    size_t i = 0;
+    for (; i + DCAM_LANES <= count; i += DCAM_LANES) {
+        u16x8 half;
+        memcpy(&half, from + i, sizeof half);
+        const u32x8 whole = __builtin_convertvector(half, u32x8) << 16;
+        memcpy(to + i, &whole, sizeof whole);
+    }
+    for (; i < count; i++) {
+        const uint32_t whole = (uint32_t)from[i] << 16;
+        memcpy(to + i, &whole, sizeof whole);
+    }
+}
+
+/* `count` values of image b's t from `at` on; to: where they go if they have to be made. */
+static const float *teacher(const job *j, size_t b, size_t at, size_t count, float *to)
+{
+    if (j->t) return j->t + b * j->t_step + at;
+    widen(j->t_rounded + b * j->t_step + at, count, to);
+    return to;
+}
+
+/* Tile by tile, so that what one loss has read is in the cache for the next. */
 static void one_image(const job *j, loss_slot *slot, size_t b)
 {
-    const double *weight = j->options->weight;
+    const double *weight = j->options->weight, temperature = j->options->kd_temperature;
     const size_t map = j->positions * j->channels, n = j->positions, c = j->channels;
-    const float *t = j->t + b * map, *s = j->s + b * map;
+    const bool entropy = weight[DCAM_LOSS_KD] > 0;
+    const float *s = j->s + b * map;
     float *d_s = j->d_s ? j->d_s + b * map : NULL;
     double *share = j->scratch->shares + b * DCAM_LOSS_KINDS, scale[DCAM_LOSS_KINDS];
     for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
         share[k] = 0;
         scale[k] = weight[k] / j->divisor[k];
     }
-    if (weight[DCAM_LOSS_CD] > 0 || weight[DCAM_LOSS_L2] > 0) {
-        loss_positions(t, s, n, c, scale[DCAM_LOSS_CD], scale[DCAM_LOSS_L2], &share[DCAM_LOSS_CD], &share[DCAM_LOSS_L2], d_s);
+    for (size_t begin = 0; begin < n; begin += LOSS_TILE) {
+        const size_t count = n - begin < LOSS_TILE ? n - begin : LOSS_TILE, at = begin * c;
+        const float *t = teacher(j, b, at, count * c, slot->tile);
+        float *d = d_s ? d_s + at : NULL;
+        if (d) memset(d, 0, count * c * sizeof *d);
+        if (weight[DCAM_LOSS_CD] > 0 || weight[DCAM_LOSS_L2] > 0)
+            loss_positions(t, s + at, count, c, scale[DCAM_LOSS_CD], scale[DCAM_LOSS_L2], &share[DCAM_LOSS_CD],
+                           &share[DCAM_LOSS_L2], d);
+        if (entropy) loss_entropy_add(slot, t, s + at, count, c, temperature, begin == 0);
     }
+    if (entropy) share[DCAM_LOSS_KD] = loss_entropy_end(slot, c, temperature, scale[DCAM_LOSS_KD]);
+    for (size_t begin = 0; begin < n && entropy && d_s; begin += LOSS_TILE) {
+        const size_t count = n - begin < LOSS_TILE ? n - begin : LOSS_TILE, at = begin * c;
+        loss_entropy_gradient(slot, teacher(j, b, at, count * c, slot->tile), s + at, count, c, temperature, d_s + at);
+    }
+    if (!(weight[DCAM_LOSS_CDS] > 0) && !(weight[DCAM_LOSS_AFFINITY] > 0)) return;
+    const float *t = teacher(j, b, 0, map, slot->whole);
     if (weight[DCAM_LOSS_CDS] > 0) share[DCAM_LOSS_CDS] = loss_channels(slot, t, s, n, c, scale[DCAM_LOSS_CDS], d_s);
-    if (weight[DCAM_LOSS_KD] > 0) {
-        share[DCAM_LOSS_KD] = loss_entropy(slot, t, s, n, c, j->options->kd_temperature, scale[DCAM_LOSS_KD], d_s);
-    }
-    if (weight[DCAM_LOSS_AFFINITY] > 0) {
+    if (weight[DCAM_LOSS_AFFINITY] > 0)
         share[DCAM_LOSS_AFFINITY] = loss_affinity(slot, t, s, n, c, scale[DCAM_LOSS_AFFINITY], d_s);
-    }
 }
 
 static void some_slots(void *context, size_t begin, size_t end)
@@ -156,25 +200,43 @@ static void some_slots(void *context, size_t begin, size_t end)
     }
 }
 
-void dcam_loss_stage(const dcam_loss_options *options, dcam_loss_scratch *scratch, const float *t, const float *s, int b,
-                     int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS], float *d_s)
+static void run(job *j, int b, int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS])
 {
+    const dcam_loss_options *options = j->options;
+    const dcam_loss_scratch *scratch = j->scratch;
     assert(b > 0 && b <= scratch->batch);
     const double images = b, n = positions, c = channels, temperature = options->kd_temperature;
-    job j = {.options = options, .scratch = scratch, .t = t, .s = s, .batch = (size_t)b, .positions = (size_t)positions,
-             .channels = (size_t)channels, .d_s = d_s};
-    j.slots = scratch->slot_count < j.batch ? scratch->slot_count : j.batch;
-    j.divisor[DCAM_LOSS_CD] = j.divisor[DCAM_LOSS_L2] = images * n;
-    j.divisor[DCAM_LOSS_CDS] = images * c;
-    j.divisor[DCAM_LOSS_KD] = options->kd_scale == DCAM_KD_SUM ? images : images * c / (temperature * temperature);
-    j.divisor[DCAM_LOSS_AFFINITY] = images;
-    dcam_parallel_for(j.slots, some_slots, &j);
+    j->batch = (size_t)b;
+    j->positions = (size_t)positions;
+    j->channels = (size_t)channels;
+    j->slots = scratch->slot_count < j->batch ? scratch->slot_count : j->batch;
+    j->divisor[DCAM_LOSS_CD] = j->divisor[DCAM_LOSS_L2] = images * n;
+    j->divisor[DCAM_LOSS_CDS] = images * c;
+    j->divisor[DCAM_LOSS_KD] = options->kd_scale == DCAM_KD_SUM ? images : images * c / (temperature * temperature);
+    j->divisor[DCAM_LOSS_AFFINITY] = images;
+    dcam_parallel_for(j->slots, some_slots, j);
     for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
         if (!(options->weight[k] > 0)) continue;
         double sum = 0;
-        for (size_t i = 0; i < j.batch; i++) sum += scratch->shares[i * DCAM_LOSS_KINDS + (size_t)k];
-        sum /= j.divisor[k];
+        for (size_t i = 0; i < j->batch; i++) sum += scratch->shares[i * DCAM_LOSS_KINDS + (size_t)k];
+        sum /= j->divisor[k];
         *total += options->weight[k] * sum;
         if (terms) terms[k] += sum;
     }
+}
+
+void dcam_loss_stage(const dcam_loss_options *options, dcam_loss_scratch *scratch, const uint16_t *t, size_t t_step,
+                     const float *s, int b, int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS],
+                     float *d_s)
+{
+    job j = {.options = options, .scratch = scratch, .t_rounded = t, .t_step = t_step, .s = s, .d_s = d_s};
+    run(&j, b, positions, channels, total, terms);
+}
+
+void dcam_loss_stage_f32(const dcam_loss_options *options, dcam_loss_scratch *scratch, const float *t, const float *s, int b,
+                         int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS], float *d_s)
+{
+    job j = {.options = options, .scratch = scratch, .t = t, .t_step = (size_t)positions * (size_t)channels, .s = s,
+             .d_s = d_s};
+    run(&j, b, positions, channels, total, terms);
 }

@@ -4,6 +4,7 @@
 #define DCAM_DISTILL_LOSS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -28,9 +29,14 @@ DCAM_MUST_CHECK dcam_status dcam_loss_scratch_create(const dcam_loss_options *op
                                                      dcam_loss_scratch **out);
 void dcam_loss_scratch_destroy(dcam_loss_scratch *scratch);
 
-/* One stage: adds the weighted losses to *total and each unweighted one to terms[kind] (NULL allowed), and adds
- * weight * dL/ds to d_s (NULL: no gradient). t, s, d_s: b x positions x channels. */
-void dcam_loss_stage(const dcam_loss_options *options, dcam_loss_scratch *scratch, const float *t, const float *s, int b,
-                     int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS], float *d_s);
+/* One stage: adds the weighted losses to *total and each unweighted one to terms[kind] (NULL allowed), and sets d_s (NULL:
+ * no gradient) to the sum of weight * dL/ds. t, s, d_s: b x positions x channels. t: bf16; an image's map begins t_step
+ * values behind the one before. */
+void dcam_loss_stage(const dcam_loss_options *options, dcam_loss_scratch *scratch, const uint16_t *t, size_t t_step,
+                     const float *s, int b, int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS],
+                     float *d_s);
+/* The same with t in f32, b x positions x channels. */
+void dcam_loss_stage_f32(const dcam_loss_options *options, dcam_loss_scratch *scratch, const float *t, const float *s, int b,
+                         int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS], float *d_s);
 
 #endif

@@ -80,8 +80,8 @@ DCAM_KERNEL void loss_positions(const float *t, const float *s, size_t positions
             dcam_store8(d_s + i * channels + c, &d, lanes);
         }
     }
-    *cd = cd_sum;
-    *l2 = l2_sum;
+    *cd += cd_sum;
+    *l2 += l2_sum;
 }
 
 /* sums: <t, s>, |t|^2, |s|^2 of each channel over the positions. */

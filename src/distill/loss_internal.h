@@ -5,6 +5,7 @@
 #ifndef DCAM_DISTILL_LOSS_INTERNAL_H
 #define DCAM_DISTILL_LOSS_INTERNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/vector.h"
@@ -18,18 +19,23 @@ typedef struct {
     double *sums[3];          /* C each */
     float *top[2];            /* C each: maxima of t and s (kd) */
     double *gram[3];          /* C x padded each: s s', s t', t t' (affinity only) */
+    float *tile, *whole;      /* a tile of t; all of it (only if cds or affinity ask for it) */
     double *rows;             /* scratch of the Gram products: 2 x 4 x padded */
 } loss_slot;
 
-/* sum over i of 1 - cosine over channels (cd), and of 0.5 |t^ - s^|^2 (l2), in one pass. */
+/* Adds sum over i of 1 - cosine over channels to *cd, and of 0.5 |t^ - s^|^2 to *l2, in one pass. */
 void loss_positions(const float *t, const float *s, size_t positions, size_t channels, double cd_scale, double l2_scale,
                     double *cd, double *l2, float *d_s);
 /* sum over c of 1 - cosine over positions. */
 double loss_channels(loss_slot *slot, const float *t, const float *s, size_t positions, size_t channels, double scale,
                      float *d_s);
-/* sum over c of KL(P to Q). */
-double loss_entropy(loss_slot *slot, const float *t, const float *s, size_t positions, size_t channels,
-                    double temperature, double scale, float *d_s);
+/* Sum over c of KL(P to Q), tile by tile: the tiles' sums are added up (first: from nothing), end returns the share and
+ * makes of the sums what gradient, once more tile by tile, needs. count: positions of a tile, at most LOSS_TILE. */
+void loss_entropy_add(loss_slot *slot, const float *t, const float *s, size_t count, size_t channels, double temperature,
+                      bool first);
+double loss_entropy_end(loss_slot *slot, size_t channels, double temperature, double scale);
+void loss_entropy_gradient(const loss_slot *slot, const float *t, const float *s, size_t count, size_t channels,
+                           double temperature, float *d_s);
 /* sqrt(sum (A_s - A_t)^2) / N. */
 double loss_affinity(loss_slot *slot, const float *t, const float *s, size_t positions, size_t channels, double scale,
                      float *d_s);

@@ -165,13 +165,13 @@ DCAM_INLINE void add_products(const float *d, const float *s, size_t channels, d
     }
 }
 
-/* d_s += d * w + everywhere for one row. */
-DCAM_INLINE void add_row(float *d_s, const float *d, const float *w, const float *everywhere, size_t channels)
+/* d_s += d * w + everywhere for one row (add; else =). */
+DCAM_INLINE void add_row(float *d_s, const float *d, const float *w, const float *everywhere, size_t channels, bool add)
 {
     for (size_t c = 0; c < channels; c += DCAM_LANES) {
         const size_t lanes = dcam_lanes_at(c, channels);
-        dcam_f32x8 sum, x, k, e;
-        dcam_load8(&sum, d_s + c, lanes);
+        dcam_f32x8 sum = {0}, x, k, e;
+        if (add) dcam_load8(&sum, d_s + c, lanes);
         dcam_load8(&x, d + c, lanes);
         dcam_load8(&k, w + c, DCAM_LANES);
         dcam_load8(&e, everywhere + c, DCAM_LANES);
@@ -200,6 +200,7 @@ typedef struct {
     dcam_attention_state *state;
     const float *values, *s, *d_out;
     float *out, *d_s;
+    bool add;
 } job;
 
 static void forward_images(void *context, size_t begin, size_t end)
@@ -256,10 +257,12 @@ DCAM_KERNEL static void sum_rows(const row_maker *m, const float *s, size_t posi
 }
 
 DCAM_KERNEL static void add_rows(const row_maker *m, const float *w, const float *everywhere, size_t positions,
-                                 size_t channels, float *d_s)
+                                 size_t channels, bool add, float *d_s)
 {
     for (size_t i = 0; i < positions; i++) {
-        add_row(d_s + i * channels, make_row(m, i, channels), w, everywhere, channels);
+        const float *row = make_row(m, i, channels);
+        if (add) add_row(d_s + i * channels, row, w, everywhere, channels, true);
+        else add_row(d_s + i * channels, row, w, everywhere, channels, false);
     }
 }
 
@@ -293,13 +296,14 @@ static void backward_image(const job *j, size_t b)
         net_attention_spatial_backward(st, j->values + channel_value_count(st->kind, channels), rows.d_out, s, w, b);
     }
     if (!w) {
+        if (!j->add) memset(d_s, 0, map * sizeof *d_s);
         add_spatial_rows(&rows, positions, channels, d_s);
         return;
     }
     memset(st->column + at, 0, st->padded * sizeof *st->column);
     sum_rows(&rows, s, positions, channels, st->column + at);
     net_attention_channel_backward(st, j->values, b);
-    add_rows(&rows, w, st->d_mean + at, positions, channels, d_s);
+    add_rows(&rows, w, st->d_mean + at, positions, channels, j->add, d_s);
     for (size_t c = 0; c < channels; c++) {
         d_s[(size_t)st->max_position[at + c] * channels + c] += st->d_maximum[at + c];
     }
@@ -311,15 +315,15 @@ static void backward_images(void *context, size_t begin, size_t end)
 }
 
 void dcam_attention_backward(dcam_attention_state *state, const float *values, const float *s, int n,
-                             const float *d_out, float *d_s, float *d_values)
+                             const float *d_out, bool add, float *d_s, float *d_values)
 {
     assert(n > 0 && n <= state->batch);
     if (state->kind == DCAM_ATTENTION_NONE) {
         const size_t count = (size_t)n * state->positions * state->channels;
-        for (size_t i = 0; i < count; i++) d_s[i] += d_out[i];
+        for (size_t i = 0; i < count; i++) d_s[i] = add ? d_s[i] + d_out[i] : d_out[i];
         return;
     }
-    job j = {.state = state, .values = values, .s = s, .d_out = d_out, .d_s = d_s};
+    job j = {.state = state, .values = values, .s = s, .d_out = d_out, .d_s = d_s, .add = add};
     dcam_parallel_for((size_t)n, backward_images, &j);
     if (has_channel(state->kind)) net_attention_channel_gradient(state, (size_t)n, d_values);
     if (has_spatial(state->kind))

@@ -25,8 +25,9 @@ void dcam_attention_state_destroy(dcam_attention_state *state);
 
 /* out = A(s). s, out: n x H*W x C; out may be s only if no backward follows. */
 void dcam_attention_forward(dcam_attention_state *state, const float *values, const float *s, int n, float *out);
-/* From d_out = dL/dA(s): adds dL/ds into d_s and dL/dvalues into d_values. s as in the forward. */
+/* From d_out = dL/dA(s): adds dL/ds to d_s (add) or sets d_s to it, and adds dL/dvalues to d_values. s as in the
+ * forward. */
 void dcam_attention_backward(dcam_attention_state *state, const float *values, const float *s, int n,
-                             const float *d_out, float *d_s, float *d_values);
+                             const float *d_out, bool add, float *d_s, float *d_values);
 
 #endif

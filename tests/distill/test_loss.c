@@ -35,8 +35,8 @@ static double run(const dcam_loss_options *o, const float *t, const float *s, in
     dcam_loss_scratch *scratch;
     double total = 0, terms[DCAM_LOSS_KINDS] = {0}, sum = 0;
     assert_int_equal(dcam_loss_scratch_create(o, b, n, c, &scratch), DCAM_OK);
-    if (d_s) memset(d_s, 0, (size_t)(b * n * c) * sizeof *d_s);
-    dcam_loss_stage(o, scratch, t, s, b, n, c, &total, terms, d_s);
+    if (d_s) memset(d_s, 0xff, (size_t)(b * n * c) * sizeof *d_s); /* must be overwritten */
+    dcam_loss_stage_f32(o, scratch, t, s, b, n, c, &total, terms, d_s);
     dcam_loss_scratch_destroy(scratch);
     for (int k = 0; k < DCAM_LOSS_KINDS; k++) sum += o->weight[k] * terms[k];
     assert_true(isnan(total) ? isnan(sum) : fabs(sum - total) <= 1e-12 * fabs(total));
@@ -316,6 +316,34 @@ static void memory_failures(void **state)
     }
 }
 
+/* A teacher in bf16, with other values between its images, is the same teacher widened. */
+static void rounded_teacher(void **state)
+{
+    (void)state;
+    enum { STEP = N * C + 5 };
+    static float t[COUNT], s[COUNT], d_one[COUNT], d_two[COUNT];
+    static uint16_t rounded[B * STEP];
+    const dcam_loss_options o = {.weight = {2, 0.5, 3, 0.25, 1}, .kd_temperature = 2};
+    dcam_loss_scratch *scratch;
+    double one = 0, two = 0;
+    formula_fill(1, 2.0f, 0.5f, t, COUNT);
+    formula_fill(2, 2.0f, 0.5f, s, COUNT);
+    memset(rounded, 0xff, sizeof rounded);
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t bits;
+        memcpy(&bits, &t[i], sizeof bits);
+        rounded[i / (N * C) * STEP + i % (N * C)] = (uint16_t)(bits >> 16);
+        bits &= 0xffff0000u;
+        memcpy(&t[i], &bits, sizeof bits);
+    }
+    assert_int_equal(dcam_loss_scratch_create(&o, B, N, C, &scratch), DCAM_OK);
+    dcam_loss_stage(&o, scratch, rounded, STEP, s, B, N, C, &one, NULL, d_one);
+    dcam_loss_stage_f32(&o, scratch, t, s, B, N, C, &two, NULL, d_two);
+    dcam_loss_scratch_destroy(scratch);
+    assert_true(one == two);
+    assert_memory_equal(d_one, d_two, sizeof d_one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,7 +355,7 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_threads),
         cmocka_unit_test(fast_exponential),
         cmocka_unit_test(names),
-        cmocka_unit_test(memory_failures),
+        cmocka_unit_test(memory_failures), cmocka_unit_test(rounded_teacher),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

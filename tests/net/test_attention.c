@@ -52,7 +52,7 @@ static void check(dcam_attention_kind kind, bool ties)
     memset(d_values, 0, sizeof d_values);
     assert_int_equal(dcam_attention_state_create(kind, B + 1, H, W, C, &state), DCAM_OK);
     dcam_attention_forward(state, values, s, B, out);
-    dcam_attention_backward(state, values, s, B, g, d_s, d_values);
+    dcam_attention_backward(state, values, s, B, g, true, d_s, d_values);
     dcam_attention_state_destroy(state);
 
     const char *suffix = ties ? "_ties" : "";
@@ -120,7 +120,7 @@ static void odd_shapes_by_differences(void **state)
             memset(d_s, 0, count * 4);
             assert_int_equal(dcam_attention_state_create(kinds[kind], 1, h, w, c, &st), DCAM_OK);
             dcam_attention_forward(st, values, s, 1, out);
-            dcam_attention_backward(st, values, s, 1, g, d_s, d_values);
+            dcam_attention_backward(st, values, s, 1, g, true, d_s, d_values);
             double largest_s = 0, largest_value = 0;
             for (size_t i = 0; i < count; i++) largest_s = fmax(largest_s, fabs((double)d_s[i]));
             for (size_t i = 0; i < value_count; i++) largest_value = fmax(largest_value, fabs((double)d_values[i]));
@@ -164,7 +164,7 @@ static void none_is_the_identity(void **state)
     dcam_attention_forward(st, NULL, s, B, out);
     assert_memory_equal(out, s, sizeof s);
     memcpy(d_s, s, sizeof s);
-    dcam_attention_backward(st, NULL, s, B, s, d_s, NULL);
+    dcam_attention_backward(st, NULL, s, B, s, true, d_s, NULL);
     for (int i = 0; i < COUNT; i++) assert_true(d_s[i] == 2 * s[i]);
     dcam_attention_state_destroy(st);
 }
@@ -186,10 +186,10 @@ static void in_place_and_threads(void **state)
         memset(two_values, 0, sizeof two_values);
         dcam_set_threads(1);
         dcam_attention_forward(st, values, s, B, once);
-        dcam_attention_backward(st, values, s, B, s, d_one, one_values);
+        dcam_attention_backward(st, values, s, B, s, true, d_one, one_values);
         dcam_set_threads(2);
         dcam_attention_forward(st, values, s, B, out);
-        dcam_attention_backward(st, values, s, B, s, d_two, two_values);
+        dcam_attention_backward(st, values, s, B, s, true, d_two, two_values);
         assert_memory_equal(out, once, sizeof out);
         assert_memory_equal(d_one, d_two, sizeof d_one);
         assert_memory_equal(one_values, two_values, sizeof one_values);
