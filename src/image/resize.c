@@ -16,13 +16,14 @@
 
 typedef struct {
     dcam_span *spans; /* one for each output position */
-    int32_t *weights;
+    int32_t *weights, *packed;
     int most_taps;
 } filter;
 
 static void filter_clear(filter *f)
 {
     dcam_free(f->spans);
+    dcam_free(f->packed);
     dcam_free(f->weights);
 }
 
@@ -50,26 +51,29 @@ static int weigh(int in, double scale, int position, double *w, int *first)
 
 static dcam_status filter_make(int in, int out, filter *result)
 {
-    filter f = {NULL, NULL, 0};
+    filter f = {NULL, NULL, NULL, 0};
     double *w = NULL;
     double scale = (double)in / out;
     int most = (int)ceil(scale < 1 ? 1 : scale) * 2 + 1;
+    const size_t packed = DCAM_PACKED(most);
     size_t room;
     dcam_status status;
-    if (!dcam_size_mul((size_t)out, (size_t)most, &room))
+    if (!dcam_size_mul((size_t)out, packed, &room))
         return dcam_fail(DCAM_ERROR_MEMORY, "cannot resize %d to %d pixels: too many weights", in, out);
     if ((status = dcam_alloc((size_t)most, sizeof *w, &w)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc((size_t)out, sizeof *f.spans, &f.spans)) != DCAM_OK) goto cleanup;
-    if ((status = dcam_alloc(room, sizeof *f.weights, &f.weights)) != DCAM_OK) goto cleanup;
+    if ((status = dcam_alloc((size_t)out * (size_t)most, sizeof *f.weights, &f.weights)) != DCAM_OK) goto cleanup;
+    if ((status = dcam_alloc(room, sizeof *f.packed, &f.packed)) != DCAM_OK) goto cleanup;
     for (int i = 0; i < out; i++) {
-        int32_t *to = f.weights + (size_t)i * (size_t)most;
+        int32_t *to = f.weights + (size_t)i * (size_t)most, *pairs = f.packed + (size_t)i * packed;
         int first, taps = weigh(in, scale, i, w, &first);
         for (int k = 0; k < taps; k++) to[k] = (int32_t)(0.5 + w[k] * (1 << DCAM_WEIGHT_BITS));
-        f.spans[i] = (dcam_span){first, taps, to};
+        dcam_pack_weights(to, taps, pairs);
+        f.spans[i] = (dcam_span){first, taps, to, pairs};
         if (taps > f.most_taps) f.most_taps = taps;
     }
     *result = f;
-    f = (filter){NULL, NULL, 0};
+    f = (filter){NULL, NULL, NULL, 0};
 cleanup:
     filter_clear(&f);
     dcam_free(w);
@@ -93,28 +97,42 @@ static dcam_status make_like(const dcam_image *image, int width, int height, dca
     return DCAM_OK;
 }
 
-/* ring: rows of the input already weighed across, row y in slot y % slots. */
-static void resize_rows(const dcam_image *image, const filter *across, const filter *down, uint8_t *ring,
+/* Rows `first` and up to three more, weighed across into the ring, row y in slot y % slots; returns how many. */
+static int resize_across(const dcam_image *image, const filter *across, dcam_resize_isa isa, int first, int width,
+                         uint8_t *ring, int slots)
+{
+    const size_t in_stride = (size_t)image->width * (size_t)image->channels;
+    const size_t out_stride = (size_t)width * (size_t)image->channels;
+    const int left = image->height - first, count = left < DCAM_ROWS_TOGETHER ? left : DCAM_ROWS_TOGETHER;
+    const uint8_t *from[DCAM_ROWS_TOGETHER];
+    uint8_t *to[DCAM_ROWS_TOGETHER];
+    for (int i = 0; i < count; i++) {
+        from[i] = image->pixels + (size_t)(first + i) * in_stride;
+        to[i] = ring + (size_t)((first + i) % slots) * out_stride;
+    }
+    dcam_weigh_pixels(isa, from, count, image->width, image->channels, across->spans, width, to);
+    return count;
+}
+
+static void resize_rows(const dcam_image *image, const filter *across, const filter *down, uint8_t *ring, int slots,
                         const uint8_t **rows, dcam_image *result)
 {
-    size_t channels = (size_t)image->channels;
-    size_t in_stride = (size_t)image->width * channels, out_stride = (size_t)result->width * channels;
+    const dcam_resize_isa isa = dcam_resize_isa_here();
+    const size_t out_stride = (size_t)result->width * (size_t)image->channels;
     int done = 0;
     for (int y = 0; y < result->height; y++) {
         const dcam_span *span = &down->spans[y];
         if (done < span->first) done = span->first;
-        for (; done < span->first + span->taps; done++)
-            dcam_weigh_pixels(image->pixels + (size_t)done * in_stride, image->width, image->channels, across->spans,
-                              result->width, ring + (size_t)(done % down->most_taps) * out_stride);
-        for (int k = 0; k < span->taps; k++)
-            rows[k] = ring + (size_t)((span->first + k) % down->most_taps) * out_stride;
-        dcam_weigh_rows(rows, span->weights, span->taps, out_stride, result->pixels + (size_t)y * out_stride);
+        while (done < span->first + span->taps)
+            done += resize_across(image, across, isa, done, result->width, ring, slots);
+        for (int k = 0; k < span->taps; k++) rows[k] = ring + (size_t)((span->first + k) % slots) * out_stride;
+        dcam_weigh_rows(isa, rows, span, out_stride, result->pixels + (size_t)y * out_stride);
     }
 }
 
 dcam_status dcam_image_resize(const dcam_image *image, int width, int height, dcam_image *out)
 {
-    filter across = {NULL, NULL, 0}, down = {NULL, NULL, 0};
+    filter across = {NULL, NULL, NULL, 0}, down = across;
     dcam_image result = {0, 0, 0, NULL};
     uint8_t *ring = NULL;
     const uint8_t **rows = NULL;
@@ -126,10 +144,11 @@ dcam_status dcam_image_resize(const dcam_image *image, int width, int height, dc
     } else {
         if ((status = filter_make(image->width, width, &across)) != DCAM_OK) goto cleanup;
         if ((status = filter_make(image->height, height, &down)) != DCAM_OK) goto cleanup;
-        size_t slots = (size_t)down.most_taps;
-        if ((status = dcam_alloc(slots * (size_t)width, (size_t)image->channels, &ring)) != DCAM_OK) goto cleanup;
-        if ((status = dcam_alloc(slots, sizeof *rows, &rows)) != DCAM_OK) goto cleanup;
-        resize_rows(image, &across, &down, ring, rows, &result);
+        /* Those of one output row, and what is made together with the last of them. */
+        const int slots = down.most_taps + DCAM_ROWS_TOGETHER - 1;
+        if ((status = dcam_alloc((size_t)slots * (size_t)width, (size_t)image->channels, &ring)) != DCAM_OK) goto cleanup;
+        if ((status = dcam_alloc((size_t)down.most_taps, sizeof *rows, &rows)) != DCAM_OK) goto cleanup;
+        resize_rows(image, &across, &down, ring, slots, rows, &result);
     }
     *out = result;
     result.pixels = NULL;
@@ -147,9 +166,10 @@ cleanup:
 static void nearest_positions(int in, int out, int *positions)
 {
     double step = (double)in / out, at = step * 0.5;
-    for (int i = 0; i < out; i++, at += step) {
+    for (int i = 0; i < out; i++) {
         int p = (int)at;
         positions[i] = p < in ? p : in - 1;
+        at += step;
     }
 }
 

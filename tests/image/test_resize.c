@@ -92,53 +92,67 @@ static void random_bytes(dcam_random *r, uint8_t *bytes, size_t n)
 static void fast_rows_equal_plain_rows(void **state)
 {
     (void)state;
-    enum { N = 61, TAPS = 12 };
+    enum { N = 161, TAPS = 12 };
     dcam_random r = dcam_random_make(1, 1);
     for (int round = 0; round < 500; round++) {
         int taps = 1 + (int)dcam_random_below(&r, TAPS);
         size_t n = 1 + (size_t)dcam_random_below(&r, N);
         /* exact blocks, so that a sanitizer sees a read past them */
         uint8_t *rows[TAPS], plain[N + 1], fast[N + 1];
-        int32_t weights[TAPS];
+        int32_t weights[TAPS], *packed = malloc(DCAM_PACKED(taps) * sizeof *packed);
+        assert_non_null(packed);
         random_weights(&r, taps, weights);
+        dcam_pack_weights(weights, taps, packed);
         for (int k = 0; k < taps; k++) {
             assert_non_null(rows[k] = malloc(n));
             random_bytes(&r, rows[k], n);
         }
-        plain[n] = fast[n] = 77;
+        plain[n] = 77;
         dcam_weigh_rows_plain((const uint8_t *const *)rows, weights, taps, n, plain);
-        dcam_weigh_rows((const uint8_t *const *)rows, weights, taps, n, fast);
-        assert_memory_equal(plain, fast, n + 1);
-        assert_int_equal(fast[n], 77);
+        for (dcam_resize_isa isa = DCAM_RESIZE_PLAIN; isa <= dcam_resize_isa_here(); isa++) {
+            memset(fast, 77, sizeof fast);
+            dcam_weigh_rows(isa, (const uint8_t *const *)rows, &(dcam_span){0, taps, weights, packed}, n, fast);
+            assert_memory_equal(plain, fast, n + 1);
+        }
         for (int k = 0; k < taps; k++) free(rows[k]);
+        free(packed);
     }
 }
 
 static void fast_pixels_equal_plain_pixels(void **state)
 {
     (void)state;
-    enum { W = 40, OUT = 9 };
+    enum { W = 40, OUT = 9, ROWS = DCAM_ROWS_TOGETHER };
     dcam_random r = dcam_random_make(2, 1);
-    for (int round = 0; round < 500; round++) {
-        int channels = round % 2 ? 3 : 1, width = 1 + (int)dcam_random_below(&r, W);
+    for (int round = 0; round < 600; round++) {
+        int channels = round % 4 ? 3 : 1, width = 1 + (int)dcam_random_below(&r, W), count = 1 + round % ROWS;
         size_t n = (size_t)width * (size_t)channels;
-        uint8_t *row = malloc(n), plain[3 * OUT + 1], fast[3 * OUT + 1];
-        int32_t weights[OUT][W];
+        uint8_t *rows[ROWS], plain[ROWS][3 * OUT + 1], fast[ROWS][3 * OUT + 1];
+        uint8_t *const to_plain[ROWS] = {plain[0], plain[1], plain[2], plain[3]};
+        uint8_t *const to_fast[ROWS] = {fast[0], fast[1], fast[2], fast[3]};
+        int32_t weights[OUT][W], *packed[OUT];
         dcam_span spans[OUT];
-        assert_non_null(row);
-        random_bytes(&r, row, n);
+        for (int k = 0; k < count; k++) {
+            assert_non_null(rows[k] = malloc(n));
+            random_bytes(&r, rows[k], n);
+        }
         for (int i = 0; i < OUT; i++) {
             int first = (int)dcam_random_below(&r, (uint64_t)width);
             int taps = 1 + (int)dcam_random_below(&r, (uint64_t)(width - first));
+            assert_non_null(packed[i] = malloc(DCAM_PACKED(taps) * sizeof *packed[i]));
             random_weights(&r, taps, weights[i]);
-            spans[i] = (dcam_span){first, taps, weights[i]};
+            dcam_pack_weights(weights[i], taps, packed[i]);
+            spans[i] = (dcam_span){first, taps, weights[i], packed[i]};
         }
         memset(plain, 77, sizeof plain);
-        memset(fast, 77, sizeof fast);
-        dcam_weigh_pixels_plain(row, width, channels, spans, OUT, plain);
-        dcam_weigh_pixels(row, width, channels, spans, OUT, fast);
-        assert_memory_equal(plain, fast, sizeof plain);
-        free(row);
+        dcam_weigh_pixels_plain((const uint8_t *const *)rows, count, width, channels, spans, OUT, to_plain);
+        for (dcam_resize_isa isa = DCAM_RESIZE_PLAIN; isa <= dcam_resize_isa_here(); isa++) {
+            memset(fast, 77, sizeof fast);
+            dcam_weigh_pixels(isa, (const uint8_t *const *)rows, count, width, channels, spans, OUT, to_fast);
+            assert_memory_equal(plain, fast, sizeof plain);
+        }
+        for (int i = 0; i < OUT; i++) free(packed[i]);
+        for (int k = 0; k < count; k++) free(rows[k]);
     }
 }
 
