@@ -54,14 +54,75 @@ static void bilinear_rows(void *context, size_t begin, size_t end)
     }
 }
 
+/* ---- twice and four times: the maps' own sizes ---- */
+
+/* Eight outputs lie between neighbours of the row below, eight values from the one before it on: which two, and how far
+ * between them. Where a row begins and ends it goes on with its edge value. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define PICK(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define PICK(v, ...) __builtin_shuffle(v, (dcam_i32x8){__VA_ARGS__})
+#endif
+
+/* v: in_w values behind the first edge value, and 8 more that may be read. */
+DCAM_INLINE void spread_twice(const float *v, size_t in_w, float *out)
+{
+    const dcam_f32x8 weight = {0.75f, 0.25f, 0.75f, 0.25f, 0.75f, 0.25f, 0.75f, 0.25f};
+    for (size_t i = 0; i < in_w; i += 4) {
+        dcam_f32x8 x, y;
+        dcam_load8(&x, v + i, DCAM_LANES);
+        const dcam_f32x8 low = PICK(x, 0, 1, 1, 2, 2, 3, 3, 4), high = PICK(x, 1, 2, 2, 3, 3, 4, 4, 5);
+        y = low + weight * (high - low);
+        dcam_store8(out + 2 * i, &y, DCAM_LANES);
+    }
+}
+
+DCAM_INLINE void spread_four_times(const float *v, size_t in_w, float *out)
+{
+    const dcam_f32x8 weight = {0.625f, 0.875f, 0.125f, 0.375f, 0.625f, 0.875f, 0.125f, 0.375f};
+    for (size_t i = 0; i < in_w; i += 2) {
+        dcam_f32x8 x, y;
+        dcam_load8(&x, v + i, DCAM_LANES);
+        const dcam_f32x8 low = PICK(x, 0, 0, 1, 1, 1, 1, 2, 2), high = PICK(x, 1, 1, 2, 2, 2, 2, 3, 3);
+        y = low + weight * (high - low);
+        dcam_store8(out + 4 * i, &y, DCAM_LANES);
+    }
+}
+
+/* Input columns whose row between two rows is kept at a time. */
+#define KEPT 512
+
+DCAM_KERNEL static void spread_rows(const bilinear_job *job, size_t begin, size_t end)
+{
+    const size_t w = (size_t)job->in_w, factor = (size_t)job->out_w / w;
+    float between[1 + KEPT + 1 + DCAM_LANES] = {0};
+    for (size_t y = begin; y < end; y++) {
+        const source row = source_of((int)y, job->in_h, job->out_h);
+        const float *a = job->in + (size_t)row.low * w, *b = job->in + (size_t)row.high * w;
+        for (size_t i = 0; i < w; i++) between[1 + i] = a[i] + row.weight * (b[i] - a[i]);
+        between[0] = between[1];
+        between[1 + w] = between[w];
+        if (factor == 2) spread_twice(between, w, job->out + y * 2 * w);
+        else spread_four_times(between, w, job->out + y * 4 * w);
+    }
+}
+
+static void spread_body(void *context, size_t begin, size_t end) { spread_rows(context, begin, end); }
+
+static bool can_spread(const bilinear_job *job)
+{
+    return job->in_w <= KEPT && job->in_w % 4 == 0 && (job->out_w == 2 * job->in_w || job->out_w == 4 * job->in_w);
+}
+
 /* Output pixels below which the other cores are left asleep. */
 #define WORTH_SHARING 16384
 
 void dcam_upsample_bilinear(const float *in, int in_h, int in_w, float *out, int out_h, int out_w)
 {
     bilinear_job job = {in, out, in_h, in_w, out_h, out_w};
-    if (out_h * out_w < WORTH_SHARING) bilinear_rows(&job, 0, (size_t)out_h);
-    else dcam_parallel_for((size_t)out_h, bilinear_rows, &job);
+    void (*body)(void *, size_t, size_t) = can_spread(&job) ? spread_body : bilinear_rows;
+    if (out_h * out_w < WORTH_SHARING) body(&job, 0, (size_t)out_h);
+    else dcam_parallel_for((size_t)out_h, body, &job);
 }
 
 /* ---- Gaussian ---- */

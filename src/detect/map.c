@@ -11,11 +11,6 @@
 #include "base/parallel.h"
 #include "base/vector.h"
 
-/* As in the loss; double, since 1 - cosine loses the leading digits of a small distance. */
-#define COSINE_EPSILON 1e-6
-/* Elements below which waking the other cores costs more than it saves. */
-#define WORTH_SHARING 65536
-
 const char *dcam_map_kind_name(dcam_map_kind kind)
 {
     switch (kind) {
@@ -41,38 +36,6 @@ dcam_status dcam_map_options_check(const dcam_map_options *o)
     if (!(o->top_percent >= 0 && o->top_percent <= 100))
         return dcam_fail(DCAM_ERROR_USAGE, "the top %g per cent of pixels: must be 0 to 100", o->top_percent);
     return DCAM_OK;
-}
-
-/* ---- cosine distance ---- */
-
-typedef struct { const float *t, *s; size_t channels; float *out; } cosine_job;
-
-DCAM_KERNEL static void cosine_rows(const cosine_job *job, size_t begin, size_t end)
-{
-    const size_t channels = job->channels;
-    for (size_t i = begin; i < end; i++) {
-        const float *t = job->t + i * channels, *s = job->s + i * channels;
-        dcam_f64x8 dot = {0}, tt = {0}, ss = {0}, a, b;
-        for (size_t c = 0; c < channels; c += DCAM_LANES) {
-            const size_t lanes = dcam_lanes_at(c, channels);
-            dcam_load8_widened(&a, t + c, lanes);
-            dcam_load8_widened(&b, s + c, lanes);
-            dcam_add_product8(&dot, &a, &b);
-            dcam_add_product8(&tt, &a, &a);
-            dcam_add_product8(&ss, &b, &b);
-        }
-        const double length = sqrt(dcam_sum8(&tt)) * sqrt(dcam_sum8(&ss));
-        job->out[i] = (float)(1 - dcam_sum8(&dot) / (length + COSINE_EPSILON));
-    }
-}
-
-static void cosine_body(void *context, size_t begin, size_t end) { cosine_rows(context, begin, end); }
-
-void dcam_cosine_map(const float *t, const float *s, int positions, int channels, float *out)
-{
-    cosine_job job = {t, s, (size_t)channels, out};
-    if ((size_t)positions * (size_t)channels < WORTH_SHARING) cosine_rows(&job, 0, (size_t)positions);
-    else dcam_parallel_for((size_t)positions, cosine_body, &job);
 }
 
 /* ---- relative entropy by position ---- */
@@ -221,15 +184,20 @@ void dcam_mapper_destroy(dcam_mapper *m)
     dcam_free(m);
 }
 
-void dcam_mapper_stages(dcam_mapper *m, const dcam_map_options *options, const float *const teacher[DCAM_STAGES],
-                        const float *const student[DCAM_STAGES], float *const stage_maps[DCAM_STAGES])
+void dcam_mapper_stages(dcam_mapper *m, const dcam_map_options *options, const dcam_map_source *teacher,
+                        const dcam_map_source *student, float *const stage_maps[DCAM_STAGES])
 {
     const double temperature = options->kd_temperature > 0 ? options->kd_temperature : 1;
     for (int k = 0; k < DCAM_STAGES; k++) {
         const int positions = (int)stage_positions(m, k);
-        dcam_cosine_map(teacher[k], student[k], positions, m->channels[k], stage_maps[k]);
+        const double scale = (double)teacher->taps.scale[k] * (double)student->taps.scale[k];
+        if (teacher->taps.type != DCAM_TAP_F32) {
+            dcam_cosine_map_raw(teacher->taps.type, teacher->at[k], student->at[k], positions, m->channels[k], scale, stage_maps[k]);
+            continue;
+        }
+        dcam_cosine_map(teacher->at[k], student->at[k], positions, m->channels[k], stage_maps[k]);
         if (options->kd_weight > 0)
-            dcam_kd_map_add(teacher[k], student[k], positions, m->channels[k], temperature, options->kd_weight,
+            dcam_kd_map_add(teacher->at[k], student->at[k], positions, m->channels[k], temperature, options->kd_weight,
                             m->entropy, stage_maps[k]);
     }
 }
@@ -241,8 +209,8 @@ static void add_map(dcam_mapper *m, const dcam_added_map *added)
 }
 
 void dcam_mapper_run_with(dcam_mapper *m, const dcam_map_options *options, const dcam_stage_statistics *statistics,
-                          const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES],
-                          const dcam_added_map *added, float *map)
+                          const dcam_map_source *teacher, const dcam_map_source *student, const dcam_added_map *added,
+                          float *map)
 {
     const int h = m->stage_height[0], w = m->stage_width[0];
     const size_t positions = stage_positions(m, 0);
@@ -271,7 +239,9 @@ void dcam_mapper_run_with(dcam_mapper *m, const dcam_map_options *options, const
 void dcam_mapper_run(dcam_mapper *m, const dcam_map_options *options, const dcam_stage_statistics *statistics,
                      const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES], float *map)
 {
-    dcam_mapper_run_with(m, options, statistics, teacher, student, NULL, map);
+    const dcam_map_source t = {{DCAM_TAP_F32, {1, 1, 1}}, {teacher[0], teacher[1], teacher[2]}};
+    const dcam_map_source s = {{DCAM_TAP_F32, {1, 1, 1}}, {student[0], student[1], student[2]}};
+    dcam_mapper_run_with(m, options, statistics, &t, &s, NULL, map);
 }
 
 /* ---- the image score ---- */
@@ -303,13 +273,49 @@ static void select_largest(float *v, size_t n, size_t k)
     }
 }
 
+/* Eight at a time: one after the other each would wait for the one before. */
+DCAM_KERNEL static float largest_of(const float *v, size_t count)
+{
+    enum { SUMS = 4 };
+    dcam_f32x8 top[SUMS], x;
+    float all = v[0];
+    size_t i = 0;
+    for (int k = 0; k < SUMS; k++) top[k] = (dcam_f32x8){0} + all;
+    for (; i + SUMS * DCAM_LANES <= count; i += SUMS * DCAM_LANES) {
+        for (size_t k = 0; k < SUMS; k++) {
+            dcam_load8(&x, v + i + k * DCAM_LANES, DCAM_LANES);
+            const dcam_i32x8 greater = x > top[k];
+            dcam_choose8(&top[k], &greater, &x, &top[k]);
+        }
+    }
+    for (int k = 0; k < SUMS; k++)
+        for (int lane = 0; lane < DCAM_LANES; lane++) all = top[k][lane] > all ? top[k][lane] : all;
+    for (; i < count; i++) all = v[i] > all ? v[i] : all;
+    return all;
+}
+
+/* 0 * x is 0 for finite x only. */
+DCAM_KERNEL bool dcam_map_is_finite(const float *v, size_t count)
+{
+    enum { SUMS = 4 };
+    dcam_f32x8 sum[SUMS] = {{0}}, x;
+    float all = 0;
+    size_t i = 0;
+    for (; i + SUMS * DCAM_LANES <= count; i += SUMS * DCAM_LANES) {
+        for (size_t k = 0; k < SUMS; k++) {
+            dcam_load8(&x, v + i + k * DCAM_LANES, DCAM_LANES);
+            sum[k] += 0 * x;
+        }
+    }
+    for (int k = 0; k < SUMS; k++)
+        for (int lane = 0; lane < DCAM_LANES; lane++) all += sum[k][lane];
+    for (; i < count; i++) all += 0 * v[i];
+    return all == 0;
+}
+
 float dcam_image_score(const dcam_map_options *options, const float *map, size_t count, float *scratch)
 {
-    if (options->top_percent <= 0) {
-        float top = map[0];
-        for (size_t i = 1; i < count; i++) top = map[i] > top ? map[i] : top;
-        return top;
-    }
+    if (options->top_percent <= 0) return largest_of(map, count);
     size_t k = (size_t)(options->top_percent / 100 * (double)count);
     if (k < 1) k = 1;
     if (k > count) k = count;

@@ -3,9 +3,11 @@
 #ifndef DCAM_DETECT_MAP_H
 #define DCAM_DETECT_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
+#include "net/resnet.h"
 #include "weights/trunk.h"
 
 /* A wider smoothing would blur away every defect of a 256-pixel map; the bound keeps the kernel on the stack. */
@@ -33,6 +35,10 @@ DCAM_MUST_CHECK dcam_status dcam_map_options_check(const dcam_map_options *optio
 
 /* d(i) = 1 - cosine(t_i, s_i), epsilon 1e-6 as in the loss; positions x channels -> positions. */
 void dcam_cosine_map(const float *t, const float *s, int positions, int channels, float *out);
+/* The same of features as a network keeps them: BF16 or U8, whose scales' product is `scale`. Sums are f32: a distance is
+ * off by up to about 1e-6. */
+void dcam_cosine_map_raw(dcam_tap_type type, const void *t, const void *s, int positions, int channels, double scale,
+                         float *out);
 /* Adds weight * k(i) to map: the share of position i in the spatial relative entropy kd,
  *   k(i) = T^2 N/C * sum over c of P log(P/Q) - P + Q,   P, Q = softmax over the N positions of t/T, s/T per channel.
  * Each summand is >= 0, and as P and Q both sum to 1 the mean of k over positions is exactly the loss (scale
@@ -58,15 +64,23 @@ typedef struct {
     int height, width;
     float mean, factor; /* (value - mean) * factor is added */
 } dcam_added_map;
-/* As dcam_mapper_run, for a sum or a standardised map; added may be NULL. */
+/* The features of one image: at[k]: H_k*W_k x C_k of taps.type. Raw ones (not F32) have no KD term. */
+typedef struct {
+    dcam_taps taps;
+    const void *at[DCAM_STAGES];
+} dcam_map_source;
+/* As dcam_mapper_run, for a sum or a standardised map; teacher and student of one type; added may be NULL. */
 void dcam_mapper_run_with(dcam_mapper *mapper, const dcam_map_options *options, const dcam_stage_statistics *statistics,
-                          const float *const teacher[DCAM_STAGES], const float *const student[DCAM_STAGES],
-                          const dcam_added_map *added, float *map);
+                          const dcam_map_source *teacher, const dcam_map_source *student, const dcam_added_map *added,
+                          float *map);
 /* Per-stage maps only (before combination), for the statistics: stage_maps[k]: H_k*W_k. */
-void dcam_mapper_stages(dcam_mapper *mapper, const dcam_map_options *options, const float *const teacher[DCAM_STAGES],
-                        const float *const student[DCAM_STAGES], float *const stage_maps[DCAM_STAGES]);
+void dcam_mapper_stages(dcam_mapper *mapper, const dcam_map_options *options, const dcam_map_source *teacher,
+                        const dcam_map_source *student, float *const stage_maps[DCAM_STAGES]);
 /* Maximum, or mean of the top p per cent (floor(p/100 * count), at least 1 pixel). scratch: count floats (only used
  * for top p). */
 float dcam_image_score(const dcam_map_options *options, const float *map, size_t count, float *scratch);
+
+/* Whether every value is. */
+bool dcam_map_is_finite(const float *map, size_t count);
 
 #endif

@@ -28,7 +28,9 @@ struct dcam_scorer {
     float *distances;                       /* of the patches of one image */
     dcam_region_finder *regions;
     float *input;                           /* batch x 3 x height x width */
-    float *teacher_features[DCAM_STAGES], *student_features[DCAM_STAGES];
+    dcam_taps teacher_taps, student_taps;   /* f32 unless nothing but the map wants them all */
+    void *teacher_features[DCAM_STAGES], *student_features[DCAM_STAGES];
+    float *values[DCAM_STAGES];             /* of the teacher's raw features of one image, where something reads f32 */
     float *map, *scratch;                   /* height x width each */
     float *centre;                          /* C_3 */
 };
@@ -51,8 +53,11 @@ static dcam_status create_stage(dcam_scorer *s, int k)
     const int h = s->shapes.height[k], w = s->shapes.width[k], c = s->shapes.channels[k];
     s->feature_count[k] = (size_t)h * (size_t)w * (size_t)c;
     const size_t count = s->feature_count[k] * (size_t)s->batch;
-    DCAM_TRY(dcam_alloc(count, sizeof(float), &s->teacher_features[k]));
-    DCAM_TRY(dcam_alloc(count, sizeof(float), &s->student_features[k]));
+    DCAM_TRY(dcam_alloc(count, dcam_tap_bytes(s->teacher_taps.type), &s->teacher_features[k]));
+    DCAM_TRY(dcam_alloc(count, dcam_tap_bytes(s->student_taps.type), &s->student_features[k]));
+    /* The memory and the classes' centres look at the later stages. */
+    if (k > 0 && s->teacher_taps.type != DCAM_TAP_F32)
+        DCAM_TRY(dcam_alloc(s->feature_count[k], sizeof(float), &s->values[k]));
     if (!m->attention_at_detection || m->attention == DCAM_ATTENTION_NONE) return DCAM_OK;
     return dcam_attention_state_create((dcam_attention_kind)m->attention, s->batch, h, w, c, &s->attention[k]);
 }
@@ -69,11 +74,17 @@ static dcam_status create_matcher(dcam_scorer *s, dcam_net_precision precision)
     return dcam_alloc(dcam_matcher_positions(s->matcher), sizeof(float), &s->distances);
 }
 
+/* Whether the map alone reads all features: the attention and the KD term work on f32. */
+static bool map_alone(const dcam_model *m)
+{
+    return !(m->attention_at_detection && m->attention != DCAM_ATTENTION_NONE) && !(m->map.kd_weight > 0);
+}
+
 static dcam_status create_student(dcam_scorer *s, const dcam_scorer_options *o, const dcam_scorer *lender)
 {
     const dcam_model *m = s->model;
     const dcam_net_options net = {m->preprocessing.height, m->preprocessing.width, s->batch, o->precision, o->exact,
-                                  m->student_ranges};
+                                  map_alone(m), m->student_ranges};
     return lender ? dcam_net_create_borrowing(lender->student, s->batch, &s->student)
                   : dcam_net_create(m->student, &net, &s->student);
 }
@@ -82,7 +93,7 @@ static dcam_status create_teacher(dcam_scorer *s, const dcam_scorer_options *o, 
 {
     const dcam_model *m = s->model;
     const dcam_net_options net = {m->preprocessing.height, m->preprocessing.width, s->batch, o->precision, o->exact,
-                                  m->teacher_ranges};
+                                  map_alone(m), m->teacher_ranges};
     return lender ? dcam_net_create_borrowing(lender->teacher, s->batch, &s->teacher)
                   : dcam_net_create(m->teacher, &net, &s->teacher);
 }
@@ -95,7 +106,10 @@ static dcam_status create_networks(dcam_scorer *s, const dcam_scorer_options *o,
     dcam_status status = create_teacher(s, o, lender);
     if (status == DCAM_OK) status = create_student(s, o, lender);
     if (threads == 2) dcam_set_threads(threads);
-    return status;
+    if (status != DCAM_OK) return status;
+    s->teacher_taps = dcam_net_taps(s->teacher);
+    s->student_taps = dcam_net_taps(s->student);
+    return DCAM_OK;
 }
 
 /* lender: whose networks' weights are used, or NULL. */
@@ -157,6 +171,7 @@ void dcam_scorer_destroy(dcam_scorer *s)
     dcam_free(s->input);
     for (int k = 0; k < DCAM_STAGES; k++) {
         dcam_attention_state_destroy(s->attention[k]);
+        dcam_free(s->values[k]);
         dcam_free(s->student_features[k]);
         dcam_free(s->teacher_features[k]);
     }
@@ -191,19 +206,31 @@ dcam_status dcam_scorer_extract(dcam_scorer *s, const uint8_t *rgb, int n)
 }
 
 /* Features of image i of the batch. */
-static void select_image(const dcam_scorer *s, int i, const float *teacher[DCAM_STAGES], const float *student[DCAM_STAGES])
+static dcam_map_source source_of(const dcam_scorer *s, const dcam_taps *taps, void *const features[DCAM_STAGES], int i)
 {
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        teacher[k] = s->teacher_features[k] + (size_t)i * s->feature_count[k];
-        student[k] = s->student_features[k] + (size_t)i * s->feature_count[k];
-    }
+    dcam_map_source source = {.taps = *taps};
+    for (int k = 0; k < DCAM_STAGES; k++)
+        source.at[k] = (const char *)features[k] + dcam_tap_bytes(taps->type) * (size_t)i * s->feature_count[k];
+    return source;
+}
+
+static dcam_map_source teacher_of(const dcam_scorer *s, int i) { return source_of(s, &s->teacher_taps, s->teacher_features, i); }
+static dcam_map_source student_of(const dcam_scorer *s, int i) { return source_of(s, &s->student_taps, s->student_features, i); }
+
+/* The teacher's features of a stage but the first, as f32. */
+static const float *values_of(const dcam_scorer *s, int i, int stage)
+{
+    const dcam_map_source teacher = teacher_of(s, i);
+    if (teacher.taps.type == DCAM_TAP_F32) return teacher.at[stage];
+    dcam_tap_values(&teacher.taps, stage, teacher.at[stage], s->feature_count[stage], s->values[stage]);
+    return s->values[stage];
 }
 
 void dcam_scorer_centre(const dcam_scorer *s, int i, float *centre)
 {
     const int last = DCAM_STAGES - 1;
     const size_t channels = (size_t)s->shapes.channels[last], positions = s->feature_count[last] / channels;
-    const float *features = s->teacher_features[last] + (size_t)i * s->feature_count[last];
+    const float *features = values_of(s, i, last);
     memset(centre, 0, channels * sizeof *centre);
     for (size_t p = 0; p < positions; p++)
         for (size_t c = 0; c < channels; c++) centre[c] += features[p * channels + c];
@@ -212,33 +239,30 @@ void dcam_scorer_centre(const dcam_scorer *s, int i, float *centre)
 
 void dcam_scorer_stage_maps(dcam_scorer *s, int i, float *const stage_maps[DCAM_STAGES])
 {
-    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
-    select_image(s, i, teacher, student);
-    dcam_mapper_stages(s->mapper, &s->model->map, teacher, student, stage_maps);
+    const dcam_map_source teacher = teacher_of(s, i), student = student_of(s, i);
+    dcam_mapper_stages(s->mapper, &s->model->map, &teacher, &student, stage_maps);
 }
 
 size_t dcam_scorer_memory_positions(const dcam_scorer *s) { return s->matcher ? dcam_matcher_positions(s->matcher) : 0; }
 
 void dcam_scorer_memory_map(dcam_scorer *s, int i, const dcam_class_calibration *c, float *map)
 {
-    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
-    select_image(s, i, teacher, student);
+    const float *const teacher[DCAM_STAGES] = {NULL, values_of(s, i, 1), values_of(s, i, 2)};
     dcam_matcher_distances(s->matcher, teacher, c->prototypes, c->prototype_count, map);
 }
 
 float dcam_scorer_map(dcam_scorer *s, int i, const dcam_class_calibration *c, float *map)
 {
-    const float *teacher[DCAM_STAGES], *student[DCAM_STAGES];
+    const dcam_map_source teacher = teacher_of(s, i), student = student_of(s, i);
     const dcam_memory *memory = &s->model->memory;
     dcam_added_map added = {.map = s->distances, .height = s->shapes.height[1], .width = s->shapes.width[1]};
     const bool remembers = s->matcher && c && c->prototypes;
-    select_image(s, i, teacher, student);
     if (remembers) {
-        dcam_matcher_distances(s->matcher, teacher, c->prototypes, c->prototype_count, s->distances);
+        dcam_scorer_memory_map(s, i, c, s->distances);
         added.mean = c->memory_mean;
         added.factor = (float)(memory->weight / (double)c->memory_deviation);
     }
-    dcam_mapper_run_with(s->mapper, &s->model->map, c ? &c->stages : NULL, teacher, student, remembers ? &added : NULL, map);
+    dcam_mapper_run_with(s->mapper, &s->model->map, c ? &c->stages : NULL, &teacher, &student, remembers ? &added : NULL, map);
     return dcam_image_score(&s->model->map, map, s->pixels, s->scratch);
 }
 
@@ -265,14 +289,6 @@ int dcam_scorer_nearest_class(dcam_scorer *s, int i)
     return nearest;
 }
 
-/* 0 * x is 0 for finite x only. */
-static bool all_finite(const float *v, size_t n)
-{
-    float sum = 0;
-    for (size_t i = 0; i < n; i++) sum += 0 * v[i];
-    return sum == 0;
-}
-
 static dcam_status judge(dcam_scorer *s, int i, int class_index, float *map, dcam_verdict *out)
 {
     const dcam_model *m = s->model;
@@ -283,7 +299,7 @@ static dcam_status judge(dcam_scorer *s, int i, int class_index, float *map, dca
     }
     const dcam_class_calibration *c = &m->classes[v.class_index];
     v.raw = dcam_scorer_map(s, i, c, map);
-    if (!all_finite(map, s->pixels))
+    if (!dcam_map_is_finite(map, s->pixels))
         return dcam_fail(DCAM_ERROR_MODEL, "the model gives an anomaly map that is not finite; train it again");
     v.threshold = c->threshold;
     v.score = dcam_calibrated_score(c, (double)v.raw);

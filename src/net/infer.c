@@ -196,7 +196,24 @@ static dcam_status add_convolution(builder *b, int i, const map *src, ending end
     return add_result(b, i, op, &out->shape);
 }
 
-/* The present map in bytes. */
+/* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
+static bool maps_are_features(const dcam_net *net)
+{
+    return net->options.raw || (net->maps.type == DCAM_NN_F32 && net->maps.layout == DCAM_NN_NHWC && !net->quantised);
+}
+
+/* The value for the present map, which the first stage begins with: its blocks work in place. */
+static dcam_status add_first_map(builder *b)
+{
+    const dcam_net *net = b->net;
+    if (maps_are_features(net) && b->map.shape.c == net->weights->architecture->stage_channels[0]) {
+        b->map.value = FEATURES(0);
+        return DCAM_OK;
+    }
+    return add_value(b, &b->map.shape, &b->map.value);
+}
+
+/* The present map, the first of the stages, in bytes. */
 static dcam_status add_quantise(builder *b)
 {
     const float scale = net_quantised_scale(b->net->quantised, b->map.convolution, DCAM_NN_U8);
@@ -204,15 +221,9 @@ static dcam_status add_quantise(builder *b)
     dcam_nn_op *op;
     DCAM_TRY(dcam_nn_quantise(b->net->nn, &b->map.shape, scale, &op));
     b->map.shape.type = DCAM_NN_U8;
-    const dcam_status status = add_value(b, &b->map.shape, &b->map.value);
+    const dcam_status status = add_first_map(b);
     add_op(b, op, from, b->map.value);
     return status;
-}
-
-/* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
-static bool maps_are_features(const dcam_net *net)
-{
-    return net->maps.type == DCAM_NN_F32 && net->maps.layout == DCAM_NN_NHWC && !net->quantised;
 }
 
 /* The stem and the pooling as one operation. */
@@ -220,7 +231,7 @@ static dcam_status add_stem_with_pool(builder *b, const dcam_nn_convolution *c)
 {
     dcam_nn_op *op;
     b->map = (map){dcam_nn_convolution_dst(c), NET_PLAN_OUTSIDE, 0};
-    DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
+    DCAM_TRY(add_first_map(b));
     DCAM_TRY(dcam_nn_convolution_forward(b->net->nn, c, &op));
     b->part->convolutions[0] = b->part->first = op;
     add_op(b, op, NET_PLAN_OUTSIDE, b->map.value);
@@ -248,11 +259,8 @@ static dcam_status add_stem(builder *b)
     b->part->first = b->part->ops[0];
     b->map.shape = net_pooled(&stem.shape);
     b->map.convolution = 0;
-    /* The blocks of the first stage work in place. */
-    if (maps_are_features(net) && b->map.shape.c == net->weights->architecture->stage_channels[0])
-        b->map.value = FEATURES(0);
-    else
-        DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
+    if (net->quantised) DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
+    else DCAM_TRY(add_first_map(b));
     DCAM_TRY(dcam_nn_max_pool(net->nn, &stem.shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
     add_op(b, op, stem.value, b->map.value);
     DCAM_TRY(add_result(b, 0, op, &b->map.shape));
@@ -376,6 +384,19 @@ static dcam_status find_part(dcam_net *net, int remaining, part **out)
     return create_part(net, n, out);
 }
 
+/* ---- features ----------------------------------------------------------- */
+
+dcam_taps dcam_net_taps(const dcam_net *net)
+{
+    dcam_taps taps = {DCAM_TAP_F32, {1, 1, 1}};
+    if (!net->options.raw) return taps;
+    if (net->quantised) taps.type = DCAM_TAP_U8;
+    else if (net->maps.type == DCAM_NN_BF16) taps.type = DCAM_TAP_BF16;
+    for (int k = 0; k < DCAM_STAGES && net->quantised; k++)
+        taps.scale[k] = net_quantised_scale(net->quantised, net_last_of_stage(net->weights, k), DCAM_NN_U8);
+    return taps;
+}
+
 /* ---- the calls ---------------------------------------------------------- */
 
 dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_options *options, dcam_net **out)
@@ -389,6 +410,7 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
     net->options = *options;
     net->options.ranges = NULL;
     net->maps = net_inference_maps(options->precision, options->exact);
+    if (net->maps.layout != DCAM_NN_NHWC) net->options.raw = 0; /* what others read is channels last */
     dcam_status status = dcam_trunk_weights_fold(weights, &net->weights);
     if (status == DCAM_OK && int8) status = net_quantised_create(net->weights, options->ranges, &net->quantised);
     if (status == DCAM_OK) status = dcam_nn_create(&net->nn);
@@ -452,7 +474,7 @@ static void show(const part *p, const dcam_nn_op *op, const observer *o)
         if (p->results[i].op == op) o->see(o->user, i, dcam_nn_op_address(op, DCAM_NN_DST), p->results[i].count);
 }
 
-static dcam_status run_part(const part *p, const float *input, float *const features[DCAM_STAGES], const observer *o)
+static dcam_status run_part(const part *p, const float *input, void *const features[DCAM_STAGES], const observer *o)
 {
     DCAM_TRY(dcam_nn_op_bind(p->first, DCAM_NN_SRC, input));
     for (int i = 0; i < p->feature_count; i++)
@@ -464,13 +486,18 @@ static dcam_status run_part(const part *p, const float *input, float *const feat
     return DCAM_OK;
 }
 
-static dcam_status run_parts(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES], const observer *o)
+static dcam_status check_count(const dcam_net *net, int n)
 {
-    if (n < 1 || n > net->options.batch)
-        return dcam_fail(DCAM_ERROR_INTERNAL, "%d images for a network of at most %d", n, net->options.batch);
+    if (n >= 1 && n <= net->options.batch) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_INTERNAL, "%d images for a network of at most %d", n, net->options.batch);
+}
+
+static dcam_status run_parts(dcam_net *net, const float *input, int n, void *const features[DCAM_STAGES], const observer *o)
+{
     const int height = net->options.height, width = net->options.width;
     dcam_feature_shapes shapes = dcam_feature_shapes_at(net->weights->architecture, height, width);
-    float *to[DCAM_STAGES];
+    const size_t bytes = dcam_tap_bytes(dcam_net_taps(net).type);
+    void *to[DCAM_STAGES];
     memcpy(to, features, sizeof to);
     dcam_status status = DCAM_OK;
     int threads = dcam_threads();
@@ -483,16 +510,23 @@ static dcam_status run_parts(dcam_net *net, const float *input, int n, float *co
         done += p->n;
         input += (size_t)p->n * 3 * (size_t)height * (size_t)width;
         for (int k = 0; k < DCAM_STAGES; k++)
-            to[k] += (size_t)p->n * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
+            to[k] = (char *)to[k] + bytes * (size_t)p->n * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
     }
     if (threads != dcam_nn_threads(net->nn)) dcam_set_threads(threads);
     return status;
 }
 
-dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES])
+static dcam_status run_alone(dcam_net *net, const float *input, int n, void *const features[DCAM_STAGES])
 {
     const observer nobody = {NULL, NULL};
     return run_parts(net, input, n, features, &nobody);
+}
+
+dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES])
+{
+    DCAM_TRY(check_count(net, n));
+    if (net->options.raw) return dcam_fail(DCAM_ERROR_INTERNAL, "a network with raw features does not make f32 of them");
+    return run_alone(net, input, n, (void *const[DCAM_STAGES]){features[0], features[1], features[2]});
 }
 
 /* ---- two networks side by side ---- */
@@ -507,7 +541,7 @@ static dcam_status make_parts(dcam_net *net, int n)
 
 typedef struct {
     dcam_net *nets[2];
-    float *const *features[2];
+    void *const *features[2];
     const float *input;
     int n;
     dcam_status statuses[2];
@@ -517,17 +551,18 @@ static void run_one(void *context, size_t begin, size_t end)
 {
     side_by_side *run = context;
     for (size_t k = begin; k < end; k++)
-        run->statuses[k] = dcam_net_run(run->nets[k], run->input, run->n, run->features[k]);
+        run->statuses[k] = run_alone(run->nets[k], run->input, run->n, run->features[k]);
 }
 
-dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n, float *const a_features[DCAM_STAGES],
-                              float *const b_features[DCAM_STAGES])
+dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n, void *const a_features[DCAM_STAGES],
+                              void *const b_features[DCAM_STAGES])
 {
     side_by_side run = {.nets = {a, b}, .features = {a_features, b_features}, .input = input, .n = n};
-    const bool fits = n >= 1 && n <= a->options.batch && n <= b->options.batch;
-    if (!fits || dcam_threads() != 2 || dcam_nn_threads(a->nn) != 1 || dcam_nn_threads(b->nn) != 1) {
-        DCAM_TRY(dcam_net_run(a, input, n, a_features));
-        return dcam_net_run(b, input, n, b_features);
+    DCAM_TRY(check_count(a, n));
+    DCAM_TRY(check_count(b, n));
+    if (a == b || dcam_threads() != 2 || dcam_nn_threads(a->nn) != 1 || dcam_nn_threads(b->nn) != 1) {
+        DCAM_TRY(run_alone(a, input, n, a_features));
+        return run_alone(b, input, n, b_features);
     }
     DCAM_TRY(make_parts(a, n));
     DCAM_TRY(make_parts(b, n));
@@ -541,8 +576,9 @@ dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *co
                              dcam_net_observer *see, void *user)
 {
     const observer o = {see, user};
+    DCAM_TRY(check_count(net, n));
     if (net->options.precision != DCAM_NET_F32) return dcam_fail(DCAM_ERROR_INTERNAL, "only an f32 network can be observed");
-    return run_parts(net, input, n, features, &o);
+    return run_parts(net, input, n, (void *const[DCAM_STAGES]){features[0], features[1], features[2]}, &o);
 }
 
 size_t dcam_net_bytes(const dcam_net *net)

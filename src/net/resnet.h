@@ -21,10 +21,20 @@ dcam_feature_shapes dcam_feature_shapes_at(const dcam_architecture *a, int heigh
 
 /* ---- inference ---- */
 typedef struct dcam_net dcam_net;
+/* What the values of raw features are: BF16 the upper halves of floats; U8 integers, worth scale[k] each. */
+typedef enum { DCAM_TAP_F32, DCAM_TAP_BF16, DCAM_TAP_U8 } dcam_tap_type;
+typedef struct {
+    dcam_tap_type type;
+    float scale[DCAM_STAGES]; /* 1 but for U8 */
+} dcam_taps;
+size_t dcam_tap_bytes(dcam_tap_type type);
+/* out[i]: value i as f32. */
+void dcam_tap_values(const dcam_taps *taps, int stage, const void *values, size_t count, float *out);
 typedef struct {
     int height, width, batch; /* batch: most images a call; smaller calls are fine (primitives per size are kept) */
     dcam_net_precision precision;
     int exact;                /* 1: direct convolutions only (no Winograd), the reference of the f32 tests */
+    int raw;                  /* 1: features come as the network keeps its maps (dcam_net_taps): no pass that makes f32 of them */
     const float *ranges;      /* INT8: largest magnitude of each convolution's result, after its sum and ReLU; copied */
 } dcam_net_options;
 /* weights: folded or not (folded inside); copied, may be destroyed afterwards. */
@@ -32,14 +42,15 @@ DCAM_MUST_CHECK dcam_status dcam_net_create(const dcam_trunk_weights *weights, c
 /* A second network with the first one's weights, for another thread: it holds activations only, and weights in formats
  * that the first one has not. lender must outlive it and may not run during this call; later it may. It runs with as many threads as the caller has now (base/parallel.h). */
 DCAM_MUST_CHECK dcam_status dcam_net_create_borrowing(const dcam_net *lender, int batch, dcam_net **out);
-/* input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
+dcam_taps dcam_net_taps(const dcam_net *net);
+/* Not of a raw network. input: n x 3 x height x width f32 normalised. features[k]: n x H_k x W_k x C_k f32, caller's buffers.
  * Allocates nothing once that n has been seen. Not safe from two threads at once on one net. */
 DCAM_MUST_CHECK dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES]);
 /* Two networks of the same options on the same input. Where the calling thread has two threads and each network was made
  * for one (dcam_nn_threads), they run side by side, a network a thread: no thread waits for the other between layers,
- * and each core's cache holds one network's weights. */
+ * and each core's cache holds one network's weights. Features as dcam_net_run, of the type that dcam_net_taps tells. */
 DCAM_MUST_CHECK dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n,
-                                              float *const a_features[DCAM_STAGES], float *const b_features[DCAM_STAGES]);
+                                              void *const a_features[DCAM_STAGES], void *const b_features[DCAM_STAGES]);
 /* F32 only: runs, and shows the results whose ranges INT8 asks for, each as soon as it is there: of the first
  * convolution what is left of it after pooling. In the network's own layout. */
 typedef void dcam_net_observer(void *user, int convolution, const float *values, size_t count);

@@ -109,3 +109,15 @@ bool net_stem_with_pool(const dcam_convolution_shape *stem, const dcam_nn_tensor
     *out = c;
     return true;
 }
+
+int net_last_of_stage(const dcam_trunk_weights *w, int stage)
+{
+    int last = 0, next = 1;
+    for (int k = 0; k <= stage; k++)
+        for (int block = 0; block < w->architecture->stage_blocks[k]; block++) {
+            const dcam_convolution_shape *first = &w->shapes[next];
+            last = next + 1;
+            next += first->stride != 1 || first->in_channels != first->out_channels ? 3 : 2;
+        }
+    return last;
+}

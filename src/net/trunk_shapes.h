@@ -17,6 +17,8 @@ dcam_nn_tensor net_features(const dcam_nn_tensor *map);
 /* In what layout and type the stem reads: the one that keeps it off oneDNN's slow reference code. */
 dcam_nn_tensor net_stem_source(int n, int height, int width, dcam_nn_type type, dcam_nn_layout layout);
 
+/* The convolution whose result is the features of the stage, by the table's order (torchvision's). */
+int net_last_of_stage(const dcam_trunk_weights *w, int stage);
 /* How a network of that precision keeps its maps. int8: as its first convolution, which is f32, keeps them. */
 typedef struct {
     dcam_nn_type type;

@@ -102,6 +102,92 @@ static void cosine_of_odd_channels_and_zeros(void **state)
     }
 }
 
+/* Raw features against sums in double. */
+static void cosine_of_raw_features(void **state)
+{
+    (void)state;
+    enum { POSITIONS = 5, MOST = 300 };
+    dcam_random r = dcam_random_make(5, 5);
+    for (int channels = 1; channels <= MOST; channels += channels < 40 ? 1 : 52)
+        for (int bytes = 0; bytes < 2; bytes++) {
+            const double scale = bytes ? 0.02 * 0.03 : 1;
+            static uint16_t th[POSITIONS * MOST], sh[POSITIONS * MOST];
+            static uint8_t tb[POSITIONS * MOST], sb[POSITIONS * MOST];
+            static double t[POSITIONS * MOST], s[POSITIONS * MOST];
+            float map[POSITIONS];
+            for (int i = 0; i < POSITIONS * channels; i++) {
+                const int dead = i / channels == 1; /* distance 1, not NaN */
+                tb[i] = (uint8_t)(dcam_random_uniform(&r) * 255);
+                sb[i] = dead ? 0 : (uint8_t)(dcam_random_uniform(&r) * 255);
+                const float a = (float)dcam_random_normal(&r), b = dead ? 0 : a + 0.1f * (float)dcam_random_normal(&r);
+                uint32_t bits;
+                memcpy(&bits, &a, sizeof bits);
+                th[i] = (uint16_t)(bits >> 16);
+                memcpy(&bits, &b, sizeof bits);
+                sh[i] = (uint16_t)(bits >> 16);
+                float back;
+                bits = (uint32_t)th[i] << 16;
+                memcpy(&back, &bits, sizeof back);
+                t[i] = bytes ? (double)tb[i] : (double)back;
+                bits = (uint32_t)sh[i] << 16;
+                memcpy(&back, &bits, sizeof back);
+                s[i] = bytes ? (double)sb[i] : (double)back;
+            }
+            if (bytes) dcam_cosine_map_raw(DCAM_TAP_U8, tb, sb, POSITIONS, channels, scale, map);
+            else dcam_cosine_map_raw(DCAM_TAP_BF16, th, sh, POSITIONS, channels, scale, map);
+            for (int i = 0; i < POSITIONS; i++) {
+                double dot = 0, tt = 0, ss = 0;
+                for (int c = i * channels; c < (i + 1) * channels; c++) {
+                    dot += t[c] * s[c];
+                    tt += t[c] * t[c];
+                    ss += s[c] * s[c];
+                }
+                assert_true(fabs((double)map[i] - (1 - scale * dot / (scale * sqrt(tt * ss) + 1e-6))) < 1e-6);
+            }
+            assert_true(map[1] == 1);
+        }
+}
+
+/* The fast path for twice and four times, at sizes that are no multiple of it too, against the formula. */
+static void upsampling_is_the_formula(void **state)
+{
+    (void)state;
+    static float in[40 * 40], out[160 * 160];
+    dcam_random r = dcam_random_make(6, 6);
+    for (int i = 0; i < 40 * 40; i++) in[i] = (float)dcam_random_normal(&r);
+    for (int side = 1; side <= 40; side++)
+        for (int factor = 1; factor <= 4; factor++) {
+            const int large = side * factor;
+            dcam_upsample_bilinear(in, side, side, out, large, large);
+            for (int y = 0; y < large; y++)
+                for (int x = 0; x < large; x++) {
+                    const double v = fmin(fmax((y + 0.5) / factor - 0.5, 0), side - 1), u = fmin(fmax((x + 0.5) / factor - 0.5, 0), side - 1);
+                    const int y0 = (int)v, x0 = (int)u, y1 = y0 + 1 < side ? y0 + 1 : y0, x1 = x0 + 1 < side ? x0 + 1 : x0;
+                    const double a = (double)in[y0 * side + x0], b = (double)in[y0 * side + x1], c = (double)in[y1 * side + x0],
+                                 d = (double)in[y1 * side + x1];
+                    const double top = a + (u - x0) * (b - a), bottom = c + (u - x0) * (d - c);
+                    assert_true(fabs((double)out[y * large + x] - (top + (v - y0) * (bottom - top))) < 1e-6);
+                }
+        }
+}
+
+static void scores_look_everywhere(void **state)
+{
+    (void)state;
+    enum { MOST = 200 };
+    const dcam_map_options o = {.kind = DCAM_MAP_SUM};
+    float map[MOST];
+    for (size_t n = 1; n <= MOST; n += 7)
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < n; k++) map[k] = -2;
+            map[i] = -1;
+            assert_true(dcam_image_score(&o, map, n, NULL) == -1);
+            assert_true(dcam_map_is_finite(map, n));
+            map[i] = i % 2 ? INFINITY : NAN;
+            assert_false(dcam_map_is_finite(map, n));
+        }
+}
+
 static void combinations_are_pytorchs(void **state)
 {
     (void)state;
@@ -290,6 +376,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stages_are_pytorchs),
         cmocka_unit_test(cosine_of_odd_channels_and_zeros),
+        cmocka_unit_test(cosine_of_raw_features),
+        cmocka_unit_test(upsampling_is_the_formula),
+        cmocka_unit_test(scores_look_everywhere),
         cmocka_unit_test(combinations_are_pytorchs),
         cmocka_unit_test(kd_of_large_values),
         cmocka_unit_test(upsampling_is_pytorchs),

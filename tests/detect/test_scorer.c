@@ -101,7 +101,7 @@ static void calibrate(dcam_model *m)
 /* Features of one image by the networks alone. */
 static void features_by_hand(const dcam_model *m, const uint8_t *rgb, float *teacher[DCAM_STAGES], float *student[DCAM_STAGES])
 {
-    const dcam_net_options options = {HEIGHT, WIDTH, 1, DCAM_NET_F32, 0, NULL};
+    const dcam_net_options options = {HEIGHT, WIDTH, 1, DCAM_NET_F32, 0, 0, NULL};
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(m->architecture, HEIGHT, WIDTH);
     dcam_net *t, *s;
     float *input = malloc(BYTES * sizeof *input);

@@ -27,7 +27,7 @@ typedef struct {
 static void open_net(fixture *f, const dcam_trunk_weights *w, int height, int width, int batch,
                      dcam_net_precision precision, int exact)
 {
-    const dcam_net_options options = {height, width, batch, precision, exact, NULL};
+    const dcam_net_options options = {height, width, batch, precision, exact, 0, NULL};
     size_t input = (size_t)batch * 3 * (size_t)(height * width);
     dcam_feature_shapes shapes = dcam_feature_shapes_at(w->architecture, height, width);
     OK(dcam_net_create(w, &options, &f->net));
@@ -203,18 +203,20 @@ static void test_both(void **state)
             memcpy(alone[i][k], f->features[k], BATCH * f->counts[k] * sizeof(float));
         }
     }
+    void *const to_a[DCAM_STAGES] = {a.features[0], a.features[1], a.features[2]};
+    void *const to_b[DCAM_STAGES] = {b.features[0], b.features[1], b.features[2]};
     assert_memory_not_equal(alone[0][0], alone[1][0], BATCH * a.counts[0] * sizeof(float));
     for (int threads = 1; threads <= 2; threads++) {
         dcam_set_threads(threads);
         for (int k = 0; k < DCAM_STAGES; k++) memset(a.features[k], 0, BATCH * a.counts[k] * sizeof(float));
         for (int k = 0; k < DCAM_STAGES; k++) memset(b.features[k], 0, BATCH * b.counts[k] * sizeof(float));
-        OK(dcam_net_run_both(a.net, b.net, a.input, BATCH, a.features, b.features));
+        OK(dcam_net_run_both(a.net, b.net, a.input, BATCH, to_a, to_b));
         assert_int_equal(dcam_threads(), threads);
         for (int k = 0; k < DCAM_STAGES; k++) {
             assert_memory_equal(a.features[k], alone[0][k], BATCH * a.counts[k] * sizeof(float));
             assert_memory_equal(b.features[k], alone[1][k], BATCH * b.counts[k] * sizeof(float));
         }
-        assert_int_equal(dcam_net_run_both(a.net, b.net, a.input, BATCH + 1, a.features, b.features), DCAM_ERROR_INTERNAL);
+        assert_int_equal(dcam_net_run_both(a.net, b.net, a.input, BATCH + 1, to_a, to_b), DCAM_ERROR_INTERNAL);
     }
     for (int k = 0; k < DCAM_STAGES; k++) {
         dcam_free(alone[0][k]);
@@ -270,14 +272,14 @@ static void test_wrong_options(void **state)
     (void)state;
     dcam_trunk_weights *w = formula_weights(true);
     dcam_net *net = NULL;
-    static const dcam_net_options wrong[] = {{250, 256, 1, DCAM_NET_F32, 0, NULL}, {256, 0, 1, DCAM_NET_F32, 0, NULL},
-                                             {256, -32, 1, DCAM_NET_F32, 0, NULL}, {64, 64, 0, DCAM_NET_F32, 0, NULL}};
+    static const dcam_net_options wrong[] = {{250, 256, 1, DCAM_NET_F32, 0, 0, NULL}, {256, 0, 1, DCAM_NET_F32, 0, 0, NULL},
+                                             {256, -32, 1, DCAM_NET_F32, 0, 0, NULL}, {64, 64, 0, DCAM_NET_F32, 0, 0, NULL}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(dcam_net_create(w, &wrong[i], &net), DCAM_ERROR_USAGE);
-    const dcam_net_options huge = {1 << 20, 1 << 20, 1, DCAM_NET_F32, 0, NULL};
+    const dcam_net_options huge = {1 << 20, 1 << 20, 1, DCAM_NET_F32, 0, 0, NULL};
     assert_int_equal(dcam_net_create(w, &huge, &net), DCAM_ERROR_DATA);
     assert_null(net);
-    const dcam_net_options right = {64, 64, 2, DCAM_NET_F32, 0, NULL};
+    const dcam_net_options right = {64, 64, 2, DCAM_NET_F32, 0, 0, NULL};
     OK(dcam_net_create(w, &right, &net));
     assert_int_equal(dcam_net_run(net, NULL, 3, NULL), DCAM_ERROR_INTERNAL);
     assert_int_equal(dcam_net_run(net, NULL, 0, NULL), DCAM_ERROR_INTERNAL);
@@ -290,7 +292,7 @@ static void test_out_of_memory(void **state)
 {
     (void)state;
     dcam_trunk_weights *w = formula_weights(false);
-    const dcam_net_options options = {32, 32, 1, DCAM_NET_F32, 0, NULL};
+    const dcam_net_options options = {32, 32, 1, DCAM_NET_F32, 0, 0, NULL};
     size_t held = dcam_memory_held();
     uint64_t n = 1;
     for (;; n++) {

@@ -12,6 +12,7 @@
 #include "net/net_case.h"
 #include "net/ranges.h"
 #include "net/resnet.h"
+#include "nn/nn.h"
 
 #define OK(call) assert_int_equal((call), DCAM_OK)
 
@@ -24,13 +25,15 @@ typedef struct {
     float ranges[DCAM_MAX_CONVOLUTIONS];
 } fixture;
 
-static dcam_net *make_net(const fixture *f, dcam_net_precision precision)
+static dcam_net *make_raw_net(const fixture *f, dcam_net_precision precision, int raw)
 {
-    const dcam_net_options options = {HEIGHT, WIDTH, BATCH, precision, 0, f->ranges};
+    const dcam_net_options options = {HEIGHT, WIDTH, BATCH, precision, 0, raw, f->ranges};
     dcam_net *net;
     OK(dcam_net_create(f->weights, &options, &net));
     return net;
 }
+
+static dcam_net *make_net(const fixture *f, dcam_net_precision precision) { return make_raw_net(f, precision, 0); }
 
 /* Images with structure at several scales: drawn pixels alone look like one flat grey to the deeper layers. */
 static void draw_images(float *input)
@@ -175,7 +178,7 @@ static void test_wrong_calls(void **state)
     fixture f;
     dcam_net *net = NULL;
     open_fixture(&f, DCAM_RANGE_LARGEST);
-    const dcam_net_options without = {HEIGHT, WIDTH, 1, DCAM_NET_INT8, 0, NULL};
+    const dcam_net_options without = {HEIGHT, WIDTH, 1, DCAM_NET_INT8, 0, 0, NULL};
     assert_int_equal(dcam_net_create(f.weights, &without, &net), DCAM_ERROR_INTERNAL);
     assert_null(net);
     net = make_net(&f, DCAM_NET_INT8);
@@ -189,7 +192,7 @@ static void test_out_of_memory(void **state)
     (void)state;
     fixture f;
     open_fixture(&f, DCAM_RANGE_LARGEST);
-    const dcam_net_options options = {32, 32, 1, DCAM_NET_INT8, 0, f.ranges};
+    const dcam_net_options options = {32, 32, 1, DCAM_NET_INT8, 0, 0, f.ranges};
     const size_t held = dcam_memory_held();
     uint64_t n = 1;
     for (;; n++) {
@@ -210,12 +213,44 @@ static void test_out_of_memory(void **state)
     close_fixture(&f);
 }
 
+/* Raw features, turned into f32, are the bits that a network gives that makes f32 of them itself. */
+static void test_raw_features(void **state)
+{
+    (void)state;
+    static const dcam_net_precision precisions[] = {DCAM_NET_F32, DCAM_NET_BF16, DCAM_NET_INT8};
+    fixture f;
+    open_fixture(&f, DCAM_RANGE_LARGEST);
+    for (size_t i = 0; i < sizeof precisions / sizeof precisions[0]; i++) {
+        if (precisions[i] == DCAM_NET_BF16 && !dcam_nn_fast_bf16()) continue;
+        dcam_net *plain = make_net(&f, precisions[i]), *raw = make_raw_net(&f, precisions[i], 1);
+        const dcam_taps taps = dcam_net_taps(raw);
+        void *found[DCAM_STAGES];
+        if (precisions[i] == DCAM_NET_INT8) assert_true(taps.type == DCAM_TAP_U8 || taps.type == DCAM_TAP_F32);
+        assert_int_equal(dcam_net_taps(plain).type, DCAM_TAP_F32);
+        for (int k = 0; k < DCAM_STAGES; k++) OK(dcam_alloc(BATCH * f.counts[k], dcam_tap_bytes(taps.type), &found[k]));
+        OK(dcam_net_run(plain, f.input, BATCH, f.features));
+        OK(dcam_net_run_both(raw, raw, f.input, BATCH, found, found));
+        for (int k = 0; k < DCAM_STAGES; k++) {
+            float *values;
+            OK(dcam_alloc(BATCH * f.counts[k], sizeof(float), &values));
+            dcam_tap_values(&taps, k, found[k], BATCH * f.counts[k], values);
+            assert_memory_equal(values, f.features[k], BATCH * f.counts[k] * sizeof(float));
+            dcam_free(values);
+        }
+        if (taps.type != DCAM_TAP_F32) assert_int_equal(dcam_net_run(raw, f.input, BATCH, f.features), DCAM_ERROR_INTERNAL);
+        for (int k = 0; k < DCAM_STAGES; k++) dcam_free(found[k]);
+        dcam_net_destroy(plain);
+        dcam_net_destroy(raw);
+    }
+    close_fixture(&f);
+}
+
 int main(void)
 {
     dcam_set_threads(2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_features), cmocka_unit_test(test_observed),      cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_wrong_calls), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_wrong_calls), cmocka_unit_test(test_raw_features), cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
