@@ -284,10 +284,12 @@ dcam_status dcam_detect_paths(dcam_detector *detector, const char *const *paths,
                               dcam_detect_callback on_result, void *user, size_t *failed)
 {
     size_t bad = 0;
-    if (!detector || !on_result || !paths || count == 0) return dcam_fail(DCAM_ERROR_USAGE, "detect: needs files or folders");
+    if (!detector || !on_result || !paths || count == 0)
+        return dcam_fail(DCAM_ERROR_USAGE, "detect: needs files or folders");
     pipeline p = {.detector = detector};
     DCAM_TRY(dcam_paths_expand(paths, count, &p.files));
-    const dcam_status status = p.files.count == 1 ? run_alone(&p, on_result, user, &bad) : run_many(&p, on_result, user, &bad);
+    const bool alone = p.files.count == 1;
+    const dcam_status status = alone ? run_alone(&p, on_result, user, &bad) : run_many(&p, on_result, user, &bad);
     if (failed) *failed = bad;
     dcam_names_clear(&p.files);
     return status;

@@ -137,8 +137,8 @@ static void add_paeth(uint8_t *row, const uint8_t *above, size_t n)
 }
 
 /* Four rows at once. A pixel needs the one before it, the row above's and that one's left neighbour: so row k runs k
- * pixels behind row 0, and what it needs of the row above is what that one had a step before. Rows by "left" and "above"
- * take part: their distances are set so that the nearest is always the left or the upper pixel. */
+ * pixels behind row 0, and what it needs of the row above is what that one had a step before. Rows by "left" and
+ * "above" take part: their distances are set so that the nearest is always the left or the upper pixel. */
 enum { TOGETHER = 4 };
 
 static bool runs_together(uint8_t filter) { return filter == 1 || filter == 2 || filter == 4; }
@@ -150,7 +150,8 @@ AVX2 static __m256i by_row(const uint8_t *rows, size_t stride, uint8_t filter, i
 {
     int16_t v[TOGETHER];
     for (size_t k = 0; k < TOGETHER; k++) v[k] = rows[k * stride] == filter ? with : without;
-    return _mm256_setr_epi16(v[0], v[0], v[0], v[0], v[1], v[1], v[1], v[1], v[2], v[2], v[2], v[2], v[3], v[3], v[3], v[3]);
+    return _mm256_setr_epi16(v[0], v[0], v[0], v[0], v[1], v[1], v[1], v[1], v[2], v[2], v[2], v[2], v[3], v[3], v[3],
+                             v[3]);
 }
 
 typedef struct {
@@ -211,18 +212,18 @@ AVX2 static void add_four(uint8_t *rows, const uint8_t *above, size_t n)
 {
     const size_t stride = n + 1, width = n / PIXEL, step = stride - PIXEL;
     const __m256i zero = _mm256_setzero_si256();
-    four_rows f = {by_row(rows, stride, 1, 0, -1), by_row(rows, stride, 2, INT16_MAX, 0), by_row(rows, stride, 2, 0, -1),
-                   zero, zero};
+    four_rows f = {by_row(rows, stride, 1, 0, -1), by_row(rows, stride, 2, INT16_MAX, 0),
+                   by_row(rows, stride, 2, 0, -1), zero, zero};
     size_t x = 0;
     for (; x < TOGETHER - 1; x++) add_edge(&f, rows, above, n, x);
     __m128i filtered = load_four(rows + 1 + PIXEL * x, step);
     for (; x < width; x++) {
         uint8_t *at = rows + 1 + PIXEL * x;
         const __m128i pixels = add_pixels(&f, filtered, load_word(above + PIXEL * x));
-        /* Before the store, or it would wait for the byte that both have. At the end of a row this reads into the next. */
+        /* Before the store, or it would wait for the byte that both have. At a row's end this reads into the next. */
         filtered = load_four(at + PIXEL, step);
-        const int32_t word[TOGETHER] = {_mm_cvtsi128_si32(pixels), _mm_extract_epi32(pixels, 1), _mm_extract_epi32(pixels, 2),
-                                        _mm_extract_epi32(pixels, 3)};
+        const int32_t word[TOGETHER] = {_mm_cvtsi128_si32(pixels), _mm_extract_epi32(pixels, 1),
+                                        _mm_extract_epi32(pixels, 2), _mm_extract_epi32(pixels, 3)};
         for (size_t k = 0; k < TOGETHER; k++) memcpy(at + k * step, &word[k], sizeof word[k]);
     }
     for (; x < width + TOGETHER - 1; x++) add_edge(&f, rows, above, n, x);

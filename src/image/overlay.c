@@ -8,6 +8,7 @@
 #include "image/image.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -62,6 +63,16 @@ static int level_of(float value, float low, float high)
     return (int)((value - low) / (high - low) * (LEVELS - 1) + 0.5f);
 }
 
+/* Whether a value between two columns of the map, and between these two lines, can be above low: then one of the four
+ * corners is. NaN counts as low. */
+static void find_hot(const float *above, const float *below, int width, float low, uint8_t *hot)
+{
+    for (int a = 0; a < width; a++) {
+        const int b = a < width - 1 ? a + 1 : a;
+        hot[a] = above[a] > low || above[b] > low || below[a] > low || below[b] > low;
+    }
+}
+
 dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_width, int map_height, float low,
                          float high, dcam_image *out)
 {
@@ -70,12 +81,14 @@ dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_widt
                          map_width, map_height, (double)low, (double)high, photo->channels);
     dcam_image result = {0, 0, 0, NULL};
     sample *columns = NULL;
+    uint8_t *hot = NULL;
     colour_map colours;
     fill_colour_map(&colours);
     size_t n = (size_t)photo->width * (size_t)photo->height;
     dcam_status status = dcam_alloc(n, 3, &result.pixels);
     if (status != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc((size_t)photo->width, sizeof *columns, &columns)) != DCAM_OK) goto cleanup;
+    if ((status = dcam_alloc((size_t)map_width, 1, &hot)) != DCAM_OK) goto cleanup;
     for (int x = 0; x < photo->width; x++) columns[x] = locate(x, photo->width, map_width);
     const uint8_t *from = photo->pixels;
     uint8_t *to = result.pixels;
@@ -83,8 +96,12 @@ dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_widt
         sample line = locate(y, photo->height, map_height);
         const float *above = map + (size_t)line.a * (size_t)map_width;
         const float *below = map + (size_t)line.b * (size_t)map_width;
+        find_hot(above, below, map_width, low, hot);
+        /* Most of a photograph stays as it is. */
+        memcpy(to, from, 3 * (size_t)photo->width);
         for (int x = 0; x < photo->width; x++, from += 3, to += 3) {
             sample s = columns[x];
+            if (!hot[s.a]) continue;
             float top = above[s.a] + (above[s.b] - above[s.a]) * s.weight_b;
             float bottom = below[s.a] + (below[s.b] - below[s.a]) * s.weight_b;
             int level = level_of(top + (bottom - top) * line.weight_b, low, high);
@@ -98,6 +115,7 @@ dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_widt
     *out = (dcam_image){photo->width, photo->height, 3, result.pixels};
     result.pixels = NULL;
 cleanup:
+    dcam_free(hot);
     dcam_free(columns);
     dcam_image_clear(&result);
     return status;

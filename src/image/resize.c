@@ -144,9 +144,10 @@ dcam_status dcam_image_resize(const dcam_image *image, int width, int height, dc
     } else {
         if ((status = filter_make(image->width, width, &across)) != DCAM_OK) goto cleanup;
         if ((status = filter_make(image->height, height, &down)) != DCAM_OK) goto cleanup;
-        /* Those of one output row, and what is made together with the last of them. */
+        /* Those of one output row, and what is made together with the last. */
         const int slots = down.most_taps + DCAM_ROWS_TOGETHER - 1;
-        if ((status = dcam_alloc((size_t)slots * (size_t)width, (size_t)image->channels, &ring)) != DCAM_OK) goto cleanup;
+        status = dcam_alloc((size_t)slots * (size_t)width, (size_t)image->channels, &ring);
+        if (status != DCAM_OK) goto cleanup;
         if ((status = dcam_alloc((size_t)down.most_taps, sizeof *rows, &rows)) != DCAM_OK) goto cleanup;
         resize_rows(image, &across, &down, ring, slots, rows, &result);
     }

@@ -37,7 +37,8 @@ void dcam_weigh_pixels_plain(const uint8_t *const *rows, int count, int in_width
         for (int i = 0; i < n; i++) weigh_pixel(rows[r], channels, &spans[i], out[r] + (size_t)i * (size_t)channels);
 }
 
-static void weigh_bytes(const uint8_t *const *rows, const int32_t *weights, int taps, size_t from, size_t to, uint8_t *out)
+static void weigh_bytes(const uint8_t *const *rows, const int32_t *weights, int taps, size_t from, size_t to,
+                        uint8_t *out)
 {
     for (size_t i = from; i < to; i++) {
         int32_t sum = 1 << (DCAM_WEIGHT_BITS - 1);
@@ -148,7 +149,8 @@ __attribute__((target("avx2"))) static int weigh_rgb_2(const uint8_t *const *row
         __m256i high = _mm256_setzero_si256(), low = half;
         for (int k = 0; k < spans[i].taps; k += 4, w += 4) {
             const size_t at = from + 3 * (size_t)k;
-            const __m256i bytes = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(rows[0] + at)), load_16(rows[1] + at), 1);
+            const __m256i bytes =
+                _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(rows[0] + at)), load_16(rows[1] + at), 1);
             const __m256i a = _mm256_shuffle_epi8(bytes, first), b = _mm256_shuffle_epi8(bytes, second);
             high = _mm256_add_epi32(high, _mm256_madd_epi16(a, _mm256_set1_epi32(w[0])));
             low = _mm256_add_epi32(low, _mm256_madd_epi16(a, _mm256_set1_epi32(w[1])));
@@ -167,7 +169,8 @@ __attribute__((target("avx2"))) static int weigh_rgb_2(const uint8_t *const *row
 #define WIDE __attribute__((target("avx512f,avx512bw,avx2")))
 
 /* The same of four rows. */
-WIDE static int weigh_rgb_4(const uint8_t *const *rows, int in_width, const dcam_span *spans, int n, uint8_t *const *out)
+WIDE static int weigh_rgb_4(const uint8_t *const *rows, int in_width, const dcam_span *spans, int n,
+                            uint8_t *const *out)
 {
     const __m512i first = _mm512_broadcast_i32x4(FIRST_PAIR), second = _mm512_broadcast_i32x4(SECOND_PAIR);
     const __m512i half = _mm512_set1_epi32(1 << (DCAM_WEIGHT_BITS - 1));
@@ -188,7 +191,8 @@ WIDE static int weigh_rgb_4(const uint8_t *const *rows, int in_width, const dcam
             high = _mm512_add_epi32(high, _mm512_madd_epi16(b, _mm512_set1_epi32(w[2])));
             low = _mm512_add_epi32(low, _mm512_madd_epi16(b, _mm512_set1_epi32(w[3])));
         }
-        const __m512i sum = _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, LOW_BITS), low), DCAM_WEIGHT_BITS);
+        __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(high, LOW_BITS), low);
+        sum = _mm512_srai_epi32(sum, DCAM_WEIGHT_BITS);
         uint32_t words[4];
         /* not negative: the unsigned conversion clips at 255 */
         _mm_storeu_si128((__m128i *)(void *)words, _mm512_cvtusepi32_epi8(sum));
@@ -235,7 +239,8 @@ static size_t weigh_rows_8(const uint8_t *const *rows, const dcam_span *span, si
         __m128i sums[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128()};
         const int32_t *w = span->packed;
         for (int k = 0; k < span->taps; k += 2, w += 2)
-            add_two_rows(rows[k] + i, rows[k + 1 < span->taps ? k + 1 : k] + i, _mm_set1_epi32(w[0]), _mm_set1_epi32(w[1]), sums);
+            add_two_rows(rows[k] + i, rows[k + 1 < span->taps ? k + 1 : k] + i, _mm_set1_epi32(w[0]),
+                         _mm_set1_epi32(w[1]), sums);
         __m128i words = _mm_packs_epi32(join(sums[0], sums[1]), join(sums[2], sums[3]));
         _mm_storel_epi64((__m128i *)(void *)(out + i), _mm_packus_epi16(words, words));
     }
@@ -265,7 +270,8 @@ __attribute__((target("avx2"))) static size_t weigh_rows_32(const uint8_t *const
             }
         }
         for (int j = 0; j < 4; j++)
-            high[j] = _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high[j], LOW_BITS), low[j]), DCAM_WEIGHT_BITS);
+            high[j] = _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high[j], LOW_BITS), low[j]),
+                                        DCAM_WEIGHT_BITS);
         const __m256i near = _mm256_packs_epi32(high[0], high[1]), far = _mm256_packs_epi32(high[2], high[3]);
         _mm256_storeu_si256((__m256i *)(void *)(out + i), _mm256_packus_epi16(near, far));
     }

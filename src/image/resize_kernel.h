@@ -31,7 +31,7 @@ dcam_resize_isa dcam_resize_isa_here(void);
 /* Rows that are weighed across together. */
 enum { DCAM_ROWS_TOGETHER = 4 };
 
-/* rows: `count` (1 to 4) rows of in_width pixels of 1 or 3 channels -> out: for each row a pixel for each of n spans. */
+/* rows: `count` (1 to 4) rows of in_width pixels of 1 or 3 channels -> out: for each row a pixel of each of n spans. */
 void dcam_weigh_pixels_plain(const uint8_t *const *rows, int count, int in_width, int channels, const dcam_span *spans,
                              int n, uint8_t *const *out);
 void dcam_weigh_pixels(dcam_resize_isa isa, const uint8_t *const *rows, int count, int in_width, int channels,

@@ -304,7 +304,7 @@ static void overlay_refusals_and_memory(void **state)
     grey.channels = 1;
     assert_int_equal(dcam_overlay(&grey, map, 1, 1, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
     size_t held = dcam_memory_held();
-    for (uint64_t n = 1; n <= 2; n++) {
+    for (uint64_t n = 1; n <= 3; n++) {
         dcam_memory_fail_at(n, false);
         assert_int_equal(dcam_overlay(&photo, map, 1, 1, 0.0f, 1.0f, &out), DCAM_ERROR_MEMORY);
         dcam_memory_fail_at(0, false);
