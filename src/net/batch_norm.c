@@ -14,7 +14,8 @@ dcam_status net_norm_create(const dcam_convolution_shape *shape, const dcam_conv
 {
     const size_t c = (size_t)shape->out_channels;
     float *values;
-    if (c % GROUP != 0) return dcam_fail(DCAM_ERROR_INTERNAL, "%s: %zu channels are no multiple of 32", shape->name, c);
+    if (c % GROUP != 0 || c > NET_NORM_CHANNELS)
+        return dcam_fail(DCAM_ERROR_INTERNAL, "%s: %zu channels are no multiple of 32, or too many", shape->name, c);
     DCAM_TRY(dcam_alloc_zero(6 * c, sizeof *values, &values));
     *out = (net_norm){c, weights->gamma, weights->beta, weights->running_mean, weights->running_variance, values,
                       values + c, values + 2 * c, values + 3 * c, values + 4 * c, values + 5 * c};

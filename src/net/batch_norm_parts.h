@@ -5,6 +5,9 @@
 
 #include "net/batch_norm.h"
 
+/* The most that a normalisation may have. */
+#define NET_NORM_CHANNELS 1024
+
 /* Each as its namesake in batch_norm.h. */
 typedef struct {
     size_t (*scratch)(const dcam_nn_tensor *map);

@@ -341,9 +341,22 @@ static size_t column_offset(const plan *p, const dcam_tile_gradient *g, size_t c
     return (plane * (p->channels / CHANNELS) + channels) * step + slot * row;
 }
 
+/* What the next block reads, asked for while this one is multiplied: some lines a chunk. */
+typedef struct {
+    const char *at[2], *end[2]; /* of the input and of dy */
+    size_t lines;
+} ahead;
+
+AMX_INLINE void look_ahead(ahead *next)
+{
+    for (size_t k = 0; k < 2; k++)
+        for (size_t line = 0; line < next->lines && next->at[k] < next->end[k]; line++, next->at[k] += WORD)
+            _mm_prefetch(next->at[k], _MM_HINT_T1);
+}
+
 /* Two times 16 output channels and two columns: adds to their four tiles (first: sets them). */
 AMX_INLINE void multiply_pair(const plan *p, const char *a, const char *b0, const char *b1, size_t segments, bool first,
-                              float *to, size_t row_step)
+                              float *to, size_t row_step, ahead *next)
 {
     const size_t tile = CHANNELS * CHANNELS, a_step = p->segments * p->chunks * AMX_BYTES;
     if (first) {
@@ -361,6 +374,7 @@ AMX_INLINE void multiply_pair(const plan *p, const char *a, const char *b0, cons
         for (size_t k = 0; k < p->chunks; k++) {
             const char *at = a + (s * p->chunks + k) * AMX_BYTES;
             const size_t offset = s * p->segment_bytes + k * AMX_BYTES;
+            look_ahead(next);
             amx_load(4, at, AMX_ROW_BYTES);
             amx_load(6, b0 + offset, WORD);
             amx_load(7, b1 + offset, WORD);
@@ -377,18 +391,46 @@ AMX_INLINE void multiply_pair(const plan *p, const char *a, const char *b0, cons
 }
 
 AMX_KERNEL static void multiply_block(const gradient_job *job, const char *a, const char *b, size_t segments, bool first,
-                                      float *sums)
+                                      float *sums, ahead next)
 {
     const plan *p = &job->p;
     const amx_shapes shapes = amx_whole_tiles();
     const size_t out = (size_t)job->g->out / CHANNELS, row_step = p->columns * CHANNELS * CHANNELS;
     const size_t a_step = p->segments * p->chunks * AMX_BYTES;
+    const size_t chunks = out / 2 * (p->columns / 2) * segments * p->chunks;
+    for (size_t k = 0; k < 2; k++) {
+        const size_t lines = up(up((size_t)(next.end[k] - next.at[k]), WORD), chunks);
+        if (lines > next.lines) next.lines = lines;
+    }
     amx_configure(&shapes);
     for (size_t o = 0; o < out; o += 2)
         for (size_t column = 0; column < p->columns; column += 2)
             multiply_pair(p, a + o * a_step, b + column_offset(p, job->g, column), b + column_offset(p, job->g, column + 1),
-                          segments, first, sums + (o * p->columns + column) * CHANNELS * CHANNELS, row_step);
+                          segments, first, sums + (o * p->columns + column) * CHANNELS * CHANNELS, row_step, &next);
     amx_release();
+}
+
+/* Image and first row of a segment of a block. */
+static size_t segment_place(const plan *p, size_t block, size_t segment, size_t *y)
+{
+    *y = p->strips > 1 ? block % p->strips * p->rows : 0;
+    return p->strips > 1 ? block / p->strips : block * p->segments + segment;
+}
+
+static ahead next_block(const gradient_job *job, size_t block)
+{
+    const plan *p = &job->p;
+    const dcam_tile_gradient *g = job->g;
+    const size_t line = (size_t)(g->w * g->in), image_values = (size_t)g->h * line, out = (size_t)g->out;
+    size_t y, image = segment_place(p, block, 0, &y);
+    const size_t images = (size_t)g->n - image < p->segments ? (size_t)g->n - image : p->segments;
+    const size_t rows = p->height - y < p->rows ? p->height - y : p->rows, stride = (size_t)g->stride;
+    const size_t src_rows = (y + rows) * stride < (size_t)g->h ? rows * stride : (size_t)g->h - y * stride;
+    const uint16_t *src = job->src + image * image_values + y * stride * line;
+    const uint16_t *dst = job->d_dst + (image * p->positions + y * p->width) * out;
+    return (ahead){.at = {(const char *)src, (const char *)dst},
+                   .end = {(const char *)(src + ((images - 1) * image_values + src_rows * line)),
+                           (const char *)(dst + ((images - 1) * p->positions + rows * p->width) * out)}};
 }
 
 static void gradient_part(const gradient_job *job, size_t part, size_t begin, size_t end)
@@ -402,15 +444,15 @@ static void gradient_part(const gradient_job *job, size_t part, size_t begin, si
     for (size_t block = begin; block < end; block++) {
         size_t segment = 0;
         for (; segment < p->segments; segment++) {
-            const size_t image = p->strips > 1 ? block / p->strips : block * p->segments + segment;
-            const size_t y = p->strips > 1 ? block % p->strips * p->rows : 0;
+            size_t y;
+            const size_t image = segment_place(p, block, segment, &y);
             const size_t rows = p->height - y < p->rows ? p->height - y : p->rows;
             if (image >= (size_t)g->n) break;
             pack_a(p, out, job->d_dst + (image * p->positions + y * p->width) * out, rows * p->width, segment, a);
             if (is_stem(g)) pack_stem(job, job->src + image * image_values, y, b, (uint16_t *)(b + p->b_bytes));
             else pack_b(job, job->src + image * image_values, y, segment, b);
         }
-        multiply_block(job, a, b, segment, block == begin, sums);
+        multiply_block(job, a, b, segment, block == begin, sums, block + 1 < end ? next_block(job, block + 1) : (ahead){0});
     }
 }
 
