@@ -33,7 +33,7 @@ void dcam_panels_multiply(const dcam_panels *panels, const float *in, size_t row
  * At least one column. Every row is worked out alone: neither threads nor company change its bits. */
 void dcam_panels_nearest(const dcam_panels *panels, const float *in, size_t rows, float *distance, int32_t *index);
 
-/* ---- the same from bf16 products, where the processor has AVX512-BF16: which column is nearest is told by vectors rounded
+/* ---- the same from bf16 products, where the processor has AVX512-BF16 or AMX: which column is nearest is told by vectors rounded
  * to bf16, how far it is by the vectors as they are. A distance is at most too large by twice what rounding moves a
  * vector, and that only where another column is as near as that ---- */
 
@@ -42,7 +42,8 @@ typedef struct {
     size_t columns, dimensions;
     const float *vectors;   /* borrowed */
     uint32_t *words;        /* 32 columns side by side, two values a word */
-    float *half_squares;    /* of the rounded columns */
+    float *starts;          /* minus half the square of each rounded column */
+    bool tiles;             /* by AMX; as reserve finds the processor. Tests may clear it */
 } dcam_bf16_panels;
 DCAM_MUST_CHECK dcam_status dcam_bf16_panels_reserve(dcam_bf16_panels *panels, size_t columns, size_t dimensions);
 void dcam_bf16_panels_clear(dcam_bf16_panels *panels);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
-#include "nn/amx.h"
+#include "base/amx.h"
 #include "nn/round.h"
 
 #define COLORS 3

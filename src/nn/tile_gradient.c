@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
-#include "nn/amx.h"
+#include "base/amx.h"
 
 /* Positions of a block: a pair of a's stays in the first cache, all in the second. */
 #define BLOCK_POSITIONS 512

@@ -92,16 +92,17 @@ static void kernels_are_the_plain_loops(void **state)
 static void bf16_finds_the_nearest(void **state)
 {
     (void)state;
-    static const size_t sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {12, 32, 64}, {25, 33, 31}, {49, 100, 7}, {130, 70, 64}};
+    static const size_t sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {12, 32, 64}, {25, 33, 31}, {49, 100, 7}, {130, 70, 64}, {40, 90, 96}};
     if (!dcam_bf16_panels_here()) skip();
-    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        const size_t rows = sizes[k][0], columns = sizes[k][1], dimensions = sizes[k][2];
+    for (size_t round = 0; round < 2 * (sizeof sizes / sizeof *sizes); round++) {
+        const size_t k = round / 2, rows = sizes[k][0], columns = sizes[k][1], dimensions = sizes[k][2];
         float *in = random_floats(rows * dimensions, k), *vectors = random_floats(columns * dimensions, 50 + k);
         float *distance = malloc(rows * sizeof *distance), *alone = malloc(rows * sizeof *alone);
         int32_t *index = malloc(rows * sizeof *index);
         const size_t held = dcam_memory_held();
         dcam_bf16_panels p = {0};
         assert_int_equal(dcam_bf16_panels_reserve(&p, columns + 5, dimensions), DCAM_OK);
+        if (round % 2) p.tiles = false;
         dcam_bf16_panels_fill(&p, vectors, columns);
         dcam_bf16_panels_nearest(&p, in, rows, distance, index);
         for (size_t i = 0; i < rows; i++) {

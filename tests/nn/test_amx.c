@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "nn/amx.h"
+#include "base/amx.h"
 #include "nn/isa.h"
 #include "nn/round.h"
 

@@ -1,6 +1,6 @@
-/* amx.h - matrix tiles of AMX for our own kernels: eight registers of at most 16 rows of 64 bytes. Internal to src/nn.
+/* amx.h - matrix tiles of AMX for our own kernels: eight registers of at most 16 rows of 64 bytes.
  *
- * A function that uses tiles is an AMX_KERNEL, runs only where dcam_nn_isa_here() >= DCAM_NN_ISA_AMX, loads its shapes
+ * A function that uses tiles is an AMX_KERNEL, runs only where dcam_amx_here(), loads its shapes
  * itself (amx_configure) and gives the tiles back before it returns (amx_release): they belong to a thread, and
  * oneDNN sets them as it likes. Registers are named by a literal number, since an instruction holds it.
  *
@@ -10,10 +10,15 @@
  *
  * Instead of immintrin.h's macros, which in gcc 12 do not say that they read memory: the compiler could move the stores
  * that fill a buffer behind them. */
-#ifndef DCAM_NN_AMX_H
-#define DCAM_NN_AMX_H
+#ifndef DCAM_BASE_AMX_H
+#define DCAM_BASE_AMX_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* Whether the processor has tiles with bf16 and int8 products, and the AVX-512 that an AMX_KERNEL may use besides, and the
+ * system gives them to this process: it is asked once, for all threads. */
+bool dcam_amx_here(void);
 
 #define AMX_ROWS 16
 #define AMX_ROW_BYTES 64
