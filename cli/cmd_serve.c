@@ -109,8 +109,9 @@ static int run(const cli_parsed *parsed)
     sigaddset(&signals, SIGHUP);
     /* Before any thread is there: they inherit it. */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     if (!split_models(&values->models, models, names)) {
+        for (size_t i = 0; i < values->models.count; i++) free(names[i]);
         cli_error("out of memory for the names of the models; free some and run again");
         return dcam_status_exit_code(DCAM_ERROR_MEMORY);
     }

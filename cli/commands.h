@@ -37,7 +37,7 @@ const cli_command *cli_find_command(int count, char **words, int *used);
 #define CLI_OPTION_LEARNING_RATE(type, member, what_and_default)                                             \
     {                                                                                                        \
         .name = "lr", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "RATE",            \
-        .min = 1e-9, .max = 100, .help = what_and_default                                                    \
+        .min = 1e-9, .max = 100, .help = (what_and_default)                                                  \
     }
 #define CLI_OPTION_WEIGHT_DECAY(type, member)                                                                \
     {                                                                                                        \
@@ -47,12 +47,12 @@ const cli_command *cli_find_command(int count, char **words, int *used);
 #define CLI_OPTION_SEED(type, member, what_and_default)                                                      \
     {                                                                                                        \
         .name = "seed", .kind = CLI_SEED, .offset = offsetof(type, member), .value_name = "N",               \
-        .help = what_and_default                                                                             \
+        .help = (what_and_default)                                                                           \
     }
 #define CLI_OPTION_CHECKPOINT(type, member, what)                                                            \
     {                                                                                                        \
         .name = "checkpoint", .kind = CLI_FILE, .offset = offsetof(type, member), .value_name = "FILE",      \
-        .help = what                                                                                         \
+        .help = (what)                                                                                       \
     }
 #define CLI_OPTION_RESUME(type, member)                                                                      \
     {                                                                                                        \

@@ -35,7 +35,8 @@ static char *concat(const char *a, const char *b)
     char *text = malloc(a_bytes + b_bytes + 1);
     if (!text) return NULL;
     memcpy(text, a, a_bytes);
-    memcpy(text + a_bytes, b, b_bytes + 1);
+    memcpy(text + a_bytes, b, b_bytes);
+    text[a_bytes + b_bytes] = '\0';
     return text;
 }
 
@@ -107,7 +108,7 @@ int cli_file_open(const char *path, cli_file *out)
 int cli_check_writable(const char *path)
 {
     /* Permission bits do not tell (root, read-only mounts): try. */
-    cli_file probe;
+    cli_file probe = {0};
     int code = cli_file_open(path, &probe);
     if (code == 0) cli_file_abort(&probe);
     return code;

@@ -2,6 +2,7 @@
  * draws overlays. Many files at once are in detect_paths.c. */
 #include "api/detector.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -63,7 +64,7 @@ static dcam_status unknown_class(const dcam_detector *d, const char *name)
         const char *text = d->model->classes[i].name;
         size_t length = strlen(text);
         if (used + length + 8 > sizeof known) {
-            memcpy(known + used, ", ...", 6);
+            snprintf(known + used, sizeof known - used, ", ...");
             break;
         }
         if (i > 0) {

@@ -1,5 +1,6 @@
 /* train.c - dcam_train: options to the trainer's, teacher and data set opened, the student trained, the model put
  * together, calibrated on the images that the student has not learned from, and written. */
+#include <stdio.h>
 #include <string.h>
 
 #include "api/detector.h"
@@ -24,14 +25,14 @@
 static dcam_status choose(const char *option, const char *text, const char *const *names, int count, int *out)
 {
     char known[128] = "";
+    size_t used = 0;
     if (!text) return DCAM_OK;
     for (int i = 0; i < count; i++) {
         if (strcmp(text, names[i]) == 0) {
             *out = i;
             return DCAM_OK;
         }
-        if (i > 0) strcat(known, ", ");
-        strcat(known, names[i]);
+        if (used < sizeof known) used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", names[i]);
     }
     return dcam_fail(DCAM_ERROR_USAGE, "%s '%s' is not known; there are %s", option, text, known);
 }

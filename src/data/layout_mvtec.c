@@ -105,7 +105,7 @@ static dcam_status pair_masks(const char *image_folder, const dcam_names *images
     for (size_t m = 0; m < masks->count; m++) {
         const char *mask = masks->names[m];
         size_t i = find_photograph(images, mask);
-        if (i == images->count)
+        if (i >= images->count)
             return dcam_fail(DCAM_ERROR_DATA,
                              "%s/%s: a mask without its photograph; looked for %s/%.*s.* (with or without " MASK_ENDING
                              " in the mask's name)",

@@ -35,6 +35,10 @@ if [ -n "${DCAM_TEST_BROKEN:-}" ]; then
     [ "$("$json" out wrong)" -ge 5 ] || fail "too few found"
     refuse 6 'computes wrongly.*dcam doctor' train data -o model --teacher random:1 --epochs 1 --size 64
     is_absent model
+    # Before it looks at the model.
+    if "$dcam" help serve >/dev/null 2>&1; then
+        refuse 6 'computes wrongly.*dcam doctor' serve -m model --listen 127.0.0.1:0
+    fi
     unset LD_PRELOAD
 fi
 finish

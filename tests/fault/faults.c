@@ -223,8 +223,6 @@ static void check(const char *fault, const char *error, outcome o)
     check_files(fault, o.code, killed || strstr(fault, "ENOMEM:from"));
 }
 
-static long calls_of(const char *kind);
-
 /* A command that failed, too, gives back what one that did not fail gives back. */
 static void check_leaks(const char *fault, outcome o)
 {
@@ -254,19 +252,6 @@ static void try_all(const char *kind, const char *error, long calls, long step)
     if (step) return;
     const int parts = memory ? ALLOCATION_PARTS : 1;
     for (int i = 1; i <= parts && calls > 2; i++) try_fault(kind, error, calls * i / parts);
-}
-
-static long calls_of(const char *kind)
-{
-    char path[PATH_BYTES], name[32];
-    long n, found = -1;
-    at_root(path, "count");
-    FILE *f = fopen(path, "r");
-    while (f && fscanf(f, "%31s %ld", name, &n) == 2)
-        if (strcmp(name, kind) == 0) found = n;
-    if (f) fclose(f);
-    if (found < 0) COMPLAIN("the shim counted nothing: is it loaded?");
-    return found;
 }
 
 static void learn_what_is_right(void)

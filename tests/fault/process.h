@@ -33,6 +33,7 @@ static char root[PATH_BYTES];
 static int failures;
 static int most_files __attribute__((unused));         /* descriptors of a run; 0: as many as ours */
 static const char *free_disk __attribute__((unused));  /* bytes that the shim says are free */
+static const char *gate __attribute__((unused));       /* file that opens and shuts the shim */
 
 #define COMPLAIN(...) (failures++, printf("FAILED: " __VA_ARGS__), putchar('\n'), (void)fflush(stdout))
 
@@ -169,6 +170,7 @@ static pid_t begin(const char *words, const char *fault, bool count)
     if (count) setenv("DCAM_FAULT_COUNT", "/proc/self/fd/3", 1);
     setenv("DCAM_FAULT_UNDER", root, 1);
     if (free_disk) setenv("DCAM_FAULT_DISK", free_disk, 1);
+    if (gate) setenv("DCAM_FAULT_GATE", gate, 1);
     if (count) {
         const int fd = open("count", O_CREAT | O_RDWR | O_TRUNC, 0600);
         if (fd < 0 || dup2(fd, 3) < 0) _exit(96);
@@ -271,6 +273,20 @@ static void make_teacher(void)
         dcam_teacher_save_compact(w, "drawn for a test", "{}", path) != DCAM_OK)
         die(path);
     dcam_trunk_weights_destroy(w);
+}
+
+/* Of the last run, as the shim counted: calls of a kind, or "held", blocks of memory at its end. */
+static inline long calls_of(const char *kind)
+{
+    char path[PATH_BYTES], name[32];
+    long n, found = -1;
+    at_root(path, "count");
+    FILE *f = fopen(path, "r");
+    while (f && fscanf(f, "%31s %ld", name, &n) == 2)
+        if (strcmp(name, kind) == 0) found = n;
+    if (f) fclose(f);
+    if (found < 0) COMPLAIN("the shim counted nothing: is it loaded?");
+    return found;
 }
 
 /* The data, the teacher and the model that the runs start from, in root. */

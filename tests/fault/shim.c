@@ -4,6 +4,7 @@
  *                                  "kill-after"; with ":from" every later call too
  *   DCAM_FAULT_DISK=BYTES          so much is free on every disk, as the system tells it
  *   DCAM_FAULT_COUNT=FILE          how many calls of each kind there were, written at the end
+ *   DCAM_FAULT_GATE=FILE           calls are counted, and fail, only while its first byte is not 0
  * Only calls on files that matter are counted: relative paths, and absolute ones below DCAM_FAULT_UNDER. Allocations are
  * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP and the loader are not:
  * OpenMP ends the process by itself when it has no memory. */
@@ -43,6 +44,8 @@ static atomic_long calls[KINDS];
 static atomic_bool watched[4096];
 static char under[4096];
 static bool ready;
+/* Shared with the driver, who opens and shuts it while the process runs; NULL: always open. */
+static const volatile char *gate;
 
 /* ---- which code is asking ---- */
 
@@ -110,6 +113,13 @@ __attribute__((constructor)) static void start(void)
     const char *text = getenv("DCAM_FAULT"), *folder = getenv("DCAM_FAULT_UNDER");
     if (folder) snprintf(under, sizeof under, "%s", folder);
     dl_iterate_phdr(note_object, NULL);
+    if (getenv("DCAM_FAULT_GATE")) {
+        const int fd = (int)syscall(SYS_openat, AT_FDCWD, getenv("DCAM_FAULT_GATE"), O_RDONLY | O_CLOEXEC);
+        const void *byte = mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0);
+        syscall(SYS_close, fd);
+        if (byte == MAP_FAILED) _exit(97);
+        gate = byte;
+    }
     if (text) read_plan(text);
     ready = true;
 }
@@ -140,6 +150,7 @@ static void end_here(void)
 /* Counts a call; what must become of it, or 0. */
 static int next(int kind)
 {
+    if (gate && !*gate) return 0;
     const long n = atomic_fetch_add(&calls[kind], 1) + 1;
     if (!plan.armed || kind != plan.kind || (plan.from ? n < plan.at : n != plan.at)) return 0;
     if (plan.what == KILL) end_here();

@@ -1,0 +1,352 @@
+/* serve_faults.c - dcam serve with each of its calls to the system and each allocation failing in turn, through shim.c:
+ *   serve_faults TOOL SHIM [STEP [PHASE [KIND [FIRST]]]]
+ * STEP as of faults.c: 1 tries every call, from the FIRST on; 0 (as without) a sample. The calls of four phases are counted apart:
+ *   start    until the URL is printed. The server comes up and all is well, or it ends by itself with the exit code that
+ *            fits the fault, an error line, and no URL
+ *   request  one photograph. The right answer, an error object with status 5xx, or a connection that is cut
+ *   reload   SIGHUP. Each model is loaded anew or kept, and what became of it is counted
+ *   stop     SIGTERM
+ * In every phase but the first: the next requests get the right answers, and SIGTERM ends the process with exit code 0.
+ * Nowhere a crash, a hang, or more memory held at the end than without the fault. */
+#include "process.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#define ANSWER_BYTES 65536
+#define TOKEN "0123456789abcdef0123456789abcdef"
+#define MODELS 2
+
+typedef enum { START, REQUEST, RELOAD, STOP, PHASES } phase;
+static const char *const phase_names[PHASES] = {"start", "request", "reload", "stop"};
+static const char words[] = "serve --listen 127.0.0.1:0 -m a=model -m b=model --token-file token --threads 1 --workers 1 --batch 1 "
+                            "--no-watch";
+
+static const struct {
+    const char *kind, *errors[6];
+} faults[] = {
+    {"open", {"EIO", "EINTR", "EMFILE", "EACCES"}},
+    {"read", {"EIO", "EINTR", "short"}},
+    {"close", {"EIO", "EINTR"}},
+    {"stat", {"EIO", "EACCES"}},
+    {"mmap", {"ENOMEM"}},
+    {"flush", {"EIO", "ENOSPC"}},
+    {"alloc", {"ENOMEM", "ENOMEM:from"}},
+};
+enum { KINDS = sizeof faults / sizeof faults[0] };
+
+static char *photograph, right_score[64];
+static size_t photograph_bytes;
+static long runs, blocks_left, first_call = 1;
+
+/* ---- one server ---- */
+
+typedef struct {
+    pid_t child;
+    int port;
+    bool ended, hung;
+    int code; /* once it has ended; 128 + the signal */
+    life l;
+    double last;
+} server;
+
+static void set_gate(bool open)
+{
+    const int fd = openat(AT_FDCWD, gate, O_WRONLY);
+    if (fd < 0 || pwrite(fd, open ? "1" : "", 1, 0) != 1) die(gate);
+    close(fd);
+}
+
+/* A moment later: whether it still runs. What sleeps for a minute, or computes for ten, while something is waited for, hangs. */
+static bool still_runs(server *s)
+{
+    int status;
+    if (s->ended) return false;
+    pause_seconds(LOOK_SECONDS);
+    if (waitpid(s->child, &status, WNOHANG) == s->child) {
+        s->ended = true;
+        s->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        take_mark();
+        return false;
+    }
+    const double at = now();
+    s->hung = hangs(&s->l, s->child, at - s->last);
+    s->last = at;
+    if (!s->hung) return true;
+    kill(s->child, SIGKILL);
+    waitpid(s->child, &status, 0);
+    s->ended = true;
+    s->code = 128 + SIGKILL;
+    return false;
+}
+
+/* Until it prints its URL, or ends. */
+static server start(const char *fault, bool gate_open)
+{
+    char path[PATH_BYTES];
+    server s = {0};
+    size_t n;
+    at_root(path, "out");
+    remove(path);
+    set_gate(gate_open);
+    s.child = begin(words, fault, true);
+    s.last = now();
+    while (s.port == 0 && still_runs(&s)) {
+        char *text = read_file(path, &n);
+        if (text && strchr(text, '\n') && sscanf(text, "http://127.0.0.1:%d", &s.port) != 1) s.port = -1;
+        free(text);
+    }
+    return s;
+}
+
+static int connected(int port)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) die("socket");
+    if (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+/* The status of the answer, 0 where the connection was cut; what follows its headers in body. */
+static int ask(server *s, const char *line, const char *bytes, size_t count, char body[ANSWER_BYTES])
+{
+    char head[512], answer[ANSWER_BYTES];
+    size_t got = 0;
+    int status = 0;
+    const int fd = connected(s->port);
+    body[0] = '\0';
+    if (fd < 0) return 0;
+    const int n = snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " TOKEN "\r\n"
+                           "Content-Type: image/png\r\nContent-Length: %zu\r\n\r\n", line, count);
+    bool sent = send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && (count == 0 || send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
+    while (sent) {
+        struct pollfd wait = {fd, POLLIN, 0};
+        if (poll(&wait, 1, 0) == 0) {
+            if (!still_runs(s)) break;
+            continue;
+        }
+        const ssize_t k = recv(fd, answer + got, sizeof answer - 1 - got, 0);
+        if (k <= 0) break;
+        got += (size_t)k;
+    }
+    close(fd);
+    answer[got] = '\0';
+    const char *end = strstr(answer, "\r\n\r\n");
+    if (end && sscanf(answer, "HTTP/1.1 %d", &status) == 1) snprintf(body, ANSWER_BYTES, "%s", end + 4);
+    return end ? status : 0;
+}
+
+/* "score":NUMBER as it stands in the answer. */
+static bool score_of(const char *body, char out[64])
+{
+    const char *at = strstr(body, "\"score\":");
+    if (!at) return false;
+    at += strlen("\"score\":");
+    snprintf(out, 64, "%.*s", (int)strspn(at, " 0123456789.e+-"), at);
+    return true;
+}
+
+static int detect(server *s, const char *model, char body[ANSWER_BYTES])
+{
+    char line[64];
+    snprintf(line, sizeof line, "POST /detect?model=%s", model);
+    return ask(s, line, photograph, photograph_bytes, body);
+}
+
+static bool is_right(int status, const char *body)
+{
+    char score[64];
+    return status == 200 && score_of(body, score) && strcmp(score, right_score) == 0;
+}
+
+/* Both models answer as they did before the fault. */
+static void answers_rightly(server *s, const char *what)
+{
+    static char body[ANSWER_BYTES];
+    for (int m = 0; m < MODELS; m++) {
+        const int status = detect(s, m ? "b" : "a", body);
+        if (!is_right(status, body)) COMPLAIN("%s: afterwards status %d, %.200s", what, status, body);
+    }
+}
+
+/* How many reloads of each result the metrics count, over all models. */
+static int reloads(server *s, const char *result)
+{
+    static char body[ANSWER_BYTES];
+    char name[32];
+    int sum = 0, n;
+    snprintf(name, sizeof name, "result=\"%s\"} ", result);
+    if (ask(s, "GET /metrics", NULL, 0, body) != 200) return -1;
+    for (const char *at = body; (at = strstr(at, "dcam_model_reloads_total{")); at++) {
+        const char *value = strstr(at, name), *line_end = strchr(at, '\n');
+        if (value && line_end && value < line_end && sscanf(value + strlen(name), "%d", &n) == 1) sum += n;
+    }
+    return sum;
+}
+
+static void end(server *s, const char *what)
+{
+    if (!s->ended) kill(s->child, SIGTERM);
+    while (still_runs(s)) {}
+    set_gate(false);
+    if (s->hung) COMPLAIN("%s: hangs", what);
+    else if (s->code != 0) COMPLAIN("%s: exit code %d after SIGTERM", what, s->code);
+}
+
+/* ---- one fault ---- */
+
+static bool code_fits(const char *error, int code)
+{
+    if (strcmp(error, "EIO") == 0 || strcmp(error, "EACCES") == 0) return code == 3;
+    return code == 5;
+}
+
+static void check_start(server *s, const char *what, const char *error)
+{
+    char path[PATH_BYTES];
+    size_t n;
+    at_root(path, "err");
+    char *said = read_file(path, &n);
+    if (s->hung) COMPLAIN("%s: hangs", what);
+    else if (!code_fits(error, s->code)) COMPLAIN("%s: exit code %d; %.300s", what, s->code, said ? said : "");
+    if (!said || !strstr(said, "dcam: ")) COMPLAIN("%s: exit code %d without an error line", what, s->code);
+    free(said);
+}
+
+static void try_request(server *s, const char *what)
+{
+    static char body[ANSWER_BYTES];
+    set_gate(true);
+    const int status = detect(s, "a", body);
+    set_gate(false);
+    const bool failed = status == 0 || (status >= 500 && status < 600 && strstr(body, "\"error\""));
+    if (!failed && !is_right(status, body)) COMPLAIN("%s: status %d, %.200s", what, status, body);
+}
+
+static void try_reload(server *s, const char *what, bool must_succeed)
+{
+    set_gate(true);
+    kill(s->child, SIGHUP);
+    int done = 0, failed = 0;
+    /* Asking counts calls of the request as well; the shim is shut meanwhile. */
+    while (done >= 0 && failed >= 0 && done + failed < MODELS && still_runs(s)) {
+        for (int i = 0; i < 25 && still_runs(s); i++) {}
+        set_gate(false);
+        done = reloads(s, "done");
+        failed = reloads(s, "failed");
+        set_gate(done + failed < MODELS);
+    }
+    set_gate(false);
+    if (s->ended) return;
+    if (done + failed != MODELS) COMPLAIN("%s: %d reloads done, %d failed", what, done, failed);
+    if (must_succeed && done != MODELS) COMPLAIN("%s: only %d of %d models were loaded anew", what, done, MODELS);
+}
+
+static void run(phase p, const char *fault, const char *error)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%s %s", phase_names[p], fault ? fault : "without a fault");
+    const bool harmless = !fault || strcmp(error, "EINTR") == 0 || strcmp(error, "short") == 0;
+    server s = start(fault, p == START);
+    /* A URL that cannot be printed is the end of a server that was up; what was buffered is still printed then. */
+    if (fault && strncmp(fault, "flush", 5) == 0)
+        while (still_runs(&s)) {}
+    set_gate(false);
+    runs++;
+    if (s.ended && p == START && !harmless) {
+        check_start(&s, what, error);
+    } else if (s.ended || s.port <= 0) {
+        COMPLAIN("%s: does not come up, exit code %d", what, s.ended ? s.code : 0);
+        if (!s.ended) end(&s, what);
+    } else {
+        if (p == REQUEST) try_request(&s, what);
+        if (p == RELOAD) try_reload(&s, what, harmless);
+        if (!s.ended) answers_rightly(&s, what);
+        set_gate(p == STOP);
+        end(&s, what);
+    }
+    if (s.code >= 128) return;
+    const long left = calls_of("held");
+    if (!fault && left > blocks_left) blocks_left = left;
+    else if (left > blocks_left) COMPLAIN("%s: exit code %d, %ld blocks of memory are not given back, %ld are by right", what, s.code, left, blocks_left);
+}
+
+static void try_fault(phase p, const char *kind, const char *error, long n)
+{
+    char fault[64], plain[32];
+    const char *colon = strchr(error, ':');
+    snprintf(plain, sizeof plain, "%.*s", colon ? (int)(colon - error) : 31, error);
+    snprintf(fault, sizeof fault, "%s:%ld:%s", kind, n, error);
+    run(p, fault, plain);
+}
+
+/* Step 0, a sample: the first and the last call; of allocations ever wider apart, and some evenly between. */
+static void try_all(phase p, const char *kind, const char *error, long calls, long step)
+{
+    const bool memory = strcmp(kind, "alloc") == 0;
+    const int parts = memory ? 3 : 1;
+    for (long n = first_call; n <= calls; n = step ? n + step : memory ? 5 * n + 2 : calls + 1) try_fault(p, kind, error, n);
+    for (int i = 1; !step && i <= parts && calls > 2; i++) try_fault(p, kind, error, calls * i / parts);
+}
+
+static void try_phase(phase p, long step, const char *only)
+{
+    long counts[KINDS];
+    run(p, NULL, NULL);
+    for (int i = 0; i < KINDS; i++) counts[i] = calls_of(faults[i].kind);
+    for (int i = 0; i < KINDS; i++) {
+        if (only && strcmp(only, faults[i].kind) != 0) continue;
+        const double begun = now();
+        const long before = runs;
+        for (int e = 0; e < 6 && faults[i].errors[e]; e++) try_all(p, faults[i].kind, faults[i].errors[e], counts[i], step);
+        if (counts[i] > 0)
+            printf("serve %s %s: %ld calls, %ld runs with a fault, %.1f s\n", phase_names[p], faults[i].kind, counts[i], runs - before, now() - begun);
+        fflush(stdout);
+    }
+}
+
+/* ---- what is needed ---- */
+
+static void make_files(void)
+{
+    static char body[ANSWER_BYTES], *list[64];
+    static char gate_path[PATH_BYTES];
+    char path[PATH_BYTES];
+    at_root(gate_path, "gate");
+    write_file(gate_path, "", 1);
+    gate = gate_path;
+    at_root(path, "token");
+    write_file(path, TOKEN "\n", strlen(TOKEN) + 1);
+    at_root(path, "data");
+    const size_t count = list_files(path, list, 0, 64);
+    for (size_t i = 0; i < count; i++) {
+        if (!photograph && strstr(list[i], "/test/") && strstr(list[i], ".png")) photograph = read_file(list[i], &photograph_bytes);
+        free(list[i]);
+    }
+    if (!photograph) die("no photograph");
+    server s = start(NULL, false);
+    if (s.port <= 0 || detect(&s, "a", body) != 200 || !score_of(body, right_score)) {
+        COMPLAIN("serve without the gate: port %d, %.300s", s.port, body);
+        exit(1);
+    }
+    end(&s, "serve");
+}
+
+int main(int count, char **arguments)
+{
+    if (count < 3) return 2;
+    shim = arguments[2];
+    const long step = count > 3 ? strtol(arguments[3], NULL, 10) : 0;
+    if (count > 6) first_call = strtol(arguments[6], NULL, 10);
+    make_inputs(arguments[1]);
+    make_files();
+    for (phase p = START; p < PHASES; p++)
+        if (count <= 4 || strcmp(arguments[4], phase_names[p]) == 0) try_phase(p, step, count > 5 ? arguments[5] : NULL);
+    printf("serve: %ld runs, %d failures; %ld blocks are held at the end by right\n", runs, failures, blocks_left);
+    remove_tree(root);
+    return failures > 0;
+}
