@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include "base/random.h"
 
 static void known_answers(void **state)
@@ -37,6 +38,25 @@ static void normal_has_unit_moments(void **state)
     assert_true(fabs(square / N - 1) < 0.02);
 }
 
+/* With a range of 2^63 + 1 nearly half of all draws are refused, and each value that is given is the next one that was not. */
+static void a_range_that_refuses_every_other_draw(void **state)
+{
+    (void)state;
+    const uint64_t n = (UINT64_C(1) << 63) + 1;
+    dcam_random r = dcam_random_make(11, 2), drawn = r;
+    int low = 0, refused = 0;
+    enum { N = 4000 };
+    for (int i = 0; i < N; i++) {
+        const uint64_t v = dcam_random_below(&r, n);
+        uint64_t raw = dcam_random_u64(&drawn);
+        for (; raw >= n; refused++) raw = dcam_random_u64(&drawn);
+        assert_int_equal(v, raw);
+        low += v < n / 2;
+    }
+    assert_true(refused > N / 2 && refused < 2 * N); /* N expected */
+    assert_true(abs(low - N / 2) < 200);             /* six standard deviations */
+}
+
 static void shuffle_is_a_permutation(void **state)
 {
     (void)state;
@@ -58,6 +78,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_answers),
         cmocka_unit_test(normal_has_unit_moments),
+        cmocka_unit_test(a_range_that_refuses_every_other_draw),
         cmocka_unit_test(shuffle_is_a_permutation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

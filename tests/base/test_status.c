@@ -12,6 +12,7 @@
 static void every_status_has_its_row(void **state)
 {
     (void)state;
+    assert_string_equal(dcam_version(), DCAM_VERSION);
     assert_string_equal(dcam_status_name(DCAM_ERROR_DATA), "DCAM_ERROR_DATA");
     assert_string_equal(dcam_status_text(DCAM_ERROR_MEMORY), "out of memory");
     assert_int_equal(dcam_status_exit_code(DCAM_OK), 0);
