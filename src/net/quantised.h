@@ -1,6 +1,6 @@
 /* quantised.h - internal to src/net: a folded trunk in integers. Weights have one scale an output channel (the largest
  * magnitude becomes dcam_nn_int8_weight_limit), maps one scale each, from the range that was measured: bytes 0..255
- * after a ReLU, -127..127 where there is none. The first convolution is not among them: it stays f32. */
+ * after a ReLU, -127..127 where there is none. The first convolution is not among them: it stays f32, or has bf16 factors (nn/stem_pool.h). */
 #ifndef DCAM_NET_QUANTISED_H
 #define DCAM_NET_QUANTISED_H
 

@@ -10,7 +10,7 @@
 #include "weights/trunk.h"
 
 /* INT8: inference only. Weights with one scale an output channel, activations with one a map; the first convolution
- * stays f32. Its activations' ranges are measured beforehand (ranges.h). */
+ * stays f32 (with AMX: bf16 factors). Its activations' ranges are measured beforehand (ranges.h). */
 typedef enum { DCAM_NET_F32, DCAM_NET_BF16, DCAM_NET_INT8 } dcam_net_precision;
 
 /* Shapes of the three taps at an input of height x width: stride 4, 8, 16. */
