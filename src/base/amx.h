@@ -51,7 +51,7 @@ AMX_INLINE void amx_release(void) { __asm__ volatile("tilerelease"); }
 #define amx_zero(tile) __asm__ volatile("tilezero %%tmm" #tile ::)
 /* stride: bytes from row to row. */
 #define amx_load(tile, from, stride)                                                                                    \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)), "m"(*(const char(*)[])(from)))
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)) : "memory")
 #define amx_store(tile, to, stride)                                                                                     \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)(stride)) : "memory")
 #define amx_multiply_bf16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)

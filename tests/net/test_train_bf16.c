@@ -135,6 +135,30 @@ static void test_maps(void **state)
     close_net(&rough);
 }
 
+/* The statement of memory is what is held, half of f32's nearly, and a step allocates nothing. */
+static void test_memory(void **state)
+{
+    (void)state;
+    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0};
+    dcam_train_net_options f32 = options;
+    size_t planned, planned_f32;
+    fixture f;
+    if (!dcam_nn_bf16_maps()) skip();
+    f32.precision = DCAM_NET_F32;
+    OK(dcam_train_net_plan(dcam_architecture_find(NULL), &options, &planned));
+    OK(dcam_train_net_plan(dcam_architecture_find(NULL), &f32, &planned_f32));
+    open_net_in(&f, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
+    assert_int_equal(dcam_train_net_bytes(f.net), planned);
+    print_message("bf16 %zu bytes, f32 %zu\n", planned, planned_f32);
+    fill(&f, 3, BATCH);
+    both_passes(&f, BATCH);
+    const size_t now = dcam_memory_held();
+    dcam_memory_reset_peak();
+    both_passes(&f, BATCH);
+    assert_int_equal(dcam_memory_peak(), now);
+    close_net(&f);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -155,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_maps),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
