@@ -180,17 +180,17 @@ static void *work(void *context)
     return NULL;
 }
 
-/* Waits for the next file's result, which stays in its slot. */
-static dcam_status wait_for_next(pipeline *p, slot **out)
+/* Waits for the next file's result, which stays in its slot; NULL and *status where the workers could not start. */
+static slot *wait_for_next(pipeline *p, dcam_status *status)
 {
     slot *s = &p->slots[p->consumed % p->slot_count];
     pthread_mutex_lock(&p->lock);
     while (p->start_status == DCAM_OK && s->state == SLOT_EMPTY) pthread_cond_wait(&p->changed, &p->lock);
-    const dcam_status status = p->start_status;
+    const dcam_status started = p->start_status;
     pthread_mutex_unlock(&p->lock);
-    if (status != DCAM_OK) return dcam_fail(status, "%s", p->start_error ? p->start_error : "out of memory");
-    *out = s;
-    return DCAM_OK;
+    if (started == DCAM_OK) return s;
+    *status = dcam_fail(started, "%s", p->start_error ? p->start_error : "out of memory");
+    return NULL;
 }
 
 static dcam_status report(const pipeline *p, const slot *s, dcam_detect_callback on_result, void *user, size_t *failed)
@@ -226,9 +226,8 @@ static dcam_status run_pipeline(pipeline *p, int workers, dcam_detect_callback o
     dcam_status status = DCAM_OK;
     if (started == 0) status = dcam_fail(DCAM_ERROR_MEMORY, "cannot start a thread to score images");
     while (status == DCAM_OK && p->consumed < p->files.count) {
-        slot *s = NULL;
-        status = wait_for_next(p, &s);
-        if (status != DCAM_OK) break;
+        slot *s = wait_for_next(p, &status);
+        if (!s) break;
         status = report(p, s, on_result, user, failed);
         pthread_mutex_lock(&p->lock);
         clear_slot(s);

@@ -156,8 +156,8 @@ dcam_status dcam_png_encode(const dcam_image *image, uint8_t **out, size_t *out_
 
 dcam_status dcam_png_write(const char *path, const dcam_image *image)
 {
-    uint8_t *bytes;
-    size_t count;
+    uint8_t *bytes = NULL;
+    size_t count = 0;
     dcam_status status = dcam_png_encode(image, &bytes, &count);
     if (status != DCAM_OK) return dcam_fail_prefix(status, "%s", path);
     status = dcam_file_write(path, bytes, count);
