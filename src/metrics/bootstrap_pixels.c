@@ -35,11 +35,12 @@ static void clear_histograms(histograms *h)
 
 /* ---- edges ---- */
 
-/* Adds the keys at `wanted` equal steps through keys[n], sorted here, with the least one. Returns how many. */
+/* Adds the keys at `wanted` equal steps through keys[n], sorted here, with the least one. Returns how many, 0 of none. */
 static size_t take_quantiles(uint32_t *keys, uint32_t *scratch, size_t n, size_t wanted, uint32_t *out)
 {
-    dcam_sort_keys(keys, scratch, n);
     size_t count = 0;
+    if (n == 0) return 0;
+    dcam_sort_keys(keys, scratch, n);
     for (size_t i = 0; i < wanted; i++) {
         const uint32_t key = keys[(size_t)((double)i * (double)n / (double)wanted)];
         if (count == 0 || out[count - 1] != key) out[count++] = key;

@@ -170,6 +170,11 @@ static void one_kind_has_no_curve(void **state)
     assert_true(c.roc.count == 0 && c.pro.points == NULL);
     assert_int_equal(dcam_pixel_curves(four, (uint8_t[]){1, 1, 1, 1}, (uint8_t[]){1, 1}, 2, 1, 2, &c), DCAM_OK);
     assert_true(c.roc.count == 0 && c.pro.points == NULL);
+    /* So many pixels that what lies behind their keys is not theirs: the least key of no defects was once read there. */
+    static const float many[256];
+    static const uint8_t none[256];
+    assert_int_equal(dcam_pixel_curves(many, none, (uint8_t[]){0, 1}, 2, 8, 16, &c), DCAM_OK);
+    assert_true(c.roc.count == 0 && c.pro.points == NULL);
 }
 
 /* Each allocation in turn: the outputs stay as they were, nothing is held. */
