@@ -49,9 +49,15 @@ AMX_INLINE void amx_configure(const amx_shapes *shapes) { __asm__ volatile("ldti
 AMX_INLINE void amx_release(void) { __asm__ volatile("tilerelease"); }
 
 #define amx_zero(tile) __asm__ volatile("tilezero %%tmm" #tile ::)
-/* stride: bytes from row to row. */
+/* stride: bytes from row to row. What is read has no length that can be named: gcc takes an array without one, clang is told
+ * that any memory may be touched. */
+#ifdef __clang__
 #define amx_load(tile, from, stride)                                                                                    \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)) : "memory")
+#else
+#define amx_load(tile, from, stride)                                                                                    \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)), "m"(*(const char(*)[])(from)))
+#endif
 #define amx_store(tile, to, stride)                                                                                     \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)(stride)) : "memory")
 #define amx_multiply_bf16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
