@@ -20,7 +20,7 @@
 #define STEP 16
 #define MOST_PAIRS (DCAM_PANEL_MAX_DIMENSIONS / 2)
 /* Columns that are not there: further than any that is. */
-#define NEVER -1e30f
+#define NEVER (-1e30f)
 
 static size_t words_of(size_t dimensions) { return (dimensions + 2 * STEP - 1) / (2 * STEP) * STEP; }
 static size_t panels_of(size_t columns) { return (columns + COLUMNS - 1) / COLUMNS; }

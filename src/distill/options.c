@@ -1,6 +1,7 @@
 /* options.c - the trainer's options: presets, ranges, and their text for checkpoints and records. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "distill/progress.h"
@@ -137,9 +138,8 @@ static void add_number(train_option **next, const char *name, double value)
     snprintf(o->value, sizeof o->value, "%.17g", value);
     for (int digits = 1; digits < 17; digits++) { /* the shortest text that reads back the same */
         char shorter[40];
-        double back;
         snprintf(shorter, sizeof shorter, "%.*g", digits, value);
-        if (sscanf(shorter, "%lf", &back) == 1 && back == value) {
+        if (strtod(shorter, NULL) == value) {
             memcpy(o->value, shorter, strlen(shorter) + 1);
             return;
         }
