@@ -108,6 +108,45 @@ void *__real_tjInitCompress(void);
 void *__wrap_tjInitCompress(void);
 void *__wrap_tjInitCompress(void) { return no_codec ? NULL : __real_tjInitCompress(); }
 
+#if defined(DCAM_LIBDEFLATE)
+struct libdeflate_compressor *__real_libdeflate_alloc_compressor(int level);
+/* Seen from outside: libtiff calls it too. */
+__attribute__((visibility("default"))) struct libdeflate_compressor *__wrap_libdeflate_alloc_compressor(int level);
+struct libdeflate_compressor *__wrap_libdeflate_alloc_compressor(int level)
+{
+    return no_codec ? NULL : __real_libdeflate_alloc_compressor(level);
+}
+#endif
+
+/* Above 64 MiB libspng writes, row by row, on every machine. */
+static void png_of_a_very_large_picture(void **state)
+{
+    (void)state;
+    enum { SIDE = 4736 };
+    const size_t n = (size_t)3 * SIDE * SIDE, held = dcam_memory_held();
+    dcam_image image = {SIDE, SIDE, 3, NULL}, back;
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    assert_int_equal(dcam_alloc_zero(n, 1, &image.pixels), DCAM_OK);
+    for (size_t i = 0; i < n; i += 99991) image.pixels[i] = (uint8_t)(1 + i % 255);
+    for (uint64_t k = 1; k <= 5; k += 2) {
+        dcam_memory_fail_at(k, true);
+        const dcam_status status = dcam_png_encode(&image, &bytes, &count);
+        dcam_memory_fail_at(0, false);
+        assert_int_equal(status, DCAM_ERROR_MEMORY);
+        assert_null(bytes);
+        assert_int_equal(dcam_memory_held(), held + n);
+    }
+    assert_int_equal(dcam_png_encode(&image, &bytes, &count), DCAM_OK);
+    assert_int_equal(dcam_image_decode(bytes, count, "large.png", &back), DCAM_OK);
+    assert_true(back.width == SIDE && back.height == SIDE);
+    assert_memory_equal(back.pixels, image.pixels, n);
+    dcam_image_clear(&back);
+    dcam_image_clear(&image);
+    dcam_free(bytes);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
 static void sides_of_pictures(void **state)
 {
     (void)state;
@@ -129,6 +168,9 @@ static void sides_of_pictures(void **state)
     const size_t held = dcam_memory_held();
     no_codec = true;
     assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
+#if defined(DCAM_LIBDEFLATE)
+    assert_int_equal(dcam_png_encode(&image, &bytes, &count), DCAM_ERROR_MEMORY);
+#endif
     no_codec = false;
     dcam_memory_fail_at(1, false);
     assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
@@ -346,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(normalised_bits_are_torchvisions), cmocka_unit_test(png_round_trip),
         cmocka_unit_test(png_refusals_and_memory),          cmocka_unit_test(sides_of_pictures),
+        cmocka_unit_test(png_of_a_very_large_picture),
         cmocka_unit_test(jpeg_round_trip),                  cmocka_unit_test(codecs_say_their_versions),
         cmocka_unit_test(npy_bytes_are_numpys),
         cmocka_unit_test(calm_where_the_map_is_low),        cmocka_unit_test(scale_is_fixed),
