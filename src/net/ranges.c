@@ -85,12 +85,13 @@ static double error_at(const uint64_t *bins, double end)
 static double least_error_end(const uint64_t *bins, double largest)
 {
     double end = largest, best = largest, least = INFINITY;
-    for (int i = 0; i < ENDS; i++, end *= LOWER) {
+    for (int i = 0; i < ENDS; i++) {
         const double error = error_at(bins, end);
         if (error < least) {
             least = error;
             best = end;
         }
+        end *= LOWER;
     }
     return best;
 }

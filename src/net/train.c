@@ -4,6 +4,8 @@
  * The last batch of an epoch is smaller: steps for one other count than the largest are kept too. */
 #include "net/resnet.h"
 
+#include <assert.h>
+
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "net/batch_norm.h"
@@ -58,6 +60,7 @@ static dcam_status run_step(dcam_train_net *net, const net_pass *p, const net_st
     net_norm *norm = s->norm == NONE ? NULL : &net->norms[s->norm];
     const net_norm *shortcut_norm = s->shortcut_norm == NONE ? NULL : &net->norms[s->shortcut_norm];
     void *y = address(net, p, s->y), *out = address(net, p, s->out), *g = address(net, p, s->g);
+    assert(norm || s->kind == STEP_OPERATION || s->kind == STEP_JOIN);
     switch (s->kind) {
     case STEP_OPERATION: return dcam_nn_op_run(s->op);
     case STEP_STATISTICS: net_norm_statistics(norm, &s->map, y, net->scratch); break;
@@ -183,6 +186,7 @@ dcam_status dcam_train_net_plan(const dcam_architecture *a, const dcam_train_net
 /* A smaller batch takes less, but its scratchpads are oneDNN's choice: should it take more, the arena grows. */
 static dcam_status attach_other(dcam_train_net *net)
 {
+    assert(net->other);
     const size_t bytes = net->other->plan->arena_bytes;
     if (bytes > net->arena_bytes) {
         DCAM_TRY(dcam_realloc(bytes, 1, &net->arena));

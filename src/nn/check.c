@@ -40,7 +40,8 @@ static int below(generator *g, int n) { return (int)(next(g) % (uint32_t)n); }
 static float number(generator *g)
 {
     const int bits = (int)next(g) - (1 << 23);
-    return g->coarse ? (float)(bits / (1 << 16)) * 0.0078125f : (float)bits * 0x1p-23f;
+    const int few = bits / (1 << 16); /* whole numbers */
+    return g->coarse ? (float)few * 0.0078125f : (float)bits * 0x1p-23f;
 }
 
 /* An operation with its memory. */

@@ -20,7 +20,7 @@ bool dcam_direct_fits(const dcam_nn_convolution *c)
 }
 
 static size_t half(int size) { return ((size_t)size + 1) / 2; }
-static size_t taps(const dcam_direct *d) { return (size_t)(d->kernel * d->kernel); }
+static size_t taps(const dcam_direct *d) { return (size_t)d->kernel * (size_t)d->kernel; }
 /* Floats that hold the values of one gathered row. */
 static size_t depth(const dcam_direct *d) { return taps(d) * (size_t)d->in / (d->bf16 ? 2 : 1); }
 

@@ -17,7 +17,7 @@ dcam_status dcam_nn_max_pool(dcam_nn *nn, const dcam_nn_tensor *src, int kernel,
     dcam_own own;
     compat_md from, to;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_primitive_desc_t descriptor;
+    dnnl_primitive_desc_t descriptor = NULL;
     dcam_nn_op *op;
     if (kernel < 1 || stride < 1 || padding < 0 || padding >= kernel || src->h + 2 * padding < kernel ||
         src->w + 2 * padding < kernel)
