@@ -67,12 +67,7 @@ static dcam_status unknown_class(const dcam_detector *d, const char *name)
             snprintf(known + used, sizeof known - used, ", ...");
             break;
         }
-        if (i > 0) {
-            memcpy(known + used, ", ", 2);
-            used += 2;
-        }
-        memcpy(known + used, text, length + 1);
-        used += length;
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", text);
     }
     return dcam_fail(DCAM_ERROR_USAGE, "%s: has no class %s; it knows %s", d->path, name, known);
 }
