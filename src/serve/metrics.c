@@ -304,7 +304,7 @@ static void write_state(const dcam_server *s, const server_state *now, dcam_text
 
 void serve_metrics_write(dcam_server *s, dcam_text *t)
 {
-    serve_engine *engines[SERVE_MAX_MODELS];
+    serve_engine *engines[SERVE_MAX_MODELS] = {NULL};
     server_state now;
     pthread_mutex_lock(&s->lock);
     now = (server_state){.queued = s->queued_images, .working = s->working, .connections = s->connection_count, .ready = s->ready};
