@@ -25,8 +25,8 @@ const cli_command *cli_find_command(int count, char **words, int *used);
     {                                                                                                        \
         .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
         .choices = "auto|f32|bf16|int8",                                                                     \
-        .help = "precision of the network; auto is bf16 where the processor is faster in it, and f32 in "    \
-                "training; bf16 needs AVX-512 (default: auto)"                                               \
+        .help = "precision of the network; auto is bf16 where the processor is faster in it; bf16 needs "    \
+                "AVX-512 (default: auto)"                                                                    \
     }
 #define CLI_OPTION_CLASSES(type, member)                                                                     \
     {                                                                                                        \
@@ -34,6 +34,12 @@ const cli_command *cli_find_command(int count, char **words, int *used);
         .help = "only these classes of the data set (default: all)"                                          \
     }
 /* Training, of students and of teachers. */
+#define CLI_OPTION_TRAINING_PRECISION(type, member, said)                                                    \
+    {                                                                                                        \
+        .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
+        .choices = "auto|f32|bf16",                                                                          \
+        .help = "precision of the training; " said "; bf16 needs AMX or AVX512-BF16 (default: auto)"         \
+    }
 #define CLI_OPTION_LEARNING_RATE(type, member, what_and_default)                                             \
     {                                                                                                        \
         .name = "lr", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "RATE",            \

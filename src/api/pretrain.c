@@ -27,6 +27,7 @@ static dcam_status convert_options(const dcam_pretrain_options *o, dcam_pretrain
     dcam_pretrainer_options p = dcam_pretrainer_defaults();
     DCAM_TRY(dcam_check_threads(o->threads));
     DCAM_TRY(dcam_resolve_precision(o->precision, &p.precision));
+    if (p.precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_USAGE, "int8 is for detection; pretrain with auto, bf16 or f32");
     if (o->classes != 0) p.classes = o->classes;
     if (o->size != 0) p.side = o->size;
     if (o->steps != 0) p.steps = o->steps;
@@ -70,7 +71,7 @@ dcam_status dcam_pretrain(const dcam_pretrain_options *o)
     dcam_set_threads(o->threads);
     dcam_status status = dcam_pretrainer_run(&p, &trunk, &record);
     dcam_set_threads(threads);
-    snprintf(source, sizeof source, "dcam pretrain: drawn pictures only, seed %llu, %d classes, %d steps of %d",
+    snprintf(source, sizeof source, DCAM_PRETRAIN_SOURCE "drawn pictures only, seed %llu, %d classes, %d steps of %d",
              (unsigned long long)p.seed, p.classes, p.steps, p.batch);
     if (status == DCAM_OK) status = dcam_teacher_save_compact(trunk, source, record, o->output);
     dcam_free(record);
