@@ -200,6 +200,7 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     dcam_training_result result = {0};
     dcam_model *model = NULL;
     DCAM_TRY(convert_memory(o, t, &memory));
+    if (memory.weight == 0 && teacher->no_photographs) memory.weight = DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS;
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK && o->method == DCAM_METHOD_HYBRID)

@@ -19,6 +19,8 @@
 #define DCAM_DEFAULT_MEMORY_DIMENSIONS 64
 #define DCAM_DEFAULT_MEMORY_PROTOTYPES 1000
 #define DCAM_DEFAULT_MEMORY_WEIGHT 2.0
+/* Where the teacher never saw a photograph: what its student finds is little, and mostly in the way (docs/teacher.md). */
+#define DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS 8.0
 
 /* ---- at work: one image at a time ---- */
 

@@ -211,6 +211,17 @@ static void describe(const char *path, const uint8_t *bytes, size_t count, char 
     snprintf(description, 256, "%.180s sha256:%s", name, digits);
 }
 
+/* By what the files of `dcam pretrain` and `dcam teacher import` say of their source. */
+static bool made_without_photographs(const dcam_tensors *tensors)
+{
+    static const char *const sources[] = {DCAM_PRETRAIN_SOURCE, DCAM_EMBEDDED_TEACHER " ", "random:"};
+    const char *source = dcam_tensors_metadata(tensors, "source"), *kind = dcam_tensors_metadata(tensors, "dcam");
+    if (!source || !kind || strcmp(kind, "teacher") != 0) return false;
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
+        if (strncmp(source, sources[i], strlen(sources[i])) == 0) return true;
+    return false;
+}
+
 /* Checks and folds. */
 static dcam_status read_folded(const char *path, const dcam_tensors *tensors, dcam_trunk_weights **out)
 {
@@ -218,6 +229,7 @@ static dcam_status read_folded(const char *path, const dcam_tensors *tensors, dc
     DCAM_TRY(dcam_trunk_weights_read(tensors, "", dcam_architecture_find(NULL), &read));
     const dcam_status status = dcam_trunk_weights_fold(read, out);
     dcam_trunk_weights_destroy(read);
+    if (status == DCAM_OK) (*out)->no_photographs = made_without_photographs(tensors);
     return status == DCAM_ERROR_WEIGHTS ? dcam_fail_prefix(status, "%s", path) : status;
 }
 
@@ -271,6 +283,7 @@ dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char d
                                            "number, as in random:1",
                          name);
     DCAM_TRY(dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), seed, out));
+    (*out)->no_photographs = true;
     snprintf(description, 256, "random:%llu", (unsigned long long)seed);
     return DCAM_OK;
 }

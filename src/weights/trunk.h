@@ -46,6 +46,7 @@ typedef struct {
 typedef struct {
     const dcam_architecture *architecture;
     bool folded;
+    bool no_photographs;          /* of a teacher that dcam_teacher_open read: it learnt from drawn pictures, or nothing */
     int convolution_count;
     dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
     dcam_convolution_weights convolutions[DCAM_MAX_CONVOLUTIONS];
@@ -79,6 +80,8 @@ DCAM_MUST_CHECK dcam_status dcam_trunk_weights_add(const dcam_trunk_weights *w, 
 /* The file that is part of the library: a teacher trained by `dcam pretrain`. */
 const uint8_t *dcam_embedded_teacher(size_t *bytes);
 #define DCAM_EMBEDDED_TEACHER "procedural"
+/* How the metadata entry "source" of `dcam pretrain`'s files begins. */
+#define DCAM_PRETRAIN_SOURCE "dcam pretrain: "
 
 /* A teacher as given on the command line: a file, "random:SEED", or NULL or "procedural" for the embedded one.
  * description (>= 256 bytes) gets what to write into the training record (name and SHA-256, or random:SEED). */

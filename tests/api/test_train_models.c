@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "data/tree.h"
 #include "dcam.h"
+#include "detect/memory.h"
 #include "detect/model.h"
 
 static char root[256], data[4096], model[4096], checkpoint[4096];
@@ -154,6 +155,11 @@ static void with_a_memory(void **state)
     assert_int_equal(m->memory.dimensions, 64);
     assert_true(m->memory.weight == 3.5 && m->map.kind == DCAM_MAP_STANDARD);
     for (size_t c = 0; c < 2; c++) assert_int_equal(m->classes[c].prototype_count, 9);
+    dcam_model_destroy(m);
+    o.memory_weight = 0; /* its teacher is a random one */
+    train(&o);
+    if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_true(m->memory.weight == DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS);
     dcam_model_destroy(m);
     remove(model);
 }

@@ -54,6 +54,7 @@ static void it_is_trained(void **state)
     assert_string_equal(said, said_again);
     assert_memory_equal(w->values, again->values, w->value_count * sizeof *w->values);
     assert_true(w->folded);
+    assert_true(w->no_photographs);
     int weak = 0;
     for (int i = 0; i < w->convolution_count; i++) {
         const size_t each = w->shapes[i].weight_count / (size_t)w->shapes[i].out_channels;

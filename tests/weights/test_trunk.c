@@ -457,6 +457,7 @@ static void import_and_open(void **state)
     assert_int_equal(dcam_teacher_import_file(from, to), DCAM_OK);
     assert_int_equal(dcam_teacher_open(to, &opened, description), DCAM_OK);
     assert_true(opened->folded);
+    assert_false(opened->no_photographs);
     assert_memory_equal(opened->values, folded->values, folded->value_count * sizeof(float));
     assert_int_equal(strncmp(description, "to.safetensors sha256:", 22), 0);
     assert_int_equal(strlen(description), 22 + 64);
@@ -482,6 +483,30 @@ static void import_and_open(void **state)
     dcam_free(from);
     dcam_free(to);
     assert_int_equal(dcam_memory_held(), held);
+}
+
+/* What a teacher learnt from stays known when it becomes a file. */
+static void import_without_photographs(void **state)
+{
+    (void)state;
+    static const char *const from[] = {"random:7", DCAM_EMBEDDED_TEACHER};
+    char *to = in_folder("drawn.safetensors"), description[256];
+    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
+        dcam_trunk_weights *w;
+        assert_int_equal(dcam_teacher_import_file(from[i], to), DCAM_OK);
+        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
+        assert_true(w->no_photographs);
+        assert_int_equal(dcam_teacher_save_compact(w, DCAM_PRETRAIN_SOURCE "a test", "{}", to), DCAM_OK);
+        dcam_trunk_weights_destroy(w);
+        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
+        assert_true(w->no_photographs);
+        assert_int_equal(dcam_teacher_save_compact(w, "the procedural teacher's rival", "{}", to), DCAM_OK);
+        dcam_trunk_weights_destroy(w);
+        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
+        assert_false(w->no_photographs);
+        dcam_trunk_weights_destroy(w);
+    }
+    dcam_free(to);
 }
 
 static void random_by_name(void **state)
@@ -585,6 +610,7 @@ int main(void)
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(prefixes_in_a_model_file),
         cmocka_unit_test(import_and_open),
+        cmocka_unit_test(import_without_photographs),
         cmocka_unit_test(random_by_name),
         cmocka_unit_test(real_teacher),
         cmocka_unit_test(every_allocation_fails),
