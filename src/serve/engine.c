@@ -227,7 +227,7 @@ static void reload(dcam_server *s, serve_model *m)
     struct stat now;
     if (stat(m->path, &now) == 0) m->loaded = m->seen = now;
     dcam_status status = serve_engine_load(s, m->path, &fresh);
-    if (status == DCAM_OK) {
+    if (fresh) {
         serve_metrics_lock(s->metrics);
         status = add_classes(m, fresh->model);
         serve_metrics_unlock(s->metrics);

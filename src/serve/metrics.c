@@ -245,7 +245,7 @@ static void write_classes(dcam_server *s, serve_engine *const *engines, dcam_tex
     head(t, "dcam_score_drift", "gauge",
          "Kolmogorov-Smirnov distance between the last raw scores and the normal ones of the calibration, 0 to 1.");
     for (size_t i = 0; i < s->model_count; i++)
-        for (size_t k = 0; k < s->models[i].class_count; k++)
+        for (size_t k = 0; engines[i] && k < s->models[i].class_count; k++)
             write_drift(&s->models[i], engines[i], &s->models[i].classes[k], t);
     head(t, "dcam_score_drift_images", "gauge", "Images that dcam_score_drift is about, at most 256.");
     for (size_t i = 0; i < s->model_count; i++)
@@ -255,14 +255,18 @@ static void write_classes(dcam_server *s, serve_engine *const *engines, dcam_tex
         }
 }
 
+/* The second number of the line, in pages. */
 static double resident_bytes(void)
 {
-    unsigned long long size, resident;
+    char line[256] = "", *end;
     FILE *f = fopen("/proc/self/statm", "r");
     if (!f) return NAN;
-    const int read = fscanf(f, "%llu %llu", &size, &resident);
+    const bool read = fgets(line, sizeof line, f) != NULL;
     fclose(f);
-    return read == 2 ? (double)resident * (double)sysconf(_SC_PAGESIZE) : NAN;
+    const char *second = strchr(line, ' ');
+    if (!read || !second) return NAN;
+    const unsigned long long resident = strtoull(second, &end, 10);
+    return end != second ? (double)resident * (double)sysconf(_SC_PAGESIZE) : NAN;
 }
 
 static double open_descriptors(void)
