@@ -58,7 +58,7 @@ static const cli_option options[] = {
     CLI_OPTION_WEIGHT_DECAY(pretrain_values, library.weight_decay),
     CLI_OPTION_SEED(pretrain_values, library.seed,
                     "seed of the classes, the pictures and the start (default: 0)"),
-    CLI_OPTION_TRAINING_PRECISION(pretrain_values, library.precision, "auto is bf16 where the processor is faster in it"),
+    CLI_OPTION_TRAINING_PRECISION(pretrain_values, library.precision),
     CLI_OPTION_THREADS(pretrain_values, library.threads),
     CLI_OPTION_CHECKPOINT(pretrain_values, library.checkpoint,
                           "keeps the state of the training here, regularly and on Ctrl-C; FILE.plateau is the state before the learning rate falls"),

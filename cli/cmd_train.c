@@ -165,7 +165,7 @@ static const cli_option options[] = {
      .help = "wanted part of normal images above the threshold (default: 0.01)"},
     CLI_OPTION_SEED(train_values, library.seed,
                     "seed of every random choice; the same seed and threads give the same model (default: 0)"),
-    CLI_OPTION_TRAINING_PRECISION(train_values, library.precision, "auto is f32"),
+    CLI_OPTION_TRAINING_PRECISION(train_values, library.precision),
     CLI_OPTION_THREADS(train_values, library.threads),
     {.name = "cache-memory",
      .kind = CLI_BYTES,

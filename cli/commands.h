@@ -34,11 +34,12 @@ const cli_command *cli_find_command(int count, char **words, int *used);
         .help = "only these classes of the data set (default: all)"                                          \
     }
 /* Training, of students and of teachers. */
-#define CLI_OPTION_TRAINING_PRECISION(type, member, said)                                                    \
+#define CLI_OPTION_TRAINING_PRECISION(type, member)                                                          \
     {                                                                                                        \
         .name = "precision", .kind = CLI_CHOICE_INDEX, .offset = offsetof(type, member),                     \
         .choices = "auto|f32|bf16",                                                                          \
-        .help = "precision of the training; " said "; bf16 needs AMX or AVX512-BF16 (default: auto)"         \
+        .help = "precision of the training; auto is bf16 where the processor has AMX, else f32; bf16 needs " \
+                "AMX or AVX512-BF16 (default: auto)"                                                         \
     }
 #define CLI_OPTION_LEARNING_RATE(type, member, what_and_default)                                             \
     {                                                                                                        \

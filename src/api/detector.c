@@ -37,6 +37,14 @@ dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out
     return dcam_fail(DCAM_ERROR_USAGE, "precision %d is not known; use auto, f32, bf16 or int8", (int)asked);
 }
 
+dcam_status dcam_resolve_training_precision(dcam_precision asked, dcam_net_precision *out)
+{
+    dcam_precision precision = asked;
+    if (asked == DCAM_PRECISION_AUTO) precision = dcam_nn_bf16_maps() ? DCAM_PRECISION_BF16 : DCAM_PRECISION_F32;
+    if (asked == DCAM_PRECISION_INT8) return dcam_fail(DCAM_ERROR_USAGE, "int8 is for detection; train with auto, bf16 or f32");
+    return dcam_resolve_precision(precision, out);
+}
+
 dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_precision precision, const char *path)
 {
     if (precision != DCAM_NET_INT8 || model->teacher_ranges) return DCAM_OK;

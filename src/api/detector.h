@@ -14,6 +14,9 @@ struct dcam_detector {
 
 /* The precision in which the network scores for what the caller asked. */
 DCAM_MUST_CHECK dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out);
+/* The same of training: auto is bf16 with AMX, where a step takes a third of the time and its effect is measured
+ * (docs/accuracy.md), else f32. */
+DCAM_MUST_CHECK dcam_status dcam_resolve_training_precision(dcam_precision asked, dcam_net_precision *out);
 /* DCAM_ERROR_KERNEL if a kernel of detection in this precision computes wrongly; takes some milliseconds (net/check.h). */
 DCAM_MUST_CHECK dcam_status dcam_check_kernels(dcam_net_precision precision);
 const char *dcam_net_precision_name(dcam_net_precision precision);

@@ -26,8 +26,7 @@ static dcam_status convert_options(const dcam_pretrain_options *o, dcam_pretrain
 {
     dcam_pretrainer_options p = dcam_pretrainer_defaults();
     DCAM_TRY(dcam_check_threads(o->threads));
-    DCAM_TRY(dcam_resolve_precision(o->precision, &p.precision));
-    if (p.precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_USAGE, "int8 is for detection; pretrain with auto, bf16 or f32");
+    DCAM_TRY(dcam_resolve_training_precision(o->precision, &p.precision));
     if (o->classes != 0) p.classes = o->classes;
     if (o->size != 0) p.side = o->size;
     if (o->steps != 0) p.steps = o->steps;

@@ -100,10 +100,7 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
     DCAM_TRY(dcam_trainer_preset(methods[o->method], &t));
     DCAM_TRY(choose_network(o, &t));
     DCAM_TRY(choose_loss_and_map(o, &t));
-    /* What auto picks has its effect measured on scores, not on training. */
-    const dcam_precision precision = o->precision == DCAM_PRECISION_AUTO ? DCAM_PRECISION_F32 : o->precision;
-    DCAM_TRY(dcam_resolve_precision(precision, &t.precision));
-    if (t.precision == DCAM_NET_INT8) return dcam_fail(DCAM_ERROR_USAGE, "int8 is for detection; train with auto or f32");
+    DCAM_TRY(dcam_resolve_training_precision(o->precision, &t.precision));
     if (o->width != 0) t.width = o->width;
     if (o->height != 0) t.height = o->height;
     if (o->epochs != 0) t.epochs = o->epochs;

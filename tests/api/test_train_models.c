@@ -14,6 +14,7 @@
 #include "dcam.h"
 #include "detect/memory.h"
 #include "detect/model.h"
+#include "nn/nn.h"
 
 static char root[256], data[4096], model[4096], checkpoint[4096];
 
@@ -63,6 +64,7 @@ static void refused_options(void **state)
     REFUSED(o.map = "max", DCAM_ERROR_USAGE, "there are sum, product, standard");
     REFUSED(o.schedule = "step", DCAM_ERROR_USAGE, "there are constant, cosine");
     REFUSED(o.precision = (dcam_precision)9, DCAM_ERROR_USAGE, "precision");
+    REFUSED(o.precision = DCAM_PRECISION_INT8, DCAM_ERROR_USAGE, "int8 is for detection");
     REFUSED(o.width = 50, DCAM_ERROR_USAGE, "multiple of 32");
     REFUSED(o.batch = -1, DCAM_ERROR_USAGE, "batch");
     REFUSED(o.threads = -1, DCAM_ERROR_USAGE, "threads");
@@ -160,6 +162,7 @@ static void with_a_memory(void **state)
     train(&o);
     if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
     assert_true(m->memory.weight == DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS);
+    assert_non_null(strstr(m->training_record, dcam_nn_bf16_maps() ? "\"precision\":\"bf16\"" : "\"precision\":\"f32\""));
     dcam_model_destroy(m);
     remove(model);
 }
