@@ -261,7 +261,7 @@ class Bench:
         return self.side_by_side("network", NETWORK_KINDS, 1, 10)
 
     def network_8(self):
-        return self.side_by_side("network", NETWORK_KINDS, 8, 2)
+        return self.side_by_side("network", NETWORK_KINDS, 8, 5)
 
     def work_1(self):
         return self.side_by_side("network", WORK_KINDS, 1, 4, threads=1)
