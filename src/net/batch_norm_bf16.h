@@ -90,10 +90,12 @@ KERNEL_INLINE void add_run(double *sums, __m512 run)
 
 static inline size_t run_end(size_t start, size_t positions) { return positions - start < RUN ? positions : start + RUN; }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): they declare their first parameter */
 #define EACH_RUN(start, count) for (size_t start = 0; start < (count); start += RUN)
 #define EACH_LINE(c, channels) for (size_t c = 0; c < (channels); c += LINE)
 /* Of some halves of lines; unrolled, so that arrays of sums are registers. */
 #define EACH(k, groups) _Pragma("GCC unroll 8") for (int k = 0; k < (groups); k++)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* Ahead of a walk along a map, which the processor foresees late. */
 KERNEL_INLINE void foresee(const uint16_t *p) { _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0); }

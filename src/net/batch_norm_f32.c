@@ -21,7 +21,7 @@ typedef uint8_t u8x8 __attribute__((vector_size(8)));
 #define POSITIVE(v) ((v) > 0.0f)
 
 /* Of a run's two halves. */
-#define EACH_HALF(h) for (size_t h = 0; h < GROUP; h += DCAM_LANES)
+#define EACH_HALF(h) for (size_t h = 0; h < GROUP; h += DCAM_LANES) /* NOLINT(bugprone-macro-parentheses): h is declared */
 
 /* ---- maps cut into items ------------------------------------------------ */
 
