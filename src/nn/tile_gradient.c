@@ -421,7 +421,7 @@ static ahead next_block(const gradient_job *job, size_t block)
 {
     const plan *p = &job->p;
     const dcam_tile_gradient *g = job->g;
-    const size_t line = (size_t)(g->w * g->in), image_values = (size_t)g->h * line, out = (size_t)g->out;
+    const size_t line = (size_t)g->w * (size_t)g->in, image_values = (size_t)g->h * line, out = (size_t)g->out;
     size_t y, image = segment_place(p, block, 0, &y);
     const size_t images = (size_t)g->n - image < p->segments ? (size_t)g->n - image : p->segments;
     const size_t rows = p->height - y < p->rows ? p->height - y : p->rows, stride = (size_t)g->stride;
