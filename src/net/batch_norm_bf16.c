@@ -176,17 +176,7 @@ KERNEL_INLINE void join_band(const joined *j, int part_count, int norm_count, si
 
 KERNEL static void join(const joined *j, size_t count, size_t channels, const uint16_t *out, uint16_t *g, double *sums)
 {
-    switch (j->norm_count * 3 + j->part_count - 1) {
-    case 0: join_band(j, 1, 0, count, channels, out, g, sums); break;
-    case 1: join_band(j, 2, 0, count, channels, out, g, sums); break;
-    case 2: join_band(j, 3, 0, count, channels, out, g, sums); break;
-    case 3: join_band(j, 1, 1, count, channels, out, g, sums); break;
-    case 4: join_band(j, 2, 1, count, channels, out, g, sums); break;
-    case 5: join_band(j, 3, 1, count, channels, out, g, sums); break;
-    case 6: join_band(j, 1, 2, count, channels, out, g, sums); break;
-    case 7: join_band(j, 2, 2, count, channels, out, g, sums); break;
-    default: join_band(j, 3, 2, count, channels, out, g, sums); break;
-    }
+    WITH_COUNTS(join_band, j, count, channels, out, g, sums)
 }
 
 typedef struct {

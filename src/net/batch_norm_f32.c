@@ -402,17 +402,7 @@ DCAM_INLINE void join_item(const joined *j, int part_count, int norm_count, size
 
 DCAM_KERNEL static void join(const joined *j, size_t positions, size_t step, const float *out, float *g, double *sums)
 {
-    switch (j->norm_count * 3 + j->part_count - 1) {
-    case 0: join_item(j, 1, 0, positions, step, out, g, sums); break;
-    case 1: join_item(j, 2, 0, positions, step, out, g, sums); break;
-    case 2: join_item(j, 3, 0, positions, step, out, g, sums); break;
-    case 3: join_item(j, 1, 1, positions, step, out, g, sums); break;
-    case 4: join_item(j, 2, 1, positions, step, out, g, sums); break;
-    case 5: join_item(j, 3, 1, positions, step, out, g, sums); break;
-    case 6: join_item(j, 1, 2, positions, step, out, g, sums); break;
-    case 7: join_item(j, 2, 2, positions, step, out, g, sums); break;
-    default: join_item(j, 3, 2, positions, step, out, g, sums); break;
-    }
+    WITH_COUNTS(join_item, j, positions, step, out, g, sums)
 }
 
 typedef struct {

@@ -38,4 +38,18 @@ void net_norm_set_backward(net_norm *norm, size_t c, double sum, double product,
 static inline size_t net_window_first(size_t p) { return p == 0 ? 0 : 2 * p - 1; }
 static inline size_t net_window_last(size_t p, size_t size) { return 2 * p + 1 < size ? 2 * p + 1 : size - 1; }
 
+/* f(j, parts, norms, ...) with the two counts of j as constants, so that f's loops ask nothing. */
+#define WITH_COUNTS(f, j, ...)                                  \
+    switch ((j)->norm_count * 3 + (j)->part_count - 1) {        \
+    case 0: f(j, 1, 0, __VA_ARGS__); break;                     \
+    case 1: f(j, 2, 0, __VA_ARGS__); break;                     \
+    case 2: f(j, 3, 0, __VA_ARGS__); break;                     \
+    case 3: f(j, 1, 1, __VA_ARGS__); break;                     \
+    case 4: f(j, 2, 1, __VA_ARGS__); break;                     \
+    case 5: f(j, 3, 1, __VA_ARGS__); break;                     \
+    case 6: f(j, 1, 2, __VA_ARGS__); break;                     \
+    case 7: f(j, 2, 2, __VA_ARGS__); break;                     \
+    default: f(j, 3, 2, __VA_ARGS__); break;                    \
+    }
+
 #endif

@@ -45,18 +45,24 @@ static double worst_gradient(const fixture *rough, const fixture *exact)
     return worst;
 }
 
+/* The same weights, images and gradients in f32 and in bf16, through both passes. */
+static void run_both(fixture *exact, fixture *rough)
+{
+    open_net(exact, BATCH, HEIGHT, WIDTH, 0);
+    open_net_in(rough, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
+    fill(exact, 1, BATCH);
+    fill(rough, 1, BATCH);
+    both_passes(exact, BATCH);
+    both_passes(rough, BATCH);
+}
+
 /* The features are f32's own bits: were the forward pass rounded, other ReLUs would be open. */
 static void test_products(void **state)
 {
     (void)state;
     fixture exact, rough;
     if (!dcam_nn_bf16_products()) skip();
-    open_net(&exact, BATCH, HEIGHT, WIDTH, 0);
-    open_net_in(&rough, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
-    fill(&exact, 1, BATCH);
-    fill(&rough, 1, BATCH);
-    both_passes(&exact, BATCH);
-    both_passes(&rough, BATCH);
+    run_both(&exact, &rough);
     const double worst = worst_gradient(&rough, &exact);
     for (int k = 0; k < DCAM_STAGES; k++)
         assert_memory_equal(rough.features[k], exact.features[k], BATCH * exact.counts[k] * sizeof(float));
@@ -105,12 +111,7 @@ static void test_maps(void **state)
     (void)state;
     fixture exact, rough;
     if (!dcam_nn_bf16_maps()) skip();
-    open_net(&exact, BATCH, HEIGHT, WIDTH, 0);
-    open_net_in(&rough, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
-    fill(&exact, 1, BATCH);
-    fill(&rough, 1, BATCH);
-    both_passes(&exact, BATCH);
-    both_passes(&rough, BATCH);
+    run_both(&exact, &rough);
     for (int k = 0; k < DCAM_STAGES; k++) {
         const double golden = golden_features(&rough, k);
         const double f32 = difference(rough.features[k], exact.features[k], BATCH * exact.counts[k]);
