@@ -14,6 +14,7 @@
 #define DCAM_BASE_AMX_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Whether the processor has tiles with bf16 and int8 products, and the AVX-512 that an AMX_KERNEL may use besides, and the
@@ -62,6 +63,47 @@ AMX_INLINE void amx_release(void) { __asm__ volatile("tilerelease"); }
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)(stride)) : "memory")
 #define amx_multiply_bf16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 #define amx_multiply_u8s8(c, a, b) __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+
+/* ---- four sums at a time: tiles 0 and 1 above 2 and 3 ----
+ * right, down: values from a sum to the one beside it and to the one below; stride: bytes from row to row. */
+
+AMX_INLINE void amx_zero_four(void)
+{
+    amx_zero(0);
+    amx_zero(1);
+    amx_zero(2);
+    amx_zero(3);
+}
+
+AMX_INLINE void amx_load_four(const float *from, size_t right, size_t down, long stride)
+{
+    amx_load(0, from, stride);
+    amx_load(1, from + right, stride);
+    amx_load(2, from + down, stride);
+    amx_load(3, from + down + right, stride);
+}
+
+AMX_INLINE void amx_store_four(float *to, size_t right, size_t down, long stride)
+{
+    amx_store(0, to, stride);
+    amx_store(1, to + right, stride);
+    amx_store(2, to + down, stride);
+    amx_store(3, to + down + right, stride);
+}
+
+/* Adds the products of a0 (the upper sums') and a1 with b0 (the left sums') and b1, through tiles 4 to 7. */
+AMX_INLINE void amx_multiply_four_bf16(const void *a0, const void *a1, long a_stride, const void *b0, const void *b1,
+                                       long b_stride)
+{
+    amx_load(4, a0, a_stride);
+    amx_load(6, b0, b_stride);
+    amx_load(7, b1, b_stride);
+    amx_load(5, a1, a_stride);
+    amx_multiply_bf16(0, 4, 6);
+    amx_multiply_bf16(1, 4, 7);
+    amx_multiply_bf16(2, 5, 6);
+    amx_multiply_bf16(3, 5, 7);
+}
 #endif
 
 #endif

@@ -184,24 +184,11 @@ KERNEL static void meet_in_registers(const dcam_bf16_panels *p, const uint32_t *
 AMX_KERNEL static void meet_in_four_tiles(const uint32_t *rows, const uint32_t *words, const float *starts, size_t depth, float *sums)
 {
     const long row_bytes = (long)(depth * sizeof *rows), column_bytes = COLUMNS * (long)sizeof *words;
-    amx_load(0, starts, 0); /* the same for every row */
-    amx_load(1, starts + HALF, 0);
-    amx_load(2, starts, 0);
-    amx_load(3, starts + HALF, 0);
-    for (size_t k = 0; k < depth; k += STEP) {
-        amx_load(4, rows + k, row_bytes);
-        amx_load(5, rows + 16 * depth + k, row_bytes);
-        amx_load(6, words + k * COLUMNS, column_bytes);
-        amx_load(7, words + k * COLUMNS + HALF, column_bytes);
-        amx_multiply_bf16(0, 4, 6);
-        amx_multiply_bf16(1, 4, 7);
-        amx_multiply_bf16(2, 5, 6);
-        amx_multiply_bf16(3, 5, 7);
-    }
-    amx_store(0, sums, column_bytes);
-    amx_store(1, sums + HALF, column_bytes);
-    amx_store(2, sums + 16 * COLUMNS, column_bytes);
-    amx_store(3, sums + 16 * COLUMNS + HALF, column_bytes);
+    amx_load_four(starts, HALF, 0, 0); /* the same for every row */
+    for (size_t k = 0; k < depth; k += STEP)
+        amx_multiply_four_bf16(rows + k, rows + 16 * depth + k, row_bytes, words + k * COLUMNS, words + k * COLUMNS + HALF,
+                               column_bytes);
+    amx_store_four(sums, HALF, 16 * COLUMNS, column_bytes);
 }
 
 AMX_KERNEL static void meet_in_tiles(const dcam_bf16_panels *p, const uint32_t *rows, best_columns *best)

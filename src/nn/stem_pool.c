@@ -15,6 +15,7 @@
 #include "base/parallel.h"
 #include "base/amx.h"
 #include "nn/round.h"
+#include "nn/transpose.h"
 
 #define COLORS 3
 #define SIDE 7
@@ -100,31 +101,9 @@ typedef struct {
 /* 16 entries: words[k] has word k of each. Each is written with four words more than it has; the next one follows. */
 AMX_INLINE void store_entries(__m512i words[16], float *to)
 {
-    __m512i half[16];
-#pragma GCC unroll 8
-    for (int k = 0; k < 16; k += 2) {
-        half[k] = _mm512_unpacklo_epi32(words[k], words[k + 1]);
-        half[k + 1] = _mm512_unpackhi_epi32(words[k], words[k + 1]);
-    }
-    /* In each quarter of words[4 g + j]: word 4 g .. 4 g + 3 of entry 4 * quarter + j. */
-#pragma GCC unroll 4
-    for (int g = 0; g < 16; g += 4) {
-        words[g] = _mm512_unpacklo_epi64(half[g], half[g + 2]);
-        words[g + 1] = _mm512_unpackhi_epi64(half[g], half[g + 2]);
-        words[g + 2] = _mm512_unpacklo_epi64(half[g + 1], half[g + 3]);
-        words[g + 3] = _mm512_unpackhi_epi64(half[g + 1], half[g + 3]);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        const __m512i a = _mm512_shuffle_i32x4(words[j], words[4 + j], 0x88), b = _mm512_shuffle_i32x4(words[j], words[4 + j], 0xdd);
-        const __m512i c = _mm512_shuffle_i32x4(words[8 + j], words[12 + j], 0x88), d = _mm512_shuffle_i32x4(words[8 + j], words[12 + j], 0xdd);
-        half[j] = _mm512_shuffle_i32x4(a, c, 0x88);
-        half[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        half[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
-        half[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
-    }
+    transpose_words(words);
 #pragma GCC unroll 16
-    for (int k = 0; k < 16; k++) _mm512_storeu_si512(to + k * ENTRY, half[k]);
+    for (int k = 0; k < 16; k++) _mm512_storeu_si512(to + k * ENTRY, words[k]);
 }
 
 /* Phase rows j and j + 1 of the image; outside of it all is zero. */
@@ -154,27 +133,14 @@ AMX_KERNEL static void sum_block(const float *weights, const float *above, const
 {
     for (size_t c = 0; c < CHANNELS / PANEL; c += 2) {
         const float *u = weights + c * DEPTH * PANEL / 2, *v = u + DEPTH * PANEL / 2;
-        amx_zero(0);
-        amx_zero(1);
-        amx_zero(2);
-        amx_zero(3);
+        amx_zero_four();
 #pragma GCC unroll 6
         for (size_t k = 0; k < TILES; k++) {
             const float *from = (k < TILES / 2 ? above : below) + k % (TILES / 2) * 16;
-            amx_load(4, from, ENTRY * sizeof(float));
-            amx_load(5, from + 16 * ENTRY, ENTRY * sizeof(float));
-            amx_load(6, u + k * 16 * PANEL, AMX_ROW_BYTES);
-            amx_load(7, v + k * 16 * PANEL, AMX_ROW_BYTES);
-            amx_multiply_bf16(0, 4, 6);
-            amx_multiply_bf16(1, 4, 7);
-            amx_multiply_bf16(2, 5, 6);
-            amx_multiply_bf16(3, 5, 7);
+            amx_multiply_four_bf16(from, from + 16 * ENTRY, ENTRY * sizeof(float), u + k * 16 * PANEL, v + k * 16 * PANEL,
+                                   AMX_ROW_BYTES);
         }
-        float *to = sums + c * PANEL;
-        amx_store(0, to, CHANNELS * sizeof(float));
-        amx_store(1, to + PANEL, CHANNELS * sizeof(float));
-        amx_store(2, to + 16 * CHANNELS, CHANNELS * sizeof(float));
-        amx_store(3, to + 16 * CHANNELS + PANEL, CHANNELS * sizeof(float));
+        amx_store_four(sums + c * PANEL, PANEL, 16 * CHANNELS, CHANNELS * sizeof(float));
     }
 }
 

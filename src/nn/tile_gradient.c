@@ -13,8 +13,9 @@
 
 #include <string.h>
 
-#include "base/parallel.h"
 #include "base/amx.h"
+#include "base/parallel.h"
+#include "nn/transpose.h"
 
 /* Positions of a block: a pair of a's stays in the first cache, all in the second. */
 #define BLOCK_POSITIONS 512
@@ -190,39 +191,6 @@ typedef struct {
     char *scratch;
 } gradient_job;
 
-/* Row k's word j becomes row j's word k. */
-AMX_INLINE void transpose(__m512i r[16])
-{
-    __m512i t[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    /* r[4 g + k]: words k, k + 4, k + 8, k + 12 of rows 4 g .. 4 g + 3. */
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) {
-        t[k] = _mm512_shuffle_i32x4(r[k], r[4 + k], 0x88);
-        t[4 + k] = _mm512_shuffle_i32x4(r[k], r[4 + k], 0xdd);
-        t[8 + k] = _mm512_shuffle_i32x4(r[8 + k], r[12 + k], 0x88);
-        t[12 + k] = _mm512_shuffle_i32x4(r[8 + k], r[12 + k], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) {
-        r[k] = _mm512_shuffle_i32x4(t[k], t[8 + k], 0x88);
-        r[8 + k] = _mm512_shuffle_i32x4(t[k], t[8 + k], 0xdd);
-        r[4 + k] = _mm512_shuffle_i32x4(t[4 + k], t[12 + k], 0x88);
-        r[12 + k] = _mm512_shuffle_i32x4(t[4 + k], t[12 + k], 0xdd);
-    }
-}
-
 /* Positions of a segment; those behind it are zeros. */
 AMX_KERNEL static void pack_a(const plan *p, size_t out, const uint16_t *dy, size_t positions, size_t segment, char *a)
 {
@@ -238,9 +206,9 @@ AMX_KERNEL static void pack_a(const plan *p, size_t out, const uint16_t *dy, siz
                 low[k] = _mm512_unpacklo_epi16(x, y);
                 high[k] = _mm512_unpackhi_epi16(x, y);
             }
-            transpose(low);
+            transpose_words(low);
             for (size_t k = 0; k < 16; k++) _mm512_store_si512(to + k * AMX_ROW_BYTES, low[k]);
-            transpose(high);
+            transpose_words(high);
             for (size_t k = 0; k < 16; k++) _mm512_store_si512(to + step + k * AMX_ROW_BYTES, high[k]);
         }
 }
@@ -359,35 +327,16 @@ AMX_INLINE void multiply_pair(const plan *p, const char *a, const char *b0, cons
                               float *to, size_t row_step, ahead *next)
 {
     const size_t tile = CHANNELS * CHANNELS, a_step = p->segments * p->chunks * AMX_BYTES;
-    if (first) {
-        amx_zero(0);
-        amx_zero(1);
-        amx_zero(2);
-        amx_zero(3);
-    } else {
-        amx_load(0, to, AMX_ROW_BYTES);
-        amx_load(1, to + tile, AMX_ROW_BYTES);
-        amx_load(2, to + row_step, AMX_ROW_BYTES);
-        amx_load(3, to + row_step + tile, AMX_ROW_BYTES);
-    }
+    if (first) amx_zero_four();
+    else amx_load_four(to, tile, row_step, AMX_ROW_BYTES);
     for (size_t s = 0; s < segments; s++)
         for (size_t k = 0; k < p->chunks; k++) {
             const char *at = a + (s * p->chunks + k) * AMX_BYTES;
             const size_t offset = s * p->segment_bytes + k * AMX_BYTES;
             look_ahead(next);
-            amx_load(4, at, AMX_ROW_BYTES);
-            amx_load(6, b0 + offset, WORD);
-            amx_load(7, b1 + offset, WORD);
-            amx_load(5, at + a_step, AMX_ROW_BYTES);
-            amx_multiply_bf16(0, 4, 6);
-            amx_multiply_bf16(1, 4, 7);
-            amx_multiply_bf16(2, 5, 6);
-            amx_multiply_bf16(3, 5, 7);
+            amx_multiply_four_bf16(at, at + a_step, AMX_ROW_BYTES, b0 + offset, b1 + offset, WORD);
         }
-    amx_store(0, to, AMX_ROW_BYTES);
-    amx_store(1, to + tile, AMX_ROW_BYTES);
-    amx_store(2, to + row_step, AMX_ROW_BYTES);
-    amx_store(3, to + row_step + tile, AMX_ROW_BYTES);
+    amx_store_four(to, tile, row_step, AMX_ROW_BYTES);
 }
 
 AMX_KERNEL static void multiply_block(const gradient_job *job, const char *a, const char *b, size_t segments, bool first,

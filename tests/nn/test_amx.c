@@ -1,4 +1,4 @@
-/* test_amx.c - the tiles of amx.h against plain sums. Skipped where the processor or the system has none. */
+/* test_amx.c - the tiles of amx.h against plain sums, and transpose.h. Skipped where the processor or the system has none. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 #include "base/amx.h"
 #include "nn/isa.h"
 #include "nn/round.h"
+#include "nn/transpose.h"
 
 enum { DEPTH = 32, BYTES = 64, COLUMNS = 16 };
 
@@ -44,6 +45,28 @@ AMX_KERNEL static void multiply_bytes(const uint8_t *a, const int8_t *b, int32_t
     amx_release();
 }
 
+/* 2 x 2 tiles of whole matrices; twice, so that the second call adds to what was stored. */
+AMX_KERNEL static void multiply_four(const uint16_t *a, const uint16_t *b, float *c)
+{
+    const amx_shapes shapes = amx_whole_tiles();
+    amx_configure(&shapes);
+    for (int k = 0; k < 2; k++) {
+        if (k == 0) amx_zero_four();
+        else amx_load_four(c, COLUMNS, AMX_ROWS * 2 * COLUMNS, 2 * COLUMNS * sizeof *c);
+        amx_multiply_four_bf16(a, a + AMX_ROWS * DEPTH, BYTES, b, b + 2 * COLUMNS, 2 * BYTES);
+        amx_store_four(c, COLUMNS, AMX_ROWS * 2 * COLUMNS, 2 * COLUMNS * sizeof *c);
+    }
+    amx_release();
+}
+
+AMX_KERNEL static void turn_round(const uint32_t *from, uint32_t *to)
+{
+    __m512i rows[16];
+    for (int k = 0; k < 16; k++) rows[k] = _mm512_loadu_si512(from + k * 16);
+    transpose_words(rows);
+    for (int k = 0; k < 16; k++) _mm512_storeu_si512(to + k * 16, rows[k]);
+}
+
 /* Whole numbers that are small enough for exact sums. */
 static void test_bf16(void **unused)
 {
@@ -69,6 +92,38 @@ static void test_bf16(void **unused)
     }
 }
 
+static void test_four(void **unused)
+{
+    (void)unused;
+    if (dcam_nn_isa_here() < DCAM_NN_ISA_AMX) skip();
+    static uint16_t a[2 * AMX_ROWS * DEPTH], b[DEPTH * 2 * COLUMNS];
+    static float left[2 * AMX_ROWS][DEPTH], right[DEPTH][2 * COLUMNS], c[2 * AMX_ROWS][2 * COLUMNS];
+    for (int i = 0; i < 2 * AMX_ROWS; i++)
+        for (int k = 0; k < DEPTH; k++) a[i * DEPTH + k] = dcam_round_bf16(left[i][k] = (float)(draw(255) - 127));
+    for (int k = 0; k < DEPTH; k++)
+        for (int j = 0; j < 2 * COLUMNS; j++)
+            b[k / 2 * 4 * COLUMNS + j * 2 + k % 2] = dcam_round_bf16(right[k][j] = (float)(draw(255) - 127));
+    multiply_four(a, b, c[0]);
+    for (int i = 0; i < 2 * AMX_ROWS; i++)
+        for (int j = 0; j < 2 * COLUMNS; j++) {
+            float want = 0;
+            for (int k = 0; k < DEPTH; k++) want += left[i][k] * right[k][j];
+            assert_true(c[i][j] == 2 * want);
+        }
+}
+
+static void test_transpose(void **unused)
+{
+    (void)unused;
+    if (dcam_nn_isa_here() < DCAM_NN_ISA_AMX) skip();
+    static uint32_t from[16][16], to[16][16];
+    for (uint32_t i = 0; i < 16; i++)
+        for (uint32_t j = 0; j < 16; j++) from[i][j] = 16 * i + j;
+    turn_round(from[0], to[0]);
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++) assert_int_equal(to[i][j], from[j][i]);
+}
+
 static void test_bytes(void **unused)
 {
     (void)unused;
@@ -91,7 +146,8 @@ static void test_bytes(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bf16), cmocka_unit_test(test_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bf16), cmocka_unit_test(test_bytes), cmocka_unit_test(test_four),
+                                       cmocka_unit_test(test_transpose)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 #else
