@@ -1,4 +1,4 @@
-/* check.c - see check.h: walks the trunk's table as infer.c and train.c do and checks each operation that differs from
+/* check.c - see check.h: walks the trunk's table as infer_part.c and train_pass.c do and checks each operation that differs from
  * those before it. */
 #include "net/check.h"
 
@@ -102,7 +102,7 @@ static dcam_status check_reorder(walk *w, const dcam_nn_tensor *src, const dcam_
     return DCAM_OK;
 }
 
-/* Convolution s from *src, which ends as infer.c's do; *dst: its result. added: what it is added to, or NULL. */
+/* Convolution s from *src, which ends as infer_part.c's do; *dst: its result. added: what it is added to, or NULL. */
 static dcam_status check_inference(walk *w, const dcam_convolution_shape *s, const dcam_nn_tensor *src, net_maps maps,
                                    bool relu, const dcam_nn_tensor *added, dcam_nn_tensor *dst)
 {

@@ -1,387 +1,29 @@
-/* infer.c - the trunk for scoring: batch norm folded into the weights, bias, residual sum and ReLU fused into the
- * convolutions. The second convolution of a block adds into a buffer that already holds the shortcut (the block's
- * input itself, or what the downsampling convolution wrote), so that a block needs two buffers.
+/* infer.c - the trunk for scoring: making a network, and its calls. Batch norm is folded into the weights.
  *
- * A call of n images runs in parts of 2^k images, at most MAX_PART; a part's operations and memory are made when its
- * size is first seen and kept. So memory does not grow with the batch, and activations stay in the caches.
+ * A call of n images runs in parts of 2^k images, at most MAX_PART; a part's operations and memory (infer_part.c) are made
+ * when its size is first seen and kept. So memory does not grow with the batch, and activations stay in the caches.
  * Allocates nothing otherwise and never writes to the caller's weights. */
-#include "net/resnet.h"
+#include "net/infer.h"
 
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "net/plan.h"
-#include "net/quantised.h"
-#include "net/trunk_shapes.h"
 
 /* Larger parts were no faster an image (bench/net_bench.c) and cost memory in proportion. */
 #define MAX_PART 8
-#define MAX_OPS (DCAM_MAX_CONVOLUTIONS + DCAM_STAGES + 3)
-
-/* Values of a plan that are the caller's features of a stage: bound at each call. */
-#define FEATURES(stage) (NET_PLAN_OUTSIDE - 1 - (stage))
-
-/* The operations for parts of n images. */
-typedef struct part {
-    int n;
-    dcam_nn_op *ops[MAX_OPS];
-    int op_count;
-    dcam_nn_op *first;              /* reads the caller's input */
-    struct { dcam_nn_op *op; dcam_nn_argument argument; int stage; } features[2 * MAX_OPS]; /* the caller's */
-    int feature_count;
-    dcam_nn_op *convolutions[DCAM_MAX_CONVOLUTIONS];
-    struct {
-        dcam_nn_op *op;             /* that writes what dcam_net_observe shows of a convolution */
-        size_t count;
-    } results[DCAM_MAX_CONVOLUTIONS];
-    void *arena;
-    size_t arena_bytes;
-    struct part *next;
-} part;
-
-/* The weights of one convolution in the format of `reader` and of all that agree with it. */
-typedef struct formatted {
-    int convolution;
-    const dcam_nn_op *reader;
-    void *weights;
-    size_t bytes;
-    struct formatted *next;
-} formatted;
-
-struct dcam_net {
-    dcam_net_options options;
-    bool borrows;                /* weights and ranges are another network's */
-    const struct formatted *borrowed; /* its formats, as they were then: it may add to its own list */
-    dcam_trunk_weights *weights; /* folded */
-    net_quantised *quantised;    /* int8 only */
-    dcam_nn *nn;
-    net_maps maps;
-    formatted *formatted;
-    part *parts;
-};
-
-/* ---- weights ------------------------------------------------------------ */
-
-static const void *plain_weights(const dcam_net *net, int convolution)
-{
-    if (net->quantised && convolution > 0) return net_quantised_weights(net->quantised, convolution);
-    return net->weights->convolutions[convolution].weight;
-}
-
-static void *find_format(const formatted *list, int convolution, const dcam_nn_op *reader)
-{
-    for (const formatted *f = list; f; f = f->next)
-        if (f->convolution == convolution && dcam_nn_same_weights(f->reader, reader)) return f->weights;
-    return NULL;
-}
-
-static dcam_status format_weights(dcam_net *net, int convolution, const dcam_nn_op *reader, void **out)
-{
-    *out = find_format(net->formatted, convolution, reader);
-    if (!*out) *out = find_format(net->borrowed, convolution, reader);
-    if (*out) return DCAM_OK;
-    formatted *fresh = NULL;
-    dcam_nn_op *reorder = NULL;
-    void *scratchpad = NULL;
-    dcam_status status = dcam_alloc_zero(1, sizeof *fresh, &fresh);
-    if (status != DCAM_OK) return status;
-    fresh->convolution = convolution;
-    fresh->reader = reader;
-    fresh->bytes = dcam_nn_op_bytes(reader, DCAM_NN_WEIGHTS);
-    status = dcam_alloc(fresh->bytes, 1, &fresh->weights);
-    if (status == DCAM_OK) status = dcam_nn_weights_in(net->nn, reader, &reorder);
-    if (status == DCAM_OK) status = dcam_alloc(dcam_nn_op_bytes(reorder, DCAM_NN_SCRATCHPAD), 1, &scratchpad);
-    if (status == DCAM_OK) status = dcam_nn_op_prepare(reorder);
-    if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_SCRATCHPAD, scratchpad);
-    if (status == DCAM_OK)
-        status = dcam_nn_op_bind(reorder, DCAM_NN_SRC, plain_weights(net, convolution));
-    if (status == DCAM_OK) status = dcam_nn_op_bind(reorder, DCAM_NN_DST, fresh->weights);
-    if (status == DCAM_OK) status = dcam_nn_op_run(reorder);
-    dcam_nn_op_destroy(reorder);
-    dcam_free(scratchpad);
-    if (status != DCAM_OK) {
-        dcam_free(fresh->weights);
-        dcam_free(fresh);
-        return status;
-    }
-    fresh->next = net->formatted;
-    net->formatted = fresh;
-    *out = fresh->weights;
-    return DCAM_OK;
-}
-
-static const float *bias_of(const dcam_net *net, int convolution)
-{
-    if (net->quantised && convolution > 0) return net_quantised_bias(net->quantised, convolution);
-    return net->weights->convolutions[convolution].bias;
-}
-
-/* ---- planning a part ---------------------------------------------------- */
-
-/* A map on its way: its shape, where it is, and whose result it is. */
-typedef struct {
-    dcam_nn_tensor shape;
-    int value, convolution;
-} map;
-
-typedef struct {
-    dcam_net *net;
-    part *part;
-    net_plan *plan;
-    map map; /* the present one */
-} builder;
-
-static dcam_status add_value(builder *b, const dcam_nn_tensor *t, int *out)
-{
-    size_t bytes;
-    DCAM_TRY(dcam_nn_tensor_bytes(t, &bytes));
-    *out = net_plan_value(b->plan, bytes);
-    return DCAM_OK;
-}
-
-static void bind_value(builder *b, dcam_nn_op *op, dcam_nn_argument argument, int value)
-{
-    part *p = b->part;
-    if (value < NET_PLAN_OUTSIDE) {
-        p->features[p->feature_count].op = op;
-        p->features[p->feature_count].argument = argument;
-        p->features[p->feature_count++].stage = FEATURES(0) - value;
-    } else {
-        net_plan_bind(b->plan, op, argument, value);
-    }
-}
-
-static void add_op(builder *b, dcam_nn_op *op, int src, int dst)
-{
-    b->part->ops[b->part->op_count++] = op;
-    bind_value(b, op, DCAM_NN_SRC, src);
-    bind_value(b, op, DCAM_NN_DST, dst);
-    net_plan_step(b->plan, op);
-}
-
-/* op writes what is shown of the convolution. */
-static dcam_status add_result(builder *b, int convolution, dcam_nn_op *op, const dcam_nn_tensor *shape)
-{
-    size_t bytes;
-    DCAM_TRY(dcam_nn_tensor_bytes(shape, &bytes));
-    b->part->results[convolution].op = op;
-    b->part->results[convolution].count = bytes / dcam_nn_type_bytes(shape->type);
-    return DCAM_OK;
-}
-
-/* What a convolution does at its end: dst = relu(result + dst). */
-typedef struct { bool sum, relu; } ending;
-
-/* Convolution i of the table from src into out->value; NET_PLAN_OUTSIDE: a fresh value. What is added to is *out as it
- * comes. Without a ReLU a result in bytes needs its sign. */
-static dcam_status add_convolution(builder *b, int i, const map *src, ending end, map *out)
-{
-    const dcam_net *net = b->net;
-    const dcam_convolution_shape *s = &net->weights->shapes[i];
-    const bool int8 = src->shape.type == DCAM_NN_U8;
-    dcam_nn_convolution c = net_convolution(s, &src->shape, net->maps.layout, net->maps.bf16_products, net->options.exact);
-    c.bias = true;
-    c.sum = end.sum;
-    c.relu = end.relu;
-    if (int8 && !end.relu) c.dst_type = DCAM_NN_S8;
-    dcam_nn_op *op;
-    if (int8) net_quantised_describe(net->quantised, i, src->convolution, out->convolution, out->shape.type, &c);
-    out->shape = dcam_nn_convolution_dst(&c);
-    out->convolution = i;
-    if (out->value == NET_PLAN_OUTSIDE) DCAM_TRY(add_value(b, &out->shape, &out->value));
-    DCAM_TRY(dcam_nn_convolution_forward(net->nn, &c, &op));
-    b->part->convolutions[i] = op;
-    add_op(b, op, src->value, out->value);
-    return add_result(b, i, op, &out->shape);
-}
-
-/* Whether the maps are what the caller wants as features: then the trunk works in the caller's buffers. */
-static bool maps_are_features(const dcam_net *net)
-{
-    return net->options.raw || (net->maps.type == DCAM_NN_F32 && net->maps.layout == DCAM_NN_NHWC && !net->quantised);
-}
-
-/* The value for the present map, which the first stage begins with: its blocks work in place. */
-static dcam_status add_first_map(builder *b)
-{
-    const dcam_net *net = b->net;
-    if (maps_are_features(net) && b->map.shape.c == net->weights->architecture->stage_channels[0]) {
-        b->map.value = FEATURES(0);
-        return DCAM_OK;
-    }
-    return add_value(b, &b->map.shape, &b->map.value);
-}
-
-/* The present map, the first of the stages, in bytes. */
-static dcam_status add_quantise(builder *b)
-{
-    const float scale = net_quantised_scale(b->net->quantised, b->map.convolution, DCAM_NN_U8);
-    const int from = b->map.value;
-    dcam_nn_op *op;
-    DCAM_TRY(dcam_nn_quantise(b->net->nn, &b->map.shape, scale, &op));
-    b->map.shape.type = DCAM_NN_U8;
-    const dcam_status status = add_first_map(b);
-    add_op(b, op, from, b->map.value);
-    return status;
-}
-
-/* The stem and the pooling as one operation. */
-static dcam_status add_stem_with_pool(builder *b, const dcam_nn_convolution *c)
-{
-    dcam_nn_op *op;
-    b->map = (map){dcam_nn_convolution_dst(c), NET_PLAN_OUTSIDE, 0};
-    DCAM_TRY(add_first_map(b));
-    DCAM_TRY(dcam_nn_convolution_forward(b->net->nn, c, &op));
-    b->part->convolutions[0] = b->part->first = op;
-    add_op(b, op, NET_PLAN_OUTSIDE, b->map.value);
-    return add_result(b, 0, op, &b->map.shape);
-}
-
-static dcam_status add_stem(builder *b)
-{
-    const dcam_net *net = b->net;
-    map source = {net_input(b->part->n, net->options.height, net->options.width), NET_PLAN_OUTSIDE, -1};
-    map stem = {.value = NET_PLAN_OUTSIDE};
-    const dcam_nn_tensor input = source.shape;
-    dcam_nn_convolution whole;
-    dcam_nn_op *op;
-    if (net_stem_with_pool(&net->weights->shapes[0], &input, net->options.precision, net->options.exact,
-                           net->quantised ? net_quantised_scale(net->quantised, 0, DCAM_NN_U8) : 0, &whole))
-        return add_stem_with_pool(b, &whole);
-    source.shape = net_inference_stem_source(&net->weights->shapes[0], &input, net->maps, net->options.exact);
-    if (source.shape.layout != input.layout || source.shape.type != input.type) {
-        DCAM_TRY(add_value(b, &source.shape, &source.value));
-        DCAM_TRY(dcam_nn_reorder(net->nn, &input, &source.shape, &op));
-        add_op(b, op, NET_PLAN_OUTSIDE, source.value);
-    }
-    DCAM_TRY(add_convolution(b, 0, &source, (ending){.relu = true}, &stem));
-    b->part->first = b->part->ops[0];
-    b->map.shape = net_pooled(&stem.shape);
-    b->map.convolution = 0;
-    if (net->quantised) DCAM_TRY(add_value(b, &b->map.shape, &b->map.value));
-    else DCAM_TRY(add_first_map(b));
-    DCAM_TRY(dcam_nn_max_pool(net->nn, &stem.shape, NET_POOL_KERNEL, NET_POOL_STRIDE, NET_POOL_PADDING, &op));
-    add_op(b, op, stem.value, b->map.value);
-    DCAM_TRY(add_result(b, 0, op, &b->map.shape));
-    return net->quantised ? add_quantise(b) : DCAM_OK;
-}
-
-/* relu(conv2(relu(conv1(x))) + shortcut(x)), first: the number of conv1; torchvision's table puts the downsampling last. */
-static dcam_status add_block(builder *b, int stage, int first, bool downsample)
-{
-    map middle = {.value = NET_PLAN_OUTSIDE}, out = b->map;
-    DCAM_TRY(add_convolution(b, first, &b->map, (ending){.relu = true}, &middle));
-    if (downsample) {
-        out.value = maps_are_features(b->net) ? FEATURES(stage) : NET_PLAN_OUTSIDE;
-        DCAM_TRY(add_convolution(b, first + 2, &b->map, (ending){0}, &out));
-    }
-    DCAM_TRY(add_convolution(b, first + 1, &middle, (ending){.sum = true, .relu = true}, &out));
-    b->map = out;
-    return DCAM_OK;
-}
-
-/* The present map is the features of the stage. */
-static dcam_status add_tap(builder *b, int stage)
-{
-    const dcam_net *net = b->net;
-    const dcam_nn_tensor features = net_features(&b->map.shape);
-    dcam_nn_op *op;
-    if (b->map.value == FEATURES(stage)) return DCAM_OK;
-    if (net->quantised)
-        DCAM_TRY(dcam_nn_dequantise(net->nn, &b->map.shape,
-                                    net_quantised_scale(net->quantised, b->map.convolution, DCAM_NN_U8), &op));
-    else
-        DCAM_TRY(dcam_nn_reorder(net->nn, &b->map.shape, &features, &op));
-    add_op(b, op, b->map.value, FEATURES(stage));
-    return DCAM_OK;
-}
-
-static dcam_status add_trunk(builder *b)
-{
-    const dcam_architecture *a = b->net->weights->architecture;
-    int next = 1;
-    DCAM_TRY(add_stem(b));
-    for (int stage = 0; stage < DCAM_STAGES; stage++) {
-        for (int k = 0; k < a->stage_blocks[stage]; k++) {
-            const bool downsample = k == 0 && (stage > 0 || b->map.shape.c != a->stage_channels[stage]);
-            DCAM_TRY(add_block(b, stage, next, downsample));
-            next += downsample ? 3 : 2;
-        }
-        DCAM_TRY(add_tap(b, stage));
-    }
-    return DCAM_OK;
-}
-
-static void destroy_part(part *p)
-{
-    if (!p) return;
-    for (int i = 0; i < p->op_count; i++) dcam_nn_op_destroy(p->ops[i]);
-    dcam_free(p->arena);
-    dcam_free(p);
-}
-
-static dcam_status attach_part(dcam_net *net, part *p, const net_plan *plan)
-{
-    DCAM_TRY(dcam_alloc(plan->arena_bytes, 1, &p->arena));
-    p->arena_bytes = plan->arena_bytes;
-    DCAM_TRY(net_plan_attach(plan, p->arena));
-    for (int i = 0; i < net->weights->convolution_count; i++) {
-        void *weights;
-        DCAM_TRY(format_weights(net, i, p->convolutions[i], &weights));
-        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_WEIGHTS, weights));
-        DCAM_TRY(dcam_nn_op_bind(p->convolutions[i], DCAM_NN_BIAS, bias_of(net, i)));
-    }
-    return DCAM_OK;
-}
-
-/* Formats made for a part that failed name its operations: they go with it. */
-static void forget_formats(dcam_net *net, const formatted *until)
-{
-    while (net->formatted != until) {
-        formatted *f = net->formatted;
-        net->formatted = f->next;
-        dcam_free(f->weights);
-        dcam_free(f);
-    }
-}
-
-static dcam_status create_part(dcam_net *net, int n, part **out)
-{
-    part *p = NULL;
-    net_plan *plan = NULL;
-    const formatted *before = net->formatted;
-    dcam_status status = dcam_alloc_zero(1, sizeof *p, &p);
-    if (status == DCAM_OK) status = dcam_alloc_zero(1, sizeof *plan, &plan);
-    if (status != DCAM_OK) goto cleanup;
-    p->n = n;
-    builder b = {.net = net, .part = p, .plan = plan};
-    status = add_trunk(&b);
-    if (status == DCAM_OK) status = net_plan_layout(plan);
-    if (status == DCAM_OK) status = attach_part(net, p, plan);
-    if (status != DCAM_OK) goto cleanup;
-    p->next = net->parts;
-    net->parts = p;
-    *out = p;
-    p = NULL;
-cleanup:
-    if (status != DCAM_OK) forget_formats(net, before);
-    destroy_part(p);
-    dcam_free(plan);
-    return status;
-}
 
 /* The part for as many of the remaining images as one part takes. */
-static dcam_status find_part(dcam_net *net, int remaining, part **out)
+static dcam_status find_part(dcam_net *net, int remaining, net_part **out)
 {
     int n = MAX_PART;
     while (n > remaining) n /= 2;
-    for (part *p = net->parts; p; p = p->next)
+    for (net_part *p = net->parts; p; p = p->next)
         if (p->n == n) {
             *out = p;
             return DCAM_OK;
         }
-    return create_part(net, n, out);
+    return net_part_create(net, n, out);
 }
 
 /* ---- features ----------------------------------------------------------- */
@@ -405,7 +47,7 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
     DCAM_TRY(net_check_options(options->height, options->width, options->batch, options->precision));
     if (int8 && !options->ranges) return dcam_fail(DCAM_ERROR_INTERNAL, "an int8 network without the ranges of its activations");
     dcam_net *net;
-    part *first;
+    net_part *first;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = *options;
     net->options.ranges = NULL;
@@ -426,7 +68,7 @@ dcam_status dcam_net_create(const dcam_trunk_weights *weights, const dcam_net_op
 dcam_status dcam_net_create_borrowing(const dcam_net *lender, int batch, dcam_net **out)
 {
     dcam_net *net;
-    part *first;
+    net_part *first;
     DCAM_TRY(net_check_options(lender->options.height, lender->options.width, batch, lender->options.precision));
     DCAM_TRY(dcam_alloc_zero(1, sizeof *net, &net));
     net->options = lender->options;
@@ -449,11 +91,11 @@ dcam_status dcam_net_create_borrowing(const dcam_net *lender, int batch, dcam_ne
 void dcam_net_destroy(dcam_net *net)
 {
     if (!net) return;
-    forget_formats(net, NULL);
+    net_forget_formats(net, NULL);
     while (net->parts) {
-        part *p = net->parts;
+        net_part *p = net->parts;
         net->parts = p->next;
-        destroy_part(p);
+        net_part_destroy(p);
     }
     dcam_nn_destroy(net->nn);
     if (!net->borrows) {
@@ -468,13 +110,13 @@ typedef struct {
     void *user;
 } observer;
 
-static void show(const part *p, const dcam_nn_op *op, const observer *o)
+static void show(const net_part *p, const dcam_nn_op *op, const observer *o)
 {
     for (int i = 0; i < DCAM_MAX_CONVOLUTIONS; i++)
         if (p->results[i].op == op) o->see(o->user, i, dcam_nn_op_address(op, DCAM_NN_DST), p->results[i].count);
 }
 
-static dcam_status run_part(const part *p, const float *input, void *const features[DCAM_STAGES], const observer *o)
+static dcam_status run_part(const net_part *p, const float *input, void *const features[DCAM_STAGES], const observer *o)
 {
     DCAM_TRY(dcam_nn_op_bind(p->first, DCAM_NN_SRC, input));
     for (int i = 0; i < p->feature_count; i++)
@@ -503,7 +145,7 @@ static dcam_status run_parts(dcam_net *net, const float *input, int n, void *con
     int threads = dcam_threads();
     if (threads != dcam_nn_threads(net->nn)) dcam_set_threads(dcam_nn_threads(net->nn));
     for (int done = 0; done < n && status == DCAM_OK;) {
-        part *p;
+        net_part *p;
         status = find_part(net, n - done, &p);
         if (status == DCAM_OK) status = run_part(p, input, to, o);
         if (status != DCAM_OK) break;
@@ -534,7 +176,7 @@ dcam_status dcam_net_run(dcam_net *net, const float *input, int n, float *const 
 /* What a run would make on its way, so that it cannot fail for lack of memory. */
 static dcam_status make_parts(dcam_net *net, int n)
 {
-    part *p;
+    net_part *p;
     for (int done = 0; done < n; done += p->n) DCAM_TRY(find_part(net, n - done, &p));
     return DCAM_OK;
 }
@@ -584,7 +226,7 @@ dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *co
 size_t dcam_net_bytes(const dcam_net *net)
 {
     size_t bytes = net->borrows ? 0 : net->weights->value_count * sizeof(float) + net_quantised_bytes(net->quantised);
-    for (const formatted *f = net->formatted; f; f = f->next) bytes += f->bytes;
-    for (const part *p = net->parts; p; p = p->next) bytes += p->arena_bytes;
+    for (const net_formatted *f = net->formatted; f; f = f->next) bytes += f->bytes;
+    for (const net_part *p = net->parts; p; p = p->next) bytes += p->arena_bytes;
     return bytes;
 }
