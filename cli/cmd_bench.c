@@ -13,13 +13,7 @@ typedef struct {
 #define AT(member) offsetof(bench_values, library.member)
 
 static const cli_option options[] = {
-    {.name = "model",
-     .letter = 'm',
-     .kind = CLI_FILE,
-     .offset = AT(model),
-     .value_name = "MODEL",
-     .required = true,
-     .help = "the model file"},
+    CLI_OPTION_MODEL(bench_values, library.model, "the model file"),
     {.name = "json",
      .kind = CLI_FLAG,
      .offset = offsetof(bench_values, json),

@@ -21,13 +21,7 @@ typedef struct {
 #define AT(member) offsetof(detect_values, member)
 
 static const cli_option options[] = {
-    {.name = "model",
-     .letter = 'm',
-     .kind = CLI_FILE,
-     .offset = AT(model),
-     .value_name = "MODEL",
-     .required = true,
-     .help = "the model file"},
+    CLI_OPTION_MODEL(detect_values, model, "the model file"),
     {.name = "json",
      .kind = CLI_FLAG,
      .offset = AT(json),

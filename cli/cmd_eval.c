@@ -22,13 +22,7 @@ typedef struct {
 #define AT(member) offsetof(eval_values, library.member)
 
 static const cli_option options[] = {
-    {.name = "model",
-     .letter = 'm',
-     .kind = CLI_FILE,
-     .offset = AT(model),
-     .value_name = "MODEL",
-     .required = true,
-     .help = "a model file, or the folder that train --one-class wrote"},
+    CLI_OPTION_MODEL(eval_values, library.model, "a model file, or the folder that train --one-class wrote"),
     {.name = "json",
      .kind = CLI_FLAG,
      .offset = offsetof(eval_values, json),

@@ -9,13 +9,7 @@
 #define AT(member) offsetof(dcam_export_options, member)
 
 static const cli_option options[] = {
-    {.name = "model",
-     .letter = 'm',
-     .kind = CLI_FILE,
-     .offset = AT(model),
-     .value_name = "MODEL",
-     .required = true,
-     .help = "the model file"},
+    CLI_OPTION_MODEL(dcam_export_options, model, "the model file"),
     {.name = "to",
      .kind = CLI_CHOICE_INDEX,
      .offset = AT(format),

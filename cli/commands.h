@@ -16,6 +16,17 @@ extern const size_t cli_command_count;
 const cli_command *cli_find_command(int count, char **words, int *used);
 
 /* Precision and threads read the same in every command that computes. */
+#define CLI_OPTION_MODEL(type, member, text)                                                                 \
+    {                                                                                                        \
+        .name = "model", .letter = 'm', .kind = CLI_FILE, .offset = offsetof(type, member),                  \
+        .value_name = "MODEL", .required = true, .help = text                                                \
+    }
+#define CLI_OPTION_FALSE_ALARM_RATE(type, member)                                                            \
+    {                                                                                                        \
+        .name = "false-alarm-rate", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "F", \
+        .min = 1e-6, .max = 0.5,                                                                             \
+        .help = "wanted part of normal images above the threshold (default: 0.01)"                           \
+    }
 #define CLI_OPTION_THREADS(type, member)                                                                     \
     {                                                                                                        \
         .name = "threads", .kind = CLI_INT, .offset = offsetof(type, member), .value_name = "N", .min = 1,   \

@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "nn/nn.h"
+#include "weights/json_text.h"
 
 #define PHOTO_SIDE 1024
 #define DEFAULT_SECONDS 3.0
@@ -186,13 +187,7 @@ static dcam_status describe_machine(int threads, char **out)
     dcam_nn_describe(text, sizeof text);
     json_t *machine = json_pack("{s:s, s:i, s:i, s:s}", "compute", text, "threads", threads, "cores",
                                 dcam_available_cores(), "dcam", dcam_version());
-    if (!machine) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory while the machine was described");
-    char *dumped = json_dumps(machine, JSON_COMPACT);
-    json_decref(machine);
-    if (!dumped) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory while the machine was described");
-    dcam_status status = dcam_copy_string(dumped, out);
-    free(dumped);
-    return status;
+    return dcam_json_text(machine, "the description of the machine", out);
 }
 
 dcam_status dcam_bench(const dcam_bench_options *options, void (*on_result)(void *, const dcam_bench_result *),

@@ -2,7 +2,6 @@
  * It reads, and writes nothing. */
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -15,6 +14,7 @@
 #include "image/image.h"
 #include "net/check.h"
 #include "nn/nn.h"
+#include "weights/json_text.h"
 
 #define DEFAULT_SIDE 256
 /* Of a result of a million values: enough to meet every lane and border many times, and done in a second or two. */
@@ -109,12 +109,7 @@ static dcam_status describe_machine(const char *folder, char **out)
                                 describe_processor(), "memory", describe_memory(), "precision", describe_precision(),
                                 "libraries", describe_libraries(), "limits", describe_limits(), "disk",
                                 describe_disk(folder));
-    char *dumped = machine ? json_dumps(machine, JSON_COMPACT) : NULL;
-    json_decref(machine);
-    if (!dumped) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory while the machine was described");
-    const dcam_status status = dcam_copy_string(dumped, out);
-    free(dumped);
-    return status;
+    return dcam_json_text(machine, "the description of the machine", out);
 }
 
 /* ---- kernels ------------------------------------------------------------- */

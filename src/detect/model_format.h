@@ -31,6 +31,8 @@ int dcam_model_attention_parts(int attention, const dcam_architecture *a, int st
 void dcam_model_class_tensor(size_t class_index, const char *what, char out[MODEL_NAME_BYTES]);
 void dcam_model_prototypes_tensor(size_t class_index, char out[MODEL_NAME_BYTES]);
 #define MODEL_PROJECTION "memory.projection"
+/* The attention blocks' tensors, if there are any; borrowed by the writer. */
+DCAM_MUST_CHECK dcam_status dcam_model_add_attention(const dcam_model *model, dcam_tensor_writer *w);
 /* The memory's tensors, if there is one; borrowed by the writer. */
 DCAM_MUST_CHECK dcam_status dcam_model_add_memory(const dcam_model *model, dcam_tensor_writer *w);
 

@@ -58,11 +58,8 @@ dcam_status dcam_model_add_memory(const dcam_model *m, dcam_tensor_writer *w)
     return DCAM_OK;
 }
 
-static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
+dcam_status dcam_model_add_attention(const dcam_model *m, dcam_tensor_writer *w)
 {
-    char name[MODEL_NAME_BYTES];
-    DCAM_TRY(dcam_trunk_weights_add(m->teacher, "teacher.", w));
-    DCAM_TRY(dcam_trunk_weights_add(m->student, "student.", w));
     for (int k = 0; k < DCAM_STAGES; k++) {
         model_attention_part parts[3];
         const int n = dcam_model_attention_parts(m->attention, m->architecture, k, parts);
@@ -70,6 +67,15 @@ static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
             DCAM_TRY(dcam_tensor_writer_add(w, parts[i].name, DCAM_F32, parts[i].rank, parts[i].shape,
                                             m->attention_values[k] + parts[i].offset));
     }
+    return DCAM_OK;
+}
+
+static dcam_status add_tensors(const dcam_model *m, dcam_tensor_writer *w)
+{
+    char name[MODEL_NAME_BYTES];
+    DCAM_TRY(dcam_trunk_weights_add(m->teacher, "teacher.", w));
+    DCAM_TRY(dcam_trunk_weights_add(m->student, "student.", w));
+    DCAM_TRY(dcam_model_add_attention(m, w));
     const size_t convolutions = (size_t)m->teacher->convolution_count;
     if (m->teacher_ranges) {
         DCAM_TRY(dcam_tensor_writer_add(w, MODEL_TEACHER_RANGES, DCAM_F32, 1, &convolutions, m->teacher_ranges));

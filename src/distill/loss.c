@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distill/loss_internal.h"
+#include "distill/teacher_maps.h"
 
 struct dcam_loss_scratch {
     size_t slot_count;
@@ -129,29 +130,11 @@ typedef struct {
     float *d_s;
 } job;
 
-typedef uint16_t u16x8 __attribute__((vector_size(16)));
-typedef uint32_t u32x8 __attribute__((vector_size(32)));
-
-DCAM_KERNEL static void widen(const uint16_t *from, size_t count, float *to)
-{
-    size_t i = 0;
-    for (; i + DCAM_LANES <= count; i += DCAM_LANES) {
-        u16x8 half;
-        memcpy(&half, from + i, sizeof half);
-        const u32x8 whole = __builtin_convertvector(half, u32x8) << 16;
-        memcpy(to + i, &whole, sizeof whole);
-    }
-    for (; i < count; i++) {
-        const uint32_t whole = (uint32_t)from[i] << 16;
-        memcpy(to + i, &whole, sizeof whole);
-    }
-}
-
 /* `count` values of image b's t from `at` on; to: where they go if they have to be made. */
 static const float *teacher(const job *j, size_t b, size_t at, size_t count, float *to)
 {
     if (j->t) return j->t + b * j->t_step + at;
-    widen(j->t_rounded + b * j->t_step + at, count, to);
+    dcam_teacher_maps_widen(j->t_rounded + b * j->t_step + at, count, to);
     return to;
 }
 

@@ -1,7 +1,6 @@
 /* record.c - the training record: what a model was made from and how, as JSON text that the model file keeps. It
  * names no paths: they tell nothing elsewhere and may be private. */
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -83,10 +82,5 @@ dcam_status train_record_write(const dcam_trainer_options *options, const train_
         (json_int_t)facts->validation_count, "best_epoch", progress->best_epoch, "best_validation",
         progress->history[progress->best_epoch - 1].validation, "seconds", seconds, "threads", facts->threads,
         "planned_bytes", (json_int_t)facts->planned_bytes, "epochs", history_json(options, progress));
-    char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
-    json_decref(record);
-    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the training record cannot be written");
-    const dcam_status status = dcam_copy_string(text, out);
-    free(text);
-    return status;
+    return dcam_json_text(record, "the training record", out);
 }

@@ -97,22 +97,26 @@ typedef struct {
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef uint32_t u32x8 __attribute__((vector_size(32)));
 
-DCAM_KERNEL static void widen_images(void *context, size_t begin, size_t end)
+DCAM_KERNEL static void widen(const uint16_t *from, size_t count, float *to)
+{
+    size_t i = 0;
+    for (; i + DCAM_LANES <= count; i += DCAM_LANES) {
+        u16x8 half;
+        memcpy(&half, from + i, sizeof half);
+        const u32x8 whole = __builtin_convertvector(half, u32x8) << 16;
+        memcpy(to + i, &whole, sizeof whole);
+    }
+    for (; i < count; i++) to[i] = dcam_f32_from_bf16(from[i]);
+}
+
+void dcam_teacher_maps_widen(const uint16_t *from, size_t count, float *to) { widen(from, count, to); }
+
+static void widen_images(void *context, size_t begin, size_t end)
 {
     const widening *w = context;
     const size_t count = w->layout->count[w->stage];
-    for (size_t b = begin; b < end; b++) {
-        const uint16_t *from = w->records + b * w->layout->total + w->layout->offset[w->stage];
-        float *to = w->out + b * count;
-        size_t i = 0;
-        for (; i + DCAM_LANES <= count; i += DCAM_LANES) {
-            u16x8 half;
-            memcpy(&half, from + i, sizeof half);
-            const u32x8 whole = __builtin_convertvector(half, u32x8) << 16;
-            memcpy(to + i, &whole, sizeof whole);
-        }
-        for (; i < count; i++) to[i] = dcam_f32_from_bf16(from[i]);
-    }
+    for (size_t b = begin; b < end; b++)
+        widen(w->records + b * w->layout->total + w->layout->offset[w->stage], count, w->out + b * count);
 }
 
 void dcam_teacher_maps_stage(const dcam_map_layout *layout, const uint16_t *records, int n, int stage, float *out)

@@ -27,6 +27,8 @@ size_t dcam_teacher_maps_bytes(const dcam_teacher_maps *maps);
  * indices. */
 DCAM_MUST_CHECK dcam_status dcam_teacher_maps_get(dcam_teacher_maps *maps, const float *input, const uint32_t *keys,
                                                   int n, uint16_t *records);
+/* count values of a record as f32. */
+void dcam_teacher_maps_widen(const uint16_t *from, size_t count, float *to);
 /* One stage of n records, widened: n x layout.count[stage]. */
 void dcam_teacher_maps_stage(const dcam_map_layout *layout, const uint16_t *records, int n, int stage, float *out);
 

@@ -88,18 +88,6 @@ static dcam_status unfold(const dcam_trunk_weights *from, dcam_trunk_weights **o
     return DCAM_OK;
 }
 
-static dcam_status add_attention(const dcam_model *m, dcam_tensor_writer *w)
-{
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        model_attention_part parts[3];
-        const int n = dcam_model_attention_parts(m->attention, m->architecture, k, parts);
-        for (int i = 0; i < n; i++)
-            DCAM_TRY(dcam_tensor_writer_add(w, parts[i].name, DCAM_F32, parts[i].rank, parts[i].shape,
-                                            m->attention_values[k] + parts[i].offset));
-    }
-    return DCAM_OK;
-}
-
 static dcam_status add_texts(const dcam_tensors *file, dcam_tensor_writer *w)
 {
     DCAM_TRY(dcam_tensor_writer_metadata(w, "format", "pt"));
@@ -147,7 +135,7 @@ dcam_status dcam_export_safetensors(const dcam_model *m, const dcam_tensors *fil
     if (status == DCAM_OK) status = add_texts(file, w);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(teacher, "teacher.", w);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(student, "student.", w);
-    if (status == DCAM_OK) status = add_attention(m, w);
+    if (status == DCAM_OK) status = dcam_model_add_attention(m, w);
     if (status == DCAM_OK) status = dcam_model_add_memory(m, w);
     if (status == DCAM_OK) status = dcam_class_centres(m->classes, m->class_count, channels, &centres);
     if (status == DCAM_OK)

@@ -131,22 +131,9 @@ LANES_INLINE void sum_tiles(size_t rows, size_t vectors, const gradient_product 
     }
 }
 
-#define SUM_ROWS(n) case n: sum_tiles(n, vectors, p); break;
-
-LANES_INLINE void sum_some(size_t rows, size_t vectors, const gradient_product *p)
-{
-    switch (rows) {
-    SUM_ROWS(1) SUM_ROWS(2) SUM_ROWS(3) SUM_ROWS(4) SUM_ROWS(5)
-#if LANES_ROWS > 6
-    SUM_ROWS(6) SUM_ROWS(7) SUM_ROWS(8) SUM_ROWS(9) SUM_ROWS(10) SUM_ROWS(11)
-#endif
-    default: sum_tiles(LANES_ROWS, vectors, p); break;
-    }
-}
-
-KERNEL static void sum_pair(size_t rows, const gradient_product *p) { sum_some(rows, 2, p); }
+KERNEL static void sum_pair(size_t rows, const gradient_product *p) { WITH_ROWS(sum_tiles, rows, 2, p) }
 #if SPLIT == 1
-KERNEL static void sum_single(size_t rows, const gradient_product *p) { sum_some(rows, 1, p); }
+KERNEL static void sum_single(size_t rows, const gradient_product *p) { WITH_ROWS(sum_tiles, rows, 1, p) }
 #endif
 
 /* One unit: some input channels of one place, all output channels. */

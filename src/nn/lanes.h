@@ -33,6 +33,31 @@ typedef int32_t vec_mask __attribute__((vector_size(32)));
 #endif
 #endif
 
+/* f(rows, ...) with rows, 1 to LANES_ROWS, as a constant, so that f's sums are registers. */
+#define WITH_ROWS_TO_5(f, ...)            \
+    case 1: f(1, __VA_ARGS__); break;     \
+    case 2: f(2, __VA_ARGS__); break;     \
+    case 3: f(3, __VA_ARGS__); break;     \
+    case 4: f(4, __VA_ARGS__); break;     \
+    case 5: f(5, __VA_ARGS__); break;
+#if LANES_ROWS > 6
+#define WITH_ROWS_TO_11(f, ...)           \
+    WITH_ROWS_TO_5(f, __VA_ARGS__)        \
+    case 6: f(6, __VA_ARGS__); break;     \
+    case 7: f(7, __VA_ARGS__); break;     \
+    case 8: f(8, __VA_ARGS__); break;     \
+    case 9: f(9, __VA_ARGS__); break;     \
+    case 10: f(10, __VA_ARGS__); break;   \
+    case 11: f(11, __VA_ARGS__); break;
+#else
+#define WITH_ROWS_TO_11 WITH_ROWS_TO_5
+#endif
+#define WITH_ROWS(f, rows, ...)                   \
+    switch (rows) {                               \
+    WITH_ROWS_TO_11(f, __VA_ARGS__)               \
+    default: f(LANES_ROWS, __VA_ARGS__); break;   \
+    }
+
 /* Inlined into a KERNEL, and compiled for the same processor. */
 #define LANES_INLINE KERNEL static inline __attribute__((always_inline))
 

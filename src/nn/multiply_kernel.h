@@ -62,22 +62,9 @@ LANES_INLINE void multiply(size_t rows, size_t vectors, const product *p)
     }
 }
 
-#define MULTIPLY_ROWS(n) case n: multiply(n, vectors, p); break;
-
-LANES_INLINE void multiply_some(size_t rows, size_t vectors, const product *p)
-{
-    switch (rows) {
-    MULTIPLY_ROWS(1) MULTIPLY_ROWS(2) MULTIPLY_ROWS(3) MULTIPLY_ROWS(4) MULTIPLY_ROWS(5)
-#if LANES_ROWS > 6
-    MULTIPLY_ROWS(6) MULTIPLY_ROWS(7) MULTIPLY_ROWS(8) MULTIPLY_ROWS(9) MULTIPLY_ROWS(10) MULTIPLY_ROWS(11)
-#endif
-    default: multiply(LANES_ROWS, vectors, p); break;
-    }
-}
-
-KERNEL static void multiply_pair(size_t rows, const product *p) { multiply_some(rows, 2, p); }
+KERNEL static void multiply_pair(size_t rows, const product *p) { WITH_ROWS(multiply, rows, 2, p) }
 #if SPLIT == 1
-KERNEL static void multiply_single(size_t rows, const product *p) { multiply_some(rows, 1, p); }
+KERNEL static void multiply_single(size_t rows, const product *p) { WITH_ROWS(multiply, rows, 1, p) }
 #endif
 
 /* Chunks of `rows` that fit the registers, cut evenly so that none is thin. */

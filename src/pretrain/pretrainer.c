@@ -5,7 +5,6 @@
 
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -17,6 +16,7 @@
 #include "pretrain/picture.h"
 #include "pretrain/state.h"
 #include "pretrain/stock.h"
+#include "weights/json_text.h"
 
 #define PI 3.14159265358979323846
 /* Running means of loss and accuracy go back about so many steps. */
@@ -225,12 +225,7 @@ static dcam_status write_record(const run *r, char **out)
     json_t *record = json_pack("{s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:f}", "dcam_version", DCAM_VERSION, "engine",
                                dcam_nn_describe(engine, sizeof engine), "architecture", s->trunk->architecture->name, "threads",
                                dcam_threads(), "options", options, "loss", s->loss, "accuracy", s->accuracy, "seconds", s->seconds);
-    char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
-    json_decref(record);
-    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the record of the pre-training cannot be written");
-    const dcam_status status = dcam_copy_string(text, out);
-    free(text);
-    return status;
+    return dcam_json_text(record, "the record of the pre-training", out);
 }
 
 dcam_status dcam_pretrainer_run(const dcam_pretrainer_options *options, dcam_trunk_weights **out, char **record)

@@ -268,3 +268,13 @@ json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error)
     *error = r.error;
     return json;
 }
+
+dcam_status dcam_json_text(json_t *json, const char *what, char **out)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: %s cannot be written", what);
+    const dcam_status status = dcam_copy_string(text, out);
+    free(text);
+    return status;
+}

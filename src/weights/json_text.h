@@ -1,4 +1,4 @@
-/* json_text.h - JSON from outside, into jansson's values. Not jansson's own parser: that one does not look whether memory
+/* json_text.h - JSON from outside, into jansson's values, and values into text. Not jansson's own parser: that one does not look whether memory
  * for a string was there (2.14 then reads past its end), and gives a lack of memory and a damaged text the same answer;
  * a good model must not be called damaged because the machine was short of memory. */
 #ifndef DCAM_WEIGHTS_JSON_TEXT_H
@@ -7,6 +7,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "base/status.h"
 
 typedef struct {
     bool no_memory;
@@ -17,5 +19,9 @@ typedef struct {
 /* Any value; RFC 8259, strictly: valid UTF-8, no key twice, no zero byte in a string, numbers within range. NULL on
  * failure, *error then says why. */
 json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error);
+
+/* The other way: *out is the compact text, from dcam_alloc. json is taken over; NULL (it could not be built) is a lack of
+ * memory, like one on the way here. what: what the text is, for the message. */
+DCAM_MUST_CHECK dcam_status dcam_json_text(json_t *json, const char *what, char **out);
 
 #endif
