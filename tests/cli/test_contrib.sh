@@ -29,6 +29,15 @@ while read -r name; do
     grep -q "\"$base\"" "$source" || fail "no metric $name"
 done <names
 
+# What the container installs is what building asks for, without what only tests and `teacher fetch` need.
+sed -n '/^packages="/,/"$/p' "$contrib/../scripts/install-deps" | tr -d '"' | tr ' ' '\n' | grep -- '-dev$' |
+    grep -Ev '^lib(cmocka|curl4-openssl)-dev$' >wanted
+[ "$(wc -l <wanted)" -ge 8 ] || fail "install-deps names hardly any library"
+while read -r package; do
+    grep -q -- "[ =]$package\b" "$contrib/container/Containerfile" || fail "the container does not install $package"
+done <wanted
+grep -q -- '-DDCAM_FETCH=OFF' "$contrib/container/Containerfile" || fail "the container is without libcurl, but not built so"
+
 # Options in the recipes are options of the tool.
 "$dcam" serve --help >help || fail "serve --help"
 cat "$contrib"/systemd/* "$contrib"/container/* "$contrib"/kubernetes/* | grep -v '^#' | grep -oh -- '"--[a-z-]*"\|[ =]--[a-z-]* ' |
