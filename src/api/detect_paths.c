@@ -83,7 +83,7 @@ static void clear_worker(worker *w)
 static dcam_status make_worker(const pipeline *p, worker *w)
 {
     dcam_set_threads(p->threads);
-    DCAM_TRY(dcam_scorer_create_borrowing(p->detector->scorer, &w->scorer));
+    DCAM_TRY(dcam_scorer_create_borrowing(p->detector->scorer, (int)p->batch, &w->scorer));
     DCAM_TRY(dcam_alloc(p->batch, p->image_bytes, &w->rgb));
     DCAM_TRY(dcam_alloc(p->batch, p->image_bytes / 3 * sizeof *w->maps, &w->maps));
     DCAM_TRY(dcam_alloc(p->batch, sizeof *w->classes, &w->classes));

@@ -156,9 +156,9 @@ dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_option
     return create(model, o, NULL, out);
 }
 
-dcam_status dcam_scorer_create_borrowing(const dcam_scorer *lender, dcam_scorer **out)
+dcam_status dcam_scorer_create_borrowing(const dcam_scorer *lender, int batch, dcam_scorer **out)
 {
-    const dcam_scorer_options o = {.batch = lender->batch, .precision = lender->precision};
+    const dcam_scorer_options o = {.batch = batch, .precision = lender->precision};
     return create(lender->model, &o, lender, out);
 }
 

@@ -33,9 +33,10 @@ typedef struct dcam_scorer dcam_scorer;
 /* model is borrowed and must outlive the scorer; its weights are copied into the networks. options may be NULL. */
 DCAM_MUST_CHECK dcam_status dcam_scorer_create(const dcam_model *model, const dcam_scorer_options *options,
                                                dcam_scorer **out);
-/* A second scorer of the same model, precision and batch for another thread, with the first one's weights, which must
- * outlive it and may not run during this call. */
-DCAM_MUST_CHECK dcam_status dcam_scorer_create_borrowing(const dcam_scorer *lender, dcam_scorer **out);
+/* A second scorer of the same model and precision for another thread, with the first one's weights, which must outlive it
+ * and may not run during this call. It runs with as many threads as the caller has now (base/parallel.h). batch: as in
+ * the options. */
+DCAM_MUST_CHECK dcam_status dcam_scorer_create_borrowing(const dcam_scorer *lender, int batch, dcam_scorer **out);
 void dcam_scorer_destroy(dcam_scorer *scorer);
 int dcam_scorer_batch(const dcam_scorer *scorer);
 

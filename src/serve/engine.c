@@ -17,44 +17,86 @@
 /* The part of its time an image that a doubled batch must save: with it throughput stays within a tenth of the best. */
 #define WORTH_DOUBLING 0.04
 
-/* Runs every size that requests will meet, so that none of them pays for first times. Where no size was asked for, doubling
- * ends when it gains little: whoever runs together waits for all, and all that larger batches then do is to make the slow
- * answers slower. */
-static dcam_status try_sizes(const dcam_server *s, serve_engine *e)
+/* ---- loading ---- */
+
+/* Runs every size that requests will meet, so that none of them pays for first times. To find the most that run together,
+ * doubling ends when it gains little: whoever runs together waits for all, and all that larger batches then do is to make
+ * the slow answers slower. */
+static dcam_status try_sizes(serve_network *net, int most, bool find)
 {
     double best = 0;
-    for (int n = 1; n <= s->options.batch; n *= 2) {
+    for (int n = 1; n <= most; n *= 2) {
         double least = INFINITY;
-        for (int k = 0; k < (s->find_batch ? 1 + TIMED_RUNS : 1); k++) {
+        for (int k = 0; k < (find && most > 1 ? 1 + TIMED_RUNS : 1); k++) {
             const double begun = dcam_seconds();
-            DCAM_TRY(dcam_scorer_run(e->scorer, e->rgb, n, NULL, e->maps, e->verdicts));
+            DCAM_TRY(dcam_scorer_run(net->scorer, net->rgb, n, NULL, net->maps, net->verdicts));
             const double took = (dcam_seconds() - begun) / n;
             if (took < least) least = took;
         }
-        if (s->find_batch && n > 1 && least > (1 - WORTH_DOUBLING) * best) return DCAM_OK;
+        if (find && n > 1 && least > (1 - WORTH_DOUBLING) * best) return DCAM_OK;
         best = least;
-        e->together = n;
+        net->together = n;
     }
-    if (!s->find_batch) e->together = s->options.batch;
+    if (!find) net->together = most;
     return DCAM_OK;
+}
+
+/* On the threads that the caller has now. options: of the one that has the weights; the others have a lender. */
+static dcam_status make_network(const serve_engine *e, const dcam_scorer_options *options, const serve_network *lender, int most,
+                                bool find, serve_network *net)
+{
+    const size_t images = (size_t)most;
+    if (lender) DCAM_TRY(dcam_scorer_create_borrowing(lender->scorer, most, &net->scorer));
+    else DCAM_TRY(dcam_scorer_create(e->model, options, &net->scorer));
+    DCAM_TRY(dcam_alloc_zero(images * e->pixels, 3, &net->rgb));
+    DCAM_TRY(dcam_alloc(images * e->pixels, sizeof *net->maps, &net->maps));
+    DCAM_TRY(dcam_alloc(images, sizeof *net->verdicts, &net->verdicts));
+    DCAM_TRY(dcam_alloc(images, sizeof *net->classes, &net->classes));
+    DCAM_TRY(try_sizes(net, most, find));
+    if (net->together > 1) return dcam_alloc((size_t)net->together * e->pixels, 3 * sizeof *net->input, &net->input);
+    /* A lone image runs where it lies. */
+    dcam_free(net->rgb);
+    dcam_free(net->maps);
+    net->rgb = NULL;
+    net->maps = NULL;
+    return DCAM_OK;
+}
+
+static void clear_network(serve_network *net)
+{
+    dcam_free(net->classes);
+    dcam_free(net->verdicts);
+    dcam_free(net->maps);
+    dcam_free(net->input);
+    dcam_free(net->rgb);
+    dcam_scorer_destroy(net->scorer);
+}
+
+/* The lanes run on one thread each. What runs on all threads gets as many images as half of the lanes at most (runner.c). */
+static dcam_status make_networks(const dcam_server *s, const dcam_scorer_options *options, serve_engine *e)
+{
+    const int threads = s->options.threads, batch = s->options.batch;
+    serve_network *first;
+    DCAM_TRY(dcam_alloc_zero((size_t)threads, sizeof *e->lanes, &e->lanes));
+    first = &e->lanes[0];
+    dcam_set_threads(1);
+    e->lane_count = threads;
+    DCAM_TRY(make_network(e, options, NULL, batch, s->find_batch, first));
+    for (int i = 1; i < threads; i++) DCAM_TRY(make_network(e, NULL, first, first->together, false, &e->lanes[i]));
+    if (threads == 1) return DCAM_OK;
+    dcam_set_threads(threads);
+    return make_network(e, NULL, first, batch < threads / 2 ? batch : threads / 2, s->find_batch, &e->whole);
 }
 
 static dcam_status fill_engine(const dcam_server *s, const char *path, serve_engine *e)
 {
     dcam_scorer_options options = {.batch = s->options.batch};
-    const size_t batch = (size_t)s->options.batch;
     DCAM_TRY(dcam_resolve_precision(s->options.precision, &options.precision));
     DCAM_TRY(dcam_model_load(path, &e->model));
     if (e->model->class_count == 0)
         return dcam_fail(DCAM_ERROR_MODEL, "%s: has no calibrated class; run `dcam calibrate` on it", path);
-    DCAM_TRY(dcam_scorer_create(e->model, &options, &e->scorer));
     e->pixels = (size_t)e->model->preprocessing.width * (size_t)e->model->preprocessing.height;
-    DCAM_TRY(dcam_alloc(batch * e->pixels, sizeof(float), &e->maps));
-    DCAM_TRY(dcam_alloc_zero(batch * e->pixels, 3, &e->rgb));
-    DCAM_TRY(dcam_alloc(batch * e->pixels, 3 * sizeof(float), &e->input));
-    DCAM_TRY(dcam_alloc(batch, sizeof *e->verdicts, &e->verdicts));
-    DCAM_TRY(dcam_alloc(batch, sizeof *e->classes, &e->classes));
-    return try_sizes(s, e);
+    return make_networks(s, &options, e);
 }
 
 typedef struct {
@@ -68,14 +110,13 @@ typedef struct {
 static void *load(void *context)
 {
     load_task *task = context;
-    dcam_set_threads(task->server->options.threads);
     task->status = fill_engine(task->server, task->path, task->engine);
     snprintf(task->message, sizeof task->message, "%s", dcam_error_message());
     return NULL;
 }
 
 /* On a thread that ends at once: OpenMP keeps helpers for every thread that has computed with them, and where it counts
- * more threads than cores, those of the runner sleep instead of spin between two loops: 82 switches of threads a request were 13 so. */
+ * more threads than cores, those of the first lane sleep instead of spin between two loops: 82 switches of threads a request were 13 so. */
 dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out)
 {
     load_task task = {.server = s, .path = path};
@@ -95,12 +136,10 @@ dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engi
 void serve_engine_destroy(serve_engine *e)
 {
     if (!e) return;
-    dcam_free(e->classes);
-    dcam_free(e->verdicts);
-    dcam_free(e->input);
-    dcam_free(e->rgb);
-    dcam_free(e->maps);
-    dcam_scorer_destroy(e->scorer);
+    clear_network(&e->whole);
+    /* The first one has the weights. */
+    for (int i = e->lane_count; i-- > 0;) clear_network(&e->lanes[i]);
+    dcam_free(e->lanes);
     dcam_model_destroy(e->model);
     dcam_free(e);
 }
@@ -170,7 +209,8 @@ static dcam_status name_from_path(const char *path, char **out)
 
 void serve_log_model(const dcam_server *s, const serve_model *m)
 {
-    serve_log_event(s, DCAM_LOG_INFO, "model", "%s: loaded from %s; up to %d images run together", m->name, m->path, m->engine->together);
+    serve_log_event(s, DCAM_LOG_INFO, "model", "%s: loaded from %s; up to %d images run together on each of %d threads", m->name,
+                    m->path, m->engine->lanes[0].together, m->engine->lane_count);
 }
 
 static dcam_status open_model(dcam_server *s, const dcam_server_model *given)

@@ -2,7 +2,7 @@
  *
  *   HTTP thread (http.c)          reads a request, suspends its connection
  *     -> worker (pool.c)          parses, decodes, resizes (prepare_*.c)
- *       -> runner (pool.c)        the network, on whatever images are waiting
+ *       -> lane (runner.c)        the network, on whatever images are waiting
  *         -> worker               builds the answer (answer_*.c)
  *   -> HTTP thread                resumes the connection and sends
  *
@@ -30,17 +30,23 @@ typedef struct serve_request serve_request;
 
 /* ---- models (engine.c) ---- */
 
+/* A scorer and what its runs need; one thread's at a time. */
+typedef struct {
+    dcam_scorer *scorer;
+    int together;                   /* most images of one run */
+    uint8_t *rgb;                   /* of so many images, to gather them in: NULL where it is one */
+    float *input, *maps;
+    dcam_verdict *verdicts;
+    int *classes;
+} serve_network;
+
 /* One loaded model. Requests hold a reference, so that a reload lets them end on the model that they began with. */
 typedef struct {
     dcam_model *model;
-    dcam_scorer *scorer;            /* the runner's alone */
-    float *maps;                    /* of one batch; the runner's */
-    uint8_t *rgb;                   /* the same, to gather images in */
-    float *input;
-    dcam_verdict *verdicts;
-    int *classes;
+    serve_network *lanes;           /* each on one thread; the first has the weights of all */
+    int lane_count;                 /* options.threads */
+    serve_network whole;            /* on all threads; empty where there is one */
     size_t pixels;                  /* of the model's input */
-    int together;                   /* most images of one run */
     int references;                 /* under server->lock */
 } serve_engine;
 
@@ -59,14 +65,14 @@ typedef enum { ENDPOINT_OTHER, ENDPOINT_PAGE, ENDPOINT_HEALTH, ENDPOINT_METADATA
                ENDPOINT_DETECT, ENDPOINT_COUNT } serve_endpoint;
 extern const char *const serve_endpoint_names[ENDPOINT_COUNT];
 
-/* One image of a request on its way to the runner. */
+/* One image of a request on its way to a lane. */
 typedef struct serve_image {
-    struct serve_image *next;       /* in the runner's queue */
+    struct serve_image *next;       /* in the lanes' queue */
     serve_request *request;
     int class_index;                /* or -1 */
     uint8_t *rgb;                   /* of the model's size, or */
     float *input;                   /* normalised; one of the two */
-    float *map;                     /* where the answer needs it; filled by the runner */
+    float *map;                     /* where the answer needs it; filled by the lane */
     dcam_verdict verdict;
 } serve_image;
 
@@ -115,7 +121,7 @@ struct serve_request {
     dcam_image photo;               /* of /detect */
     int photo_width, photo_height;
     serve_image *images;
-    int image_count, images_left;   /* images_left: not yet through the runner; under server->lock */
+    int image_count, images_left;   /* images_left: not yet through a lane; under server->lock */
     int images_reserved;            /* in the queue's count */
     bool failed;                    /* answered before all images were run; under server->lock */
     double deadline;
@@ -137,6 +143,15 @@ typedef struct serve_connection {
 
 typedef struct { serve_request *first, *last; } request_list;
 
+/* One of the threads that run the network (runner.c). */
+typedef struct {
+    struct dcam_server *server;
+    int index;
+    pthread_t thread;
+    pthread_cond_t wake;
+    bool idle;                      /* waits, and nobody has woken it yet; under server->lock */
+} serve_lane;
+
 struct dcam_server {
     dcam_server_options options;    /* with the defaults filled in */
     serve_model models[SERVE_MAX_MODELS];
@@ -149,11 +164,12 @@ struct dcam_server {
     dcam_serve_metrics *metrics;
     pthread_mutex_t lock;
     pthread_cond_t work;            /* for workers */
-    pthread_cond_t images;          /* for the runner */
     pthread_cond_t changed;         /* for who waits for the end, and the keeper */
     request_list to_prepare, to_answer;
     serve_image *first_image, *last_image;
-    int waiting_images;             /* in the runner's list */
+    int waiting_images;             /* in this list */
+    int running;                    /* lanes that are in the network */
+    bool whole_runs;                /* one of them on all threads */
     int queued_images;              /* reserved: from parsing to the end of the run */
     int working;                    /* requests handed to the workers and not yet answered */
     int open_requests;              /* requests of which headers were read, until they are sent */
@@ -166,8 +182,10 @@ struct dcam_server {
     bool reload_wanted;
     pthread_t *workers;
     int worker_count;
-    pthread_t runner, watchdog, keeper;
-    bool runner_there, watchdog_there, keeper_there;
+    serve_lane *lanes;
+    int lane_count;                 /* that have been started */
+    pthread_t watchdog, keeper;
+    bool watchdog_there, keeper_there;
     atomic_ullong next_id;
     uint64_t id_start;
     double started;
@@ -199,8 +217,14 @@ void serve_pool_stop(dcam_server *s);
 void serve_submit(serve_request *r);                                 /* the body is complete */
 /* Takes room for n images in the queue; false when there is none. */
 bool serve_reserve_images(serve_request *r, int n);
+void serve_request_ran(serve_request *r);                            /* all images are through; the caller holds the lock */
+DCAM_MUST_CHECK dcam_status serve_thread_start(pthread_t *thread, void *(*body)(void *), void *argument);
+/* runner.c */
+DCAM_MUST_CHECK dcam_status serve_lanes_start(dcam_server *s);
+void serve_lanes_wake(dcam_server *s);                               /* all of them; the caller holds the lock */
+void serve_lanes_join(dcam_server *s);
 void serve_enqueue(serve_request *r);                                /* r->images are ready for the network */
-/* prepare.c and answer.c: a worker's steps. True: on to the runner; false: r->answer is filled. */
+/* prepare.c and answer.c: a worker's steps. True: on to the lanes; false: r->answer is filled. */
 bool serve_prepare(serve_request *r);
 void serve_build_answer(serve_request *r);
 void serve_request_clear(serve_request *r);                          /* images, photograph, tensors, answer; not the engine */

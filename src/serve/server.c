@@ -125,7 +125,6 @@ static void close_all(dcam_server *s)
     dcam_free(s->certificate);
     dcam_free(s->token);
     pthread_cond_destroy(&s->changed);
-    pthread_cond_destroy(&s->images);
     pthread_cond_destroy(&s->work);
     pthread_mutex_destroy(&s->lock);
     dcam_free(s);
@@ -146,7 +145,6 @@ dcam_status dcam_server_start(const dcam_server_options *options, dcam_server **
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, &monotonic);
-    pthread_cond_init(&s->images, &monotonic);
     pthread_cond_init(&s->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     dcam_status status = serve_metrics_create(&s->metrics);

@@ -287,7 +287,7 @@ static void *score_borrowing(void *context)
     borrower *b = context;
     dcam_scorer *scorer;
     dcam_set_threads(1);
-    b->status = dcam_scorer_create_borrowing(b->lender, &scorer);
+    b->status = dcam_scorer_create_borrowing(b->lender, 1, &scorer);
     if (b->status != DCAM_OK) return NULL;
     for (int i = 0; i < 5 && b->status == DCAM_OK; i++)
         b->status = dcam_scorer_run(scorer, b->rgb, 1, NULL, NULL, &b->verdict);
@@ -328,7 +328,7 @@ static void weights_are_borrowed(void **state)
         dcam_status status = DCAM_ERROR_MEMORY;
         for (uint64_t k = 1; status != DCAM_OK; k++) {
             dcam_memory_fail_at(k, false);
-            status = dcam_scorer_create_borrowing(lender, &other);
+            status = dcam_scorer_create_borrowing(lender, 1, &other);
             dcam_memory_fail_at(0, false);
             if (status == DCAM_OK) break;
             assert_int_equal(status, DCAM_ERROR_MEMORY);
