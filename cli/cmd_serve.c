@@ -34,7 +34,7 @@ static const cli_option options[] = {
      .help = "serves HTTPS with this certificate (PEM)"},
     {.name = "tls-key", .kind = CLI_FILE, .offset = AT(tls_key), .value_name = "FILE", .help = "the certificate's key (PEM)"},
     {.name = "batch", .kind = CLI_INT, .offset = AT(batch), .value_name = "N", .min = 1, .max = 1024,
-     .help = "most waiting images that run together (default: found at the start, at most 8)"},
+     .help = "most waiting images that run together on a thread (default: found at the start, at most 8)"},
     {.name = "batch-delay", .kind = CLI_NUMBER, .offset = offsetof(serve_values, batch_delay), .value_name = "MS", .min = 0,
      .max = 10000, .help = "milliseconds that an image waits for others (default: 0, it never waits)"},
     {.name = "queue", .kind = CLI_INT, .offset = AT(queue), .value_name = "N", .min = 1, .max = 100000,

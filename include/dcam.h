@@ -485,10 +485,10 @@ typedef struct dcam_server_options {
     const char *token_file;      /* a bearer token in its first line; an address that is not loopback needs it, */
     bool no_auth;                /* or this */
     const char *tls_certificate, *tls_key; /* PEM files; NULL: plain HTTP */
-    int threads;                 /* of the network; 0: all cores */
+    int threads;                 /* of the network, each with images of its own; 0: all cores */
     int workers;                 /* threads that decode and build answers; 0: as many as cores */
     dcam_precision precision;
-    int batch;                   /* most images that run together; 0: found at the start, at most 8 */
+    int batch;                   /* most images that run together on a thread; 0: found at the start, at most 8 */
     double batch_delay;          /* seconds that an image waits for company; 0: none */
     int queue;                   /* images, and requests, that may wait; 0: 128. Beyond: 503 with Retry-After */
     double deadline;             /* seconds a request may wait; 0: 10. Beyond: 504 */

@@ -13,7 +13,7 @@
 /* How often files are looked at. A change counts when two looks agree, so that a file is not read half written. */
 #define WATCH_SECONDS 1
 /* Of each size, behind one that makes what is made once; the fastest counts, because other work only ever slows. */
-#define TIMED_RUNS 2
+#define TIMED_RUNS 3
 /* The part of its time an image that a doubled batch must save: with it throughput stays within a tenth of the best. */
 #define WORTH_DOUBLING 0.04
 

@@ -20,7 +20,7 @@
 /* The first lane first: it alone may run on all threads. */
 static void wake_one(dcam_server *s)
 {
-    if (s->whole_runs) return; /* it looks again itself */
+    if (s->whole_runs) return; /* that lane looks again itself */
     for (int i = 0; i < s->lane_count; i++)
         if (s->lanes[i].idle) {
             s->lanes[i].idle = false;
@@ -138,28 +138,39 @@ static dcam_status run_together(const serve_network *net, serve_image **batch, i
     return DCAM_OK;
 }
 
-/* The lock is not held. A request of several images may be in several lanes: what is its own is written under the lock. */
+/* From the first of a request's runs to the last. */
+static void note_times(serve_times *t, double begun, double ended)
+{
+    if (t->run_begun == 0 || begun < t->run_begun) t->run_begun = begun;
+    if (ended > t->run_ended) t->run_ended = ended;
+}
+
+/* Lets go of the lock while the network runs. A request of several images may be in several lanes: what is its own is
+ * written under the lock. */
 static void run(const serve_lane *lane, bool whole, serve_image **batch, int n)
 {
     dcam_server *s = lane->server;
     const serve_network *net = network_of(lane, whole, batch[0]->request->engine);
+    s->running++;
+    s->whole_runs = whole;
+    pthread_mutex_unlock(&s->lock);
     const double begun = dcam_seconds();
     if (lane->index == 0) dcam_set_threads(whole ? s->options.threads : 1);
     const dcam_status status = n == 1 ? run_one(net, batch[0]) : run_together(net, batch, n);
     const double ended = dcam_seconds();
     serve_count_batch(s->metrics, n);
     pthread_mutex_lock(&s->lock);
+    s->whole_runs = false;
+    s->running--;
     for (int i = 0; i < n; i++) {
         serve_request *r = batch[i]->request;
         if (status != DCAM_OK && !r->failed) {
             r->failed = true;
             serve_fail(r, status);
         }
-        if (status == DCAM_OK && r->times.run_begun == 0) r->times.run_begun = begun;
-        if (status == DCAM_OK) r->times.run_ended = ended;
+        if (status == DCAM_OK) note_times(&r->times, begun, ended);
         image_done(r);
     }
-    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- the threads; the caller holds the lock ---- */
@@ -206,15 +217,8 @@ static void *run_lane(void *context)
     pthread_mutex_lock(&s->lock);
     while (wait_for_images(lane, &whole)) {
         const int n = gather(lane, whole, batch);
-        if (n == 0) continue;
-        s->running++;
-        s->whole_runs = whole;
-        if (s->first_image) wake_one(s);
-        pthread_mutex_unlock(&s->lock);
-        run(lane, whole, batch, n);
-        pthread_mutex_lock(&s->lock);
-        s->whole_runs = false;
-        s->running--;
+        if (s->first_image && !whole) wake_one(s);
+        if (n > 0) run(lane, whole, batch, n);
     }
     serve_lanes_wake(s);
     pthread_mutex_unlock(&s->lock);

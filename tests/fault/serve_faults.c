@@ -21,7 +21,7 @@
 
 typedef enum { START, REQUEST, RELOAD, STOP, PHASES } phase;
 static const char *const phase_names[PHASES] = {"start", "request", "reload", "stop"};
-static const char words[] = "serve --listen 127.0.0.1:0 -m a=model -m b=model --token-file token --threads 1 --workers 1 --batch 1 "
+static const char words[] = "serve --listen 127.0.0.1:0 -m a=model -m b=model --token-file token --threads 2 --workers 1 --batch 1 "
                             "--no-watch";
 
 static const struct {

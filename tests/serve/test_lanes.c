@@ -1,0 +1,272 @@
+/* The way of requests through workers and lanes, with one to four threads: every image gets the verdict that a scorer
+ * gives it alone, whoever it runs beside; nothing is left behind; and an engine that lacks memory is told and gone.
+ * libmicrohttpd is the one function below: the answer of a request is there. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "base/random.h"
+#include "detect/calibration.h"
+#include "serve/internal.h"
+
+enum { SIDE = 32, PIXELS = SIDE * SIDE, BYTES = 3 * PIXELS, IMAGES = 12, CLASSES = 2, REQUESTS = 24, MOST_IMAGES = 5 };
+static const char *const names[CLASSES] = {"dark", "bright"};
+static char path[] = "/tmp/dcam-lanes-XXXXXX";
+static dcam_verdict right[IMAGES];
+static float right_maps[IMAGES][PIXELS];
+
+static void make_image(size_t index, uint8_t *rgb)
+{
+    dcam_random r = dcam_random_make(5, index);
+    for (size_t i = 0; i < BYTES; i++) rgb[i] = (uint8_t)((index % CLASSES ? 180 : 30) + 40 * dcam_random_uniform(&r));
+}
+
+static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
+{
+    (void)user;
+    make_image(i, rgb);
+    return DCAM_OK;
+}
+
+/* A model in a file, and what a scorer on one thread says of each image by itself. */
+static int set_up(void **state)
+{
+    (void)state;
+    static int class_of[IMAGES];
+    dcam_model *m;
+    dcam_scorer *scorer;
+    uint8_t rgb[BYTES];
+    for (int i = 0; i < IMAGES; i++) class_of[i] = i % CLASSES;
+    const dcam_calibration_set set = {.count = IMAGES, .classes = class_of, .class_names = names, .class_count = CLASSES,
+                                      .false_alarm_rate = 0.2, .read = read_image};
+    size_t failed;
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    dcam_set_threads(1);
+    assert_int_equal(dcam_model_create(&m), DCAM_OK);
+    m->architecture = dcam_architecture_find(NULL);
+    assert_int_equal(dcam_copy_string("test", &m->method), DCAM_OK);
+    m->preprocessing = dcam_preprocessing_default(SIDE, SIDE);
+    assert_int_equal(dcam_trunk_weights_random_teacher(m->architecture, 1, &m->teacher), DCAM_OK);
+    assert_int_equal(dcam_trunk_weights_random(m->architecture, 2, &m->student), DCAM_OK);
+    m->map = (dcam_map_options){.kind = DCAM_MAP_SUM, .smoothing = 1};
+    assert_int_equal(dcam_calibrate_model(m, NULL, &set, &failed), DCAM_OK);
+    assert_int_equal(dcam_model_save(m, path), DCAM_OK);
+    assert_int_equal(dcam_scorer_create(m, &(dcam_scorer_options){.batch = 1}, &scorer), DCAM_OK);
+    for (size_t i = 0; i < IMAGES; i++) {
+        make_image(i, rgb);
+        assert_int_equal(dcam_scorer_run(scorer, rgb, 1, NULL, right_maps[i], &right[i]), DCAM_OK);
+    }
+    dcam_scorer_destroy(scorer);
+    dcam_model_destroy(m);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+/* ---- a server without connections ---- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
+static int answers;
+
+void MHD_resume_connection(struct MHD_Connection *connection)
+{
+    (void)connection;
+    pthread_mutex_lock(&lock);
+    answers++;
+    pthread_cond_signal(&answered);
+    pthread_mutex_unlock(&lock);
+}
+
+static void await(int count)
+{
+    pthread_mutex_lock(&lock);
+    while (answers < count) pthread_cond_wait(&answered, &lock);
+    answers = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+static dcam_server *make_server(int threads, int batch, double delay)
+{
+    static char name[] = "m";
+    static dcam_server_model model = {name, path};
+    dcam_server *s = calloc(1, sizeof *s);
+    pthread_condattr_t monotonic;
+    assert_non_null(s);
+    s->options = (dcam_server_options){.models = &model, .model_count = 1, .threads = threads, .workers = 2, .precision = DCAM_PRECISION_F32,
+                                       .batch = batch ? batch : 8, .batch_delay = delay, .queue = 1000, .deadline = 1000,
+                                       .max_pixels = 1 << 20, .no_watch = true};
+    s->find_batch = batch == 0;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->work, &monotonic);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    assert_int_equal(serve_metrics_create(&s->metrics), DCAM_OK);
+    return s;
+}
+
+static void destroy_server(dcam_server *s)
+{
+    serve_pool_stop(s);
+    serve_models_close(s);
+    serve_metrics_destroy(s->metrics);
+    pthread_cond_destroy(&s->changed);
+    pthread_cond_destroy(&s->work);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* Request k of images k, k + 1, ...: with maps or without, every third one as floats. */
+static void make_request(dcam_server *s, size_t k, serve_request *r)
+{
+    const size_t n = 1 + k % MOST_IMAGES;
+    const bool floats = k % 3 == 2, map = k % 2;
+    const size_t one = floats ? BYTES * sizeof(float) : BYTES;
+    char head[512];
+    uint8_t rgb[BYTES];
+    const int length = snprintf(head, sizeof head, "{\"inputs\":[{\"name\":\"%s\",\"datatype\":\"%s\",\"shape\":[%zu,%s],\"parameters\":{"
+                                "\"binary_data_size\":%zu}}],\"outputs\":[{\"name\":\"raw\"}%s]}", floats ? "input" : "image",
+                                floats ? "FP32" : "UINT8", n, floats ? "3,32,32" : "32,32,3", n * one, map ? ",{\"name\":\"anomaly_map\"}" : "");
+    memset(r, 0, sizeof *r);
+    r->server = s;
+    r->method = "POST";
+    r->endpoint = ENDPOINT_INFER;
+    r->model = &s->models[0];
+    r->header_bytes = length;
+    r->body_bytes = (size_t)length + n * one;
+    r->body = malloc(r->body_bytes);
+    assert_non_null(r->body);
+    memcpy(r->body, head, (size_t)length);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *to = r->body + (size_t)length + i * one;
+        make_image((k + i) % IMAGES, rgb);
+        if (!floats) memcpy(to, rgb, one);
+        for (size_t c = 0; floats && c < 3; c++)
+            for (size_t p = 0; p < PIXELS; p++) {
+                const float v = (float)rgb[3 * p + c] / 255;
+                memcpy(to + (c * PIXELS + p) * sizeof v, &v, sizeof v);
+            }
+    }
+    r->times.begun = r->times.received = dcam_seconds();
+    r->deadline = r->times.received + s->options.deadline;
+}
+
+static void submit(dcam_server *s, serve_request *r)
+{
+    pthread_mutex_lock(&s->lock);
+    s->working++;
+    pthread_mutex_unlock(&s->lock);
+    serve_submit(r);
+}
+
+/* Other counts of threads and the company may change the last bits (docs/numerics.md); 1/255 is rounded differently. */
+static void check_answer(size_t k, const serve_request *r)
+{
+    if (r->answer.status != 200) fail_msg("request %zu: %d, %s", k, r->answer.status, r->answer.error);
+    for (int i = 0; i < r->image_count; i++) {
+        const size_t index = (k + (size_t)i) % IMAGES;
+        const dcam_verdict *v = &r->images[i].verdict, *w = &right[index];
+        assert_true(fabsf(v->raw - w->raw) <= 1e-4f * fabsf(w->raw));
+        assert_int_equal(v->class_index, w->class_index);
+        for (size_t p = 0; r->images[i].map && p < PIXELS; p++)
+            assert_true(fabsf(r->images[i].map[p] - right_maps[index][p]) <= 1e-4f * fabsf(w->raw) + 1e-6f);
+    }
+    assert_int_equal(r->images_left, 0);
+    assert_true(r->times.prepared <= r->times.run_begun && r->times.run_begun <= r->times.run_ended && r->times.run_ended <= r->times.answered);
+}
+
+static void clear_request(dcam_server *s, serve_request *r)
+{
+    serve_request_clear(r);
+    serve_engine_release(s, r->engine);
+    free(r->body);
+}
+
+/* All at a time, then one after the other. */
+static void ask(dcam_server *s)
+{
+    static serve_request requests[REQUESTS];
+    for (size_t k = 0; k < REQUESTS; k++) make_request(s, k, &requests[k]);
+    for (size_t k = 0; k < REQUESTS; k++) submit(s, &requests[k]);
+    await(REQUESTS);
+    for (size_t k = 0; k < REQUESTS; k++) {
+        check_answer(k, &requests[k]);
+        clear_request(s, &requests[k]);
+    }
+    for (size_t k = 0; k < IMAGES; k++) {
+        make_request(s, k, &requests[k]);
+        submit(s, &requests[k]);
+        await(1);
+        check_answer(k, &requests[k]);
+        clear_request(s, &requests[k]);
+    }
+}
+
+static void answers_are_those_of_a_scorer(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 5; threads += threads < 3 ? 1 : 2)
+        for (int batch = 0; batch <= 4; batch += batch == 0 ? 1 : 3) {
+            const size_t held = dcam_memory_held();
+            dcam_server *s = make_server(threads, batch, batch == 4 ? 0.002 : 0);
+            assert_int_equal(serve_models_open(s), DCAM_OK);
+            assert_int_equal(serve_pool_start(s), DCAM_OK);
+            ask(s);
+            assert_true(s->waiting_images == 0 && s->queued_images == 0 && s->working == 0 && s->running == 0 && !s->first_image);
+            assert_int_equal(s->models[0].engine->references, 1);
+            destroy_server(s);
+            assert_int_equal(dcam_memory_held(), held);
+        }
+}
+
+/* An engine with several lanes lacks one allocation; every third is tried, to save time. */
+static void lack_of_memory(void **state)
+{
+    (void)state;
+    dcam_server *s = make_server(3, 2, 0);
+    const size_t held = dcam_memory_held();
+    dcam_status status = DCAM_ERROR_MEMORY;
+    serve_engine *e = NULL;
+    for (uint64_t k = 1; status != DCAM_OK; k += 3) {
+        dcam_memory_fail_at(k, false);
+        status = serve_engine_load(s, path, &e);
+        dcam_memory_fail_at(0, false);
+        if (status == DCAM_OK) break;
+        assert_int_equal(status, DCAM_ERROR_MEMORY);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_int_equal(e->lane_count, 3);
+    serve_engine_destroy(e);
+    assert_int_equal(dcam_memory_held(), held);
+    dcam_memory_fail_at(1, false);
+    assert_int_equal(serve_lanes_start(s), DCAM_ERROR_MEMORY);
+    dcam_memory_fail_at(0, false);
+    destroy_server(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(lack_of_memory),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
