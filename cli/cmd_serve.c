@@ -89,6 +89,11 @@ static bool split_models(const cli_list *given, dcam_server_model *models, char 
     return true;
 }
 
+static void free_names(char *names[CLI_MAX_LIST])
+{
+    for (size_t i = 0; i < CLI_MAX_LIST; i++) free(names[i]);
+}
+
 static void serve(dcam_server *server, const sigset_t *signals)
 {
     int number = 0;
@@ -111,7 +116,7 @@ static int run(const cli_parsed *parsed)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     if (!split_models(&values->models, models, names)) {
-        for (size_t i = 0; i < values->models.count; i++) free(names[i]);
+        free_names(names);
         cli_error("out of memory for the names of the models; free some and run again");
         return dcam_status_exit_code(DCAM_ERROR_MEMORY);
     }
@@ -123,7 +128,7 @@ static int run(const cli_parsed *parsed)
     values->library.log = on_log;
     values->library.user = values;
     const dcam_status status = dcam_server_start(&values->library, &server);
-    for (size_t i = 0; i < values->models.count; i++) free(names[i]);
+    free_names(names);
     if (status != DCAM_OK) return cli_fail(status);
     printf("%s\n", dcam_server_url(server));
     code = cli_finish(0);

@@ -172,8 +172,10 @@ struct cli_names {
 /* path from the root, without "." and "..", as text alone: "/a/b". "/" is "". NULL without memory. */
 static char *absolute(const char *working, const char *path)
 {
-    char *joined = path[0] == '/' ? concat(path, "") : NULL;
-    if (path[0] != '/') {
+    char *joined;
+    if (path[0] == '/') {
+        joined = concat(path, "");
+    } else {
         char *with_slash = concat(working, "/");
         joined = with_slash ? concat(with_slash, path) : NULL;
         free(with_slash);

@@ -48,7 +48,8 @@ static void free_task(task *t)
 static void *copy_bytes(const void *from, size_t bytes)
 {
     void *to = malloc(bytes > 0 ? bytes : 1);
-    if (to && bytes > 0) memcpy(to, from, bytes);
+    if (!to) return NULL;
+    if (bytes > 0) memcpy(to, from, bytes);
     return to;
 }
 

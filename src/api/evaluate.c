@@ -305,7 +305,7 @@ static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
         dcam_detector_close(d);
         d = NULL;
     }
-    if (status == DCAM_OK && !a_model_each) status = report_model(r, d->path, NULL);
+    if (status == DCAM_OK && d) status = report_model(r, d->path, NULL); /* the one for all */
     dcam_detector_close(d);
     return status;
 }

@@ -1,6 +1,8 @@
 /* batch_norm_bf16.c - batch_norm.h for bf16 maps, but for the stem's pooling (batch_norm_pool_bf16.c); see batch_norm_bf16.h. */
 #include "net/batch_norm_bf16.h"
 
+#include <assert.h>
+
 #include "base/parallel.h"
 
 static size_t scratch_of(const dcam_nn_tensor *map)
@@ -111,6 +113,7 @@ static void normalise_items(void *context, size_t begin, size_t end)
     const normalise_work *w = context;
     for (size_t i = begin; i < end; i++) {
         const size_t at = band_start(&w->map, i) * w->map.channels;
+        assert(w->shortcut || !w->of_shortcut);
         normalise(w->y + at, band_count(&w->map, i), w->map.channels, w->norm, w->of_shortcut,
                   w->shortcut ? w->shortcut + at : NULL, w->out + at);
     }
@@ -201,6 +204,7 @@ static void join_items(void *context, size_t begin, size_t end)
             j.y[j.norm_count] = (const uint16_t *)w->y[k] + at;
             j.means[j.norm_count++] = w->norms[k]->mean;
         }
+        assert(j.part_count > 0); /* a gradient comes from somewhere */
         join(&j, band_count(&w->map, i), channels, w->out + at, w->g + at, w->sums + i * SUMS * channels);
     }
 }

@@ -3,6 +3,7 @@
  * so a kernel takes a run of positions, and in it the two halves of the line one after the other. */
 #include "net/batch_norm_parts.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -426,6 +427,7 @@ static void join_items(void *context, size_t begin, size_t end)
             j.y[j.norm_count] = (const float *)w->y[k] + at;
             j.means[j.norm_count++] = w->norms[k]->mean + c;
         }
+        assert(j.part_count > 0); /* a gradient comes from somewhere */
         join(&j, w->map.positions, w->map.position_step, w->out + at, w->g + at, w->sums + i * SUMS);
     }
 }

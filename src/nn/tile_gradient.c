@@ -11,6 +11,7 @@
  * 3 colors of two rows; an eighth row and column are left out in the end. */
 #include "nn/tile_gradient.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/amx.h"
@@ -39,7 +40,13 @@ typedef struct {
 } plan;
 
 static size_t half(int size) { return ((size_t)size + 1) / 2; }
-static size_t up(size_t n, size_t unit) { return (n + unit - 1) / unit; }
+
+static size_t up(size_t n, size_t unit)
+{
+    assert(unit > 0); /* maps have pixels, and a block's first segment is an image's */
+    return (n + unit - 1) / unit;
+}
+
 static bool is_stem(const dcam_tile_gradient *g) { return g->kernel == STEM_KERNEL; }
 
 bool dcam_tile_gradient_fits(const dcam_nn_convolution *c)

@@ -212,7 +212,7 @@ static void on_completed(void *server, struct MHD_Connection *connection, void *
         r->answer.status = 499; /* as nginx logs a client that went away */
         snprintf(r->answer.error, sizeof r->answer.error, "the connection ended before the request was whole");
     }
-    serve_count_request(r->server->metrics, r->endpoint, r->answer.status);
+    serve_count_request(r->server->metrics, (int)r->endpoint, r->answer.status);
     serve_log_request(r);
     set_wait(r, WAIT_NEXT);
     destroy_request(r);

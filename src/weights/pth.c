@@ -1,6 +1,7 @@
 /* pth.c - PyTorch's .pth files since 1.6: a zip archive with data.pkl (what is there) and one entry per storage (the
  * values). A tensor that lies in C order is read where it is; another view is gathered into a block of its own.
  * Executes nothing (see pickle.c). */
+#include <assert.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -182,6 +183,7 @@ static dcam_status check_kind(archive *a)
     if (order) {
         const uint8_t *content = NULL;
         DCAM_TRY(read_once(a, order, 64, &content));
+        assert(content);
         if (order->bytes != 6 || memcmp(content, "little", 6) != 0)
             return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: was saved on a big-endian machine, which is not read", a->zip.path);
     }
