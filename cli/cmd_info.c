@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "dcam.h"
 #include "output.h"
+#include "weights/json_text.h"
 
 typedef struct {
     bool json;
@@ -74,10 +75,10 @@ static void print_value(const json_t *value, int depth)
     bool plain = json_is_array(value);
     json_array_foreach(value, index, member) plain = plain && is_scalar(member);
     if (plain || depth > MAX_DEPTH) {
-        char *text = json_dumps(value, JSON_REAL_PRECISION(8) | JSON_ENCODE_ANY);
-        if (!text) out_of_memory = true;
+        char *text = NULL;
+        if (dcam_json_print(value, JSON_REAL_PRECISION(8) | JSON_ENCODE_ANY, &text) != DCAM_OK) out_of_memory = true;
         printf(" %s\n", text ? text : "-");
-        free(text);
+        dcam_free_text(text);
     } else if (json_is_array(value)) {
         putchar('\n');
         json_array_foreach(value, index, member)

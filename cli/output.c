@@ -267,13 +267,14 @@ bool cli_json_print(json_t *value, bool one_line)
 {
     /* 12 digits: more than the metrics are exact to, without the noise of the last bits. */
     size_t flags = JSON_REAL_PRECISION(12) | (one_line ? JSON_COMPACT : JSON_INDENT(2));
-    char *text = value ? json_dumps(value, flags) : NULL;
+    char *text = NULL;
+    const dcam_status status = dcam_json_print(value, flags, &text);
     json_decref(value);
-    if (!text) {
+    if (status != DCAM_OK) {
         cli_error("out of memory for the JSON output; free some and run again");
         return false;
     }
     puts(text);
-    free(text);
+    dcam_free_text(text);
     return true;
 }

@@ -153,19 +153,7 @@ dcam_status dcam_file_info(const char *path, char **json)
     if (!path || !json) return dcam_fail(DCAM_ERROR_USAGE, "info: needs a file");
     json_t *info = NULL;
     DCAM_TRY(describe(path, &info));
-    size_t bytes = json_dumpb(info, NULL, 0, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-    char *text = NULL;
-    dcam_status status = dcam_alloc(bytes + 1, 1, &text);
-    if (status == DCAM_OK) {
-        const size_t written = json_dumpb(info, text, bytes, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-        text[bytes] = '\0';
-        if (bytes == 0 || written != bytes) {
-            dcam_free(text);
-            status = dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory while it was described", path);
-        } else {
-            *json = text;
-        }
-    }
+    const dcam_status status = dcam_json_print(info, JSON_INDENT(2) | JSON_REAL_PRECISION(12), json);
     json_decref(info);
     return status;
 }

@@ -2,12 +2,12 @@
  * reader would refuse. */
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "detect/model_format.h"
 #include "net/attention.h"
+#include "weights/json_text.h"
 
 /* The small blocks of the spatial attention are 7 x 7 kernels over mean and maximum. */
 #define SPATIAL_KERNEL 7
@@ -154,11 +154,10 @@ static json_t *calibration_json(const dcam_model *m)
 /* Takes json over; NULL means that building it failed. */
 static dcam_status add_json(dcam_tensor_writer *w, const char *key, json_t *json)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the metadata \"%s\" of a model", key);
-    const dcam_status status = dcam_tensor_writer_metadata(w, key, text);
-    free(text);
+    char *text = NULL;
+    dcam_status status = dcam_json_text(json, key, &text);
+    if (status == DCAM_OK) status = dcam_tensor_writer_metadata(w, key, text);
+    dcam_free(text);
     return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -219,12 +220,20 @@ static dcam_status write_record(const run *r, char **out)
     char engine[160];
     const pretrain_state *s = &r->state;
     json_t *options = json_object();
+    bool whole = options != NULL;
     pretrain_options_describe(r->options, described);
-    for (int i = 0; i < PRETRAIN_OPTIONS; i++)
-        json_object_set_new(options, described[i].name, json_loads(described[i].value, JSON_DECODE_ANY, NULL));
+    for (int i = 0; i < PRETRAIN_OPTIONS; i++) {
+        dcam_json_error error;
+        const char *value = described[i].value;
+        whole &= json_object_set_new(options, described[i].name, dcam_json_parse(value, strlen(value), &error)) == 0;
+    }
     json_t *record = json_pack("{s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:f}", "dcam_version", DCAM_VERSION, "engine",
                                dcam_nn_describe(engine, sizeof engine), "architecture", s->trunk->architecture->name, "threads",
                                dcam_threads(), "options", options, "loss", s->loss, "accuracy", s->accuracy, "seconds", s->seconds);
+    if (!whole) {
+        json_decref(record);
+        record = NULL;
+    }
     return dcam_json_text(record, "the record of the pre-training", out);
 }
 

@@ -3,12 +3,12 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "report/inside.h"
 #include "report/svg.h"
+#include "weights/json_text.h"
 
 /* A record has three levels; deeper JSON is not ours. */
 #define MAX_DEPTH 8
@@ -50,13 +50,15 @@ static dcam_status put_key(dcam_html *t, const json_t *epochs, const char *key, 
 
 static void put_row(dcam_html *t, const char *path, const json_t *value)
 {
-    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
+    char *text = NULL;
+    if (!json_is_string(value) && t->status == DCAM_OK)
+        t->status = dcam_json_print(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7), &text);
     dcam_html_put(t, "<tr><th scope=\"row\">");
     dcam_html_escape(t, path);
     dcam_html_put(t, "</th><td>");
     dcam_html_escape(t, text ? text : json_is_string(value) ? json_string_value(value) : "-");
     dcam_html_put(t, "</td></tr>\n");
-    free(text);
+    dcam_free(text);
 }
 
 static void put_rows(dcam_html *t, const char *prefix, json_t *object, int depth)
@@ -77,7 +79,9 @@ static void put_rows(dcam_html *t, const char *prefix, json_t *object, int depth
 dcam_status dcam_report_model(dcam_report *r, const char *name, const char *text)
 {
     dcam_html *t = &r->models;
-    json_t *info = json_loads(text, 0, NULL);
+    dcam_json_error error;
+    json_t *info = dcam_json_parse(text, strlen(text), &error);
+    if (!info && error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the record of a model");
     if (!info) return dcam_fail(DCAM_ERROR_INTERNAL, "what is said of a model is not JSON");
     const json_t *training = json_object_get(info, "training"), *epochs = json_object_get(training, "epochs");
     const json_t *best = json_object_get(training, "best_epoch");

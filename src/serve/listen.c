@@ -38,7 +38,9 @@ static dcam_status parse(const char *text, struct sockaddr_storage *out, socklen
     if (strcmp(host, "localhost") == 0) memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
     const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    if (getaddrinfo(host, colon + 1, &hints, &found) != 0 || !found)
+    const int fault = getaddrinfo(host, colon + 1, &hints, &found);
+    if (fault == EAI_MEMORY) return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory to read the address to listen on", text);
+    if (fault != 0 || !found)
         return dcam_fail(DCAM_ERROR_USAGE, "address to listen on: '%s' is not an address of numbers; 0.0.0.0 is every "
                          "address of this machine", host);
     memcpy(out, found->ai_addr, found->ai_addrlen);

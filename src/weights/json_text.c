@@ -269,12 +269,24 @@ json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error)
     return json;
 }
 
+dcam_status dcam_json_print(const json_t *value, size_t flags, char **out)
+{
+    /* Into a block that is large enough nothing has to grow; what else it lacks memory for gives 0. */
+    const size_t bytes = value ? json_dumpb(value, NULL, 0, flags) : 0;
+    char *text = NULL;
+    if (bytes > 0) DCAM_TRY(dcam_alloc(bytes + 1, 1, &text));
+    if (bytes == 0 || json_dumpb(value, text, bytes, flags) != bytes) {
+        dcam_free(text);
+        return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: a text in JSON");
+    }
+    text[bytes] = '\0';
+    *out = text;
+    return DCAM_OK;
+}
+
 dcam_status dcam_json_text(json_t *json, const char *what, char **out)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    const dcam_status status = dcam_json_print(json, JSON_COMPACT, out);
     json_decref(json);
-    if (!text) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: %s cannot be written", what);
-    const dcam_status status = dcam_copy_string(text, out);
-    free(text);
-    return status;
+    return status == DCAM_OK ? status : dcam_fail(status, "out of memory: %s cannot be written", what);
 }

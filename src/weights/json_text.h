@@ -1,6 +1,6 @@
-/* json_text.h - JSON from outside, into jansson's values, and values into text. Not jansson's own parser: that one does not look whether memory
- * for a string was there (2.14 then reads past its end), and gives a lack of memory and a damaged text the same answer;
- * a good model must not be called damaged because the machine was short of memory. */
+/* json_text.h - JSON from outside, into jansson's values, and back. Not jansson's own parser: that one does not look
+ * whether memory for a string was there (2.14 then reads past its end), and gives a lack of memory and a damaged text
+ * the same answer; a good model must not be called damaged because the machine was short of memory. */
 #ifndef DCAM_WEIGHTS_JSON_TEXT_H
 #define DCAM_WEIGHTS_JSON_TEXT_H
 
@@ -20,8 +20,11 @@ typedef struct {
  * failure, *error then says why. */
 json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error);
 
-/* The other way: *out is the compact text, from dcam_alloc. json is taken over; NULL (it could not be built) is a lack of
- * memory, like one on the way here. what: what the text is, for the message. */
+/* value with jansson's flags, ended by a zero byte, in *out from dcam_alloc; value NULL: it could not be built. All of it
+ * or DCAM_ERROR_MEMORY. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is missing. */
+DCAM_MUST_CHECK dcam_status dcam_json_print(const json_t *value, size_t flags, char **out);
+
+/* The same, compact, and json is taken over. what: what the text is, for the message. */
 DCAM_MUST_CHECK dcam_status dcam_json_text(json_t *json, const char *what, char **out);
 
 #endif

@@ -2,12 +2,12 @@
  * in one atomic go, with the SHA-256 of each tensor in its metadata (checksums.h). The header is padded with spaces so that the data start at a multiple of 8. */
 #include <assert.h>
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "weights/checksums.h"
+#include "weights/json_text.h"
 #include "weights/store.h"
 
 typedef struct {
@@ -118,18 +118,24 @@ static dcam_status add_checksums(dcam_tensor_writer *w)
         checksums_finish_text(&text, sum);
         whole &= json_object_set_new(sums, CHECKSUMS_TEXT, json_string(sum)) == 0;
     }
-    char *text = whole ? json_dumps(sums, JSON_COMPACT) : NULL;
+    char *text = NULL;
+    dcam_status status = dcam_json_print(whole ? sums : NULL, JSON_COMPACT, &text);
     json_decref(sums);
-    const dcam_status status = text ? dcam_tensor_writer_metadata(w, CHECKSUMS_KEY, text) : no_memory_for(CHECKSUMS_KEY);
-    free(text);
+    if (status == DCAM_OK) status = dcam_tensor_writer_metadata(w, CHECKSUMS_KEY, text);
+    dcam_free(text);
     return status;
+}
+
+static dcam_status no_memory_to_print(const char *path)
+{
+    return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory: the header", path);
 }
 
 /* *out: the length word, the JSON text and the padding, from dcam_alloc. */
 static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, uint8_t **out, size_t *out_bytes)
 {
     size_t length = json_dumpb(w->header, NULL, 0, JSON_COMPACT);
-    if (length == 0) return dcam_fail(DCAM_ERROR_MEMORY, "%s: out of memory: the header", path);
+    if (length == 0) return no_memory_to_print(path);
     if (length > DCAM_MAX_HEADER_BYTES - 8)
         return dcam_fail(DCAM_ERROR_USAGE, "%s: the header would have %zu bytes, more than the limit of %zu", path,
                          length, DCAM_MAX_HEADER_BYTES);
@@ -140,7 +146,7 @@ static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, ui
     memset(bytes + 8, ' ', (size_t)padded);
     if (json_dumpb(w->header, (char *)bytes + 8, length, JSON_COMPACT) != length) {
         dcam_free(bytes);
-        return dcam_fail(DCAM_ERROR_INTERNAL, "%s: the header changed while it was written", path);
+        return no_memory_to_print(path);
     }
     *out = bytes;
     *out_bytes = (size_t)padded + 8;

@@ -109,6 +109,44 @@ static void lack_of_memory_is_no_damage(void **state)
     assert_int_equal(dcam_memory_held(), 0);
 }
 
+/* Only the one after so many is refused. */
+static void *all_but_one(size_t bytes) { return allocations_left-- != 0 ? malloc(bytes) : NULL; }
+
+/* jansson's own json_dumps leaves pieces out where its buffer cannot grow: a model with damaged sums was written. */
+static void prints_all_or_nothing(void **state)
+{
+    (void)state;
+    long n = 0;
+    char *wanted = NULL, name[32];
+    json_t *value = json_object();
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "layer%d.0.conv1.weight", i);
+        assert_int_equal(json_object_set_new(value, name, json_pack("[i, s]", i, "a text")), 0);
+    }
+    assert_int_equal(dcam_json_print(value, JSON_COMPACT, &wanted), DCAM_OK);
+    char *theirs = json_dumps(value, JSON_COMPACT);
+    assert_string_equal(wanted, theirs);
+    free(theirs);
+    json_set_alloc_funcs(all_but_one, free);
+    for (;; n++) {
+        char *text = NULL;
+        allocations_left = n;
+        const dcam_status status = dcam_json_print(value, JSON_COMPACT, &text);
+        if (status == DCAM_OK) assert_string_equal(text, wanted);
+        else assert_int_equal(status, DCAM_ERROR_MEMORY);
+        if (status != DCAM_OK) assert_null(text);
+        dcam_free(text);
+        if (allocations_left >= 0) break; /* it did not come to that one */
+    }
+    json_set_alloc_funcs(malloc, free);
+    dcam_free(wanted);
+    json_decref(value);
+    assert_true(n > 4);
+    char *none = NULL;
+    assert_int_equal(dcam_json_print(NULL, 0, &none), DCAM_ERROR_MEMORY);
+    assert_int_equal(dcam_memory_held(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +154,7 @@ int main(void)
         cmocka_unit_test(judges_damage_as_jansson),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(lack_of_memory_is_no_damage),
+        cmocka_unit_test(prints_all_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
