@@ -3,7 +3,8 @@
  * After every run: it ended by itself and in time; the exit code fits the fault; a fault that can be waited out (EINTR, a
  * short read or write) changes nothing; exit 0 means that every output is whole and right; otherwise there is an error
  * line, and under each final name lies what was there before or the whole new file; nothing else stays behind. Killed
- * at a call: the same, but for a temporary file. STEP 1 tries every call, 2 every other, 0 (as without) a sample. A command
+ * at a call: the same, but for a temporary file. STEP 1 tries every call, 2 every other, "stacks" every call but of
+ * allocations each chain of calls that leads to one, the first, second and last time, 0 (as without) a sample. A command
  * that failed holds no more memory at its end than one that did not. */
 #include "process.h"
 
@@ -70,6 +71,9 @@ static char *wanted_text;
 static uint64_t old_sum, model_sum;
 static const char old_text[] = "what was there before";
 static long runs, absorbed, blocks_left;
+/* Of STACKS. */
+static long *to_try;
+static size_t to_try_count;
 
 static const char *name_in_outputs(const char *path) { return path + strlen(root) + strlen("/o/"); }
 
@@ -248,6 +252,11 @@ static void try_fault(const char *kind, const char *error, long n)
 static void try_all(const char *kind, const char *error, long calls, long step)
 {
     const bool memory = strcmp(kind, "alloc") == 0;
+    if (step == STACKS && memory) {
+        for (size_t i = 0; i < to_try_count; i++) try_fault(kind, error, to_try[i]);
+        return;
+    }
+    if (step == STACKS) step = 1;
     for (long n = 1; n <= calls; n = step ? n + step : memory ? 3 * n + 1 : calls + 1) try_fault(kind, error, n);
     if (step) return;
     const int parts = memory ? ALLOCATION_PARTS : 1;
@@ -268,6 +277,20 @@ static void learn_what_is_right(void)
     wanted_text = printed();
 }
 
+/* One more run without a fault, in which the shim looks who asks for memory. */
+static void choose_allocations(void)
+{
+    static char file[PATH_BYTES];
+    size_t different;
+    at_root(file, "stacks");
+    stacks = file;
+    reset_outputs();
+    if (wait_for(begin(now_running->words, NULL, true), 1e9).code != 0) COMPLAIN("%s: fails when it is looked at", now_running->name);
+    to_try = calls_of_stacks(&to_try_count, &different);
+    stacks = NULL;
+    printf("%s: %zu chains of calls ask for memory, of which %zu allocations are tried\n", now_running->name, different, to_try_count);
+}
+
 static void run_scenario(const scenario *s, long step, const char *only)
 {
     char path[PATH_BYTES];
@@ -278,6 +301,7 @@ static void run_scenario(const scenario *s, long step, const char *only)
     model_sum = file_sum(path);
     learn_what_is_right();
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) counts[i] = calls_of(faults[i].kind);
+    if (step == STACKS) choose_allocations();
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         if (only && strcmp(only, faults[i].kind) != 0) continue;
         const double start = now();
@@ -315,7 +339,7 @@ int main(int count, char **arguments)
     shim = arguments[2];
     make_inputs(arguments[1]);
     make_source();
-    run_scenario(chosen, count > 4 ? strtol(arguments[4], NULL, 10) : 0, count > 5 ? arguments[5] : NULL);
+    run_scenario(chosen, step_named(count > 4 ? arguments[4] : NULL), count > 5 ? arguments[5] : NULL);
     if (runs == 0) COMPLAIN("%s: no call was counted: is the shim loaded?", chosen->name);
     printf("%s: %ld runs, %d failures\n", chosen->name, runs, failures);
     remove_tree(root);

@@ -34,6 +34,7 @@ static int failures;
 static int most_files __attribute__((unused));         /* descriptors of a run; 0: as many as ours */
 static const char *free_disk __attribute__((unused));  /* bytes that the shim says are free */
 static const char *gate __attribute__((unused));       /* file that opens and shuts the shim */
+static const char *stacks __attribute__((unused));     /* file in which the shim tells the allocations' chains of calls */
 
 #define COMPLAIN(...) (failures++, printf("FAILED: " __VA_ARGS__), putchar('\n'), (void)fflush(stdout))
 
@@ -171,6 +172,7 @@ static pid_t begin(const char *words, const char *fault, bool count)
     setenv("DCAM_FAULT_UNDER", root, 1);
     if (free_disk) setenv("DCAM_FAULT_DISK", free_disk, 1);
     if (gate) setenv("DCAM_FAULT_GATE", gate, 1);
+    if (stacks) setenv("DCAM_FAULT_STACKS", stacks, 1);
     if (count) {
         const int fd = open("count", O_CREAT | O_RDWR | O_TRUNC, 0600);
         if (fd < 0 || dup2(fd, 3) < 0) _exit(96);
@@ -289,13 +291,67 @@ static inline long calls_of(const char *kind)
     return found;
 }
 
+/* ---- which calls are tried ---- */
+
+/* Of the allocations: each chain of calls that leads to one, the first, the second and the last time. */
+#define STACKS (-1L)
+
+/* 0 as without an argument; N: each N-th call; "stacks": STACKS of the allocations, all other calls. */
+static inline long step_named(const char *text)
+{
+    return !text ? 0 : strcmp(text, "stacks") == 0 ? STACKS : strtol(text, NULL, 10);
+}
+
+typedef struct {
+    uint64_t stack;
+    long call;
+} asked;
+
+static int compare_asked(const void *left, const void *right)
+{
+    const asked *a = left, *b = right;
+    if (a->stack != b->stack) return a->stack < b->stack ? -1 : 1;
+    return a->call < b->call ? -1 : a->call > b->call;
+}
+
+static int compare_calls(const void *left, const void *right)
+{
+    const long a = *(const long *)left, b = *(const long *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* What the shim wrote into the file `stacks`: the calls to try, in order; their number in count. */
+static inline long *calls_of_stacks(size_t *count, size_t *different)
+{
+    size_t bytes = 0, n = 0;
+    uint64_t *hashes = (uint64_t *)(void *)read_file(stacks, &bytes);
+    const size_t all = bytes / sizeof *hashes;
+    asked *list = malloc((all + 1) * sizeof *list);
+    long *chosen = malloc((all + 1) * sizeof *chosen);
+    if (!hashes || !list || !chosen) die(stacks);
+    for (size_t i = 0; i < all; i++) list[i] = (asked){hashes[i], (long)i + 1};
+    qsort(list, all, sizeof *list, compare_asked);
+    *different = 0;
+    for (size_t i = 0, end; i < all; i = end) {
+        for (end = i; end < all && list[end].stack == list[i].stack;) end++;
+        ++*different;
+        chosen[n++] = list[i].call;
+        if (end - i > 1) chosen[n++] = list[i + 1].call;
+        if (end - i > 2) chosen[n++] = list[end - 1].call;
+    }
+    qsort(chosen, n, sizeof *chosen, compare_calls);
+    free(list);
+    free(hashes);
+    *count = n;
+    return chosen;
+}
+
 /* The data, the teacher and the model that the runs start from, in root. */
 static void make_inputs(const char *argument)
 {
-    char template[] = "/tmp/dcam-fault.XXXXXX";
     tool = argument;
-    if (!mkdtemp(template)) die("mkdtemp");
-    snprintf(root, sizeof root, "%s", template);
+    snprintf(root, sizeof root, "%.3000s/dcam-fault.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(root)) die(root);
     make_teacher();
     if (run_tool("synth -o data --seed 3 --size 64 --classes 1 --train 4 --test-good 1 --test-defective 2 -q", NULL).code != 0 ||
         run_tool("train data -o model --teacher teacher --size 32 --epochs 1 --batch 3 --threads 1 -q", NULL).code != 0) {

@@ -1,6 +1,7 @@
 /* serve_faults.c - dcam serve with each of its calls to the system and each allocation failing in turn, through shim.c:
  *   serve_faults TOOL SHIM [STEP [PHASE [KIND [FIRST]]]]
- * STEP as of faults.c: 1 tries every call, from the FIRST on; 0 (as without) a sample. The calls of four phases are counted apart:
+ * STEP as of faults.c: 1 tries every call, from the FIRST on; "stacks"; 0 (as without) a sample. The calls of four phases
+ * are counted apart:
  *   start    until the URL is printed. The server comes up and all is well, or it ends by itself with the exit code that
  *            fits the fault, an error line, and no URL
  *   request  one photograph. The right answer, an error object with status 5xx, or a connection that is cut
@@ -40,6 +41,9 @@ enum { KINDS = sizeof faults / sizeof faults[0] };
 static char *photograph, right_score[64];
 static size_t photograph_bytes;
 static long runs, blocks_left, first_call = 1;
+/* Of STACKS. */
+static long *to_try;
+static size_t to_try_count;
 
 /* ---- one server ---- */
 
@@ -314,9 +318,28 @@ static void try_all(phase p, const char *kind, const char *error, long calls, lo
 {
     const bool memory = strcmp(kind, "alloc") == 0;
     const int parts = memory ? 3 : 1;
-    if (step == 0 && memory && calls <= 6) step = 1;
+    if (step == STACKS && memory) {
+        for (size_t i = 0; i < to_try_count; i++)
+            if (to_try[i] >= first_call) try_fault(p, kind, error, to_try[i]);
+        return;
+    }
+    if (step == STACKS || (step == 0 && memory && calls <= 6)) step = 1;
     for (long n = first_call; n <= calls; n = step ? n + step : memory ? 5 * n + 2 : calls + 1) try_fault(p, kind, error, n);
     for (int i = 1; !step && i <= parts && calls > 2; i++) try_fault(p, kind, error, calls * i / parts);
+}
+
+/* One more run without a fault, in which the shim looks who asks for memory. */
+static void choose_allocations(phase p)
+{
+    static char file[PATH_BYTES];
+    size_t different;
+    at_root(file, "stacks");
+    stacks = file;
+    run(p, NULL, NULL);
+    free(to_try);
+    to_try = calls_of_stacks(&to_try_count, &different);
+    stacks = NULL;
+    printf("serve %s: %zu chains of calls ask for memory, of which %zu allocations are tried\n", phase_names[p], different, to_try_count);
 }
 
 static void try_phase(phase p, long step, const char *only)
@@ -324,6 +347,7 @@ static void try_phase(phase p, long step, const char *only)
     long counts[KINDS];
     run(p, NULL, NULL);
     for (int i = 0; i < KINDS; i++) counts[i] = calls_of(faults[i].kind);
+    if (step == STACKS) choose_allocations(p);
     for (int i = 0; i < KINDS; i++) {
         if (only && strcmp(only, faults[i].kind) != 0) continue;
         const double begun = now();
@@ -366,7 +390,7 @@ int main(int count, char **arguments)
 {
     if (count < 3) return 2;
     shim = arguments[2];
-    const long step = count > 3 ? strtol(arguments[3], NULL, 10) : 0;
+    const long step = step_named(count > 3 ? arguments[3] : NULL);
     if (count > 6) first_call = strtol(arguments[6], NULL, 10);
     make_inputs(arguments[1]);
     make_files();

@@ -4,6 +4,8 @@
  *                                  "kill-after"; with ":from" every later call too
  *   DCAM_FAULT_DISK=BYTES          so much is free on every disk, as the system tells it
  *   DCAM_FAULT_COUNT=FILE          how many calls of each kind there were, written at the end
+ *   DCAM_FAULT_STACKS=FILE         a number of eight bytes for each allocation that was counted, written at the end: the same
+ *                                  for those that were asked for by the same chain of calls
  *   DCAM_FAULT_GATE=FILE           calls are counted, and fail, only while its first byte is not 0
  * Only calls on files that matter are counted: relative paths, and absolute ones below DCAM_FAULT_UNDER. Allocations are
  * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP and the loader are not:
@@ -12,6 +14,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>
@@ -46,6 +49,11 @@ static char under[4096];
 static bool ready;
 /* Shared with the driver, who opens and shuts it while the process runs; NULL: always open. */
 static const volatile char *gate;
+
+/* Of the first MOST_STACKS allocations; NULL: not asked for. */
+#define MOST_STACKS ((size_t)1 << 18)
+#define MOST_FRAMES 64
+static uint64_t *stacks;
 
 /* ---- which code is asking ---- */
 
@@ -120,6 +128,12 @@ __attribute__((constructor)) static void start(void)
         if (byte == MAP_FAILED) _exit(97);
         gate = byte;
     }
+    if (getenv("DCAM_FAULT_STACKS")) {
+        void *frames[MOST_FRAMES];
+        stacks = mmap(NULL, MOST_STACKS * sizeof *stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (stacks == MAP_FAILED) _exit(97);
+        (void)backtrace(frames, MOST_FRAMES); /* loads what it needs, which allocates */
+    }
     if (text) read_plan(text);
     ready = true;
 }
@@ -136,6 +150,25 @@ __attribute__((destructor)) static void end(void)
     for (int i = 0; i < KINDS; i++) fprintf(f, "%s %ld\n", kinds[i], atomic_load(&calls[i]));
     fprintf(f, "held %zu\n", left);
     fclose(f);
+    f = stacks ? fopen(getenv("DCAM_FAULT_STACKS"), "wb") : NULL;
+    if (!f) return;
+    const size_t count = (size_t)atomic_load(&calls[ALLOC]);
+    fwrite(stacks, sizeof *stacks, count < MOST_STACKS ? count : MOST_STACKS, f);
+    fclose(f);
+}
+
+/* Of the calls that lead to the n-th allocation. */
+static void note_stack(long n)
+{
+    void *frames[MOST_FRAMES];
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    if ((size_t)n > MOST_STACKS) return;
+    const int count = backtrace(frames, MOST_FRAMES);
+    for (int i = 0; i < count; i++) {
+        h = (h ^ (uint64_t)(uintptr_t)frames[i]) * UINT64_C(0x100000001b3);
+        h ^= h >> 29;
+    }
+    stacks[n - 1] = h;
 }
 
 /* Leaves a mark first, so that the driver can tell this end from one that came from outside. */
@@ -152,6 +185,7 @@ static int next(int kind)
 {
     if (gate && !*gate) return 0;
     const long n = atomic_fetch_add(&calls[kind], 1) + 1;
+    if (stacks && kind == ALLOC) note_stack(n);
     if (!plan.armed || kind != plan.kind || (plan.from ? n < plan.at : n != plan.at)) return 0;
     if (plan.what == KILL) end_here();
     if (plan.what == FAIL) errno = plan.error;
