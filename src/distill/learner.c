@@ -33,9 +33,17 @@ static size_t largest(const dcam_map_layout *l)
     return most;
 }
 
+/* Whether the losses read the network's own bf16 maps. */
+static bool reads_raw_maps(const dcam_trainer_options *o)
+{
+    return dcam_train_net_raw_here(o->precision) && !(attends(o) && o->reads == DCAM_READS_BOTH) &&
+           dcam_bf16_stage_fits(&o->loss, attends(o) ? o->attention : DCAM_ATTENTION_NONE);
+}
+
 static dcam_train_net_options net_options(const dcam_trainer_options *o)
 {
-    return (dcam_train_net_options){.height = o->height, .width = o->width, .batch = o->batch, .precision = o->precision};
+    return (dcam_train_net_options){.height = o->height, .width = o->width, .batch = o->batch, .precision = o->precision,
+                                    .raw = reads_raw_maps(o)};
 }
 
 /* Values of all arrays made by allocate_arrays but the student's own. */
@@ -46,7 +54,12 @@ static dcam_status array_values(const dcam_architecture *a, const dcam_trainer_o
     size_t counts[DCAM_STAGES], maps;
     const size_t attention = attention_counts(o->attention, &shapes, counts);
     const size_t single = 2 * l.total + largest(&l) * (attends(o) ? 2 : 0);
-    if (!dcam_size_mul(single, (size_t)o->batch, &maps)) {
+    if (reads_raw_maps(o)) {
+        size_t bytes = 0;
+        for (int k = 0; k < DCAM_STAGES; k++)
+            bytes += dcam_bf16_stage_bytes(attends(o), o->batch, shapes.height[k] * shapes.width[k], shapes.channels[k]);
+        maps = bytes / sizeof(float);
+    } else if (!dcam_size_mul(single, (size_t)o->batch, &maps)) {
         return dcam_fail(DCAM_ERROR_MEMORY, "a batch of %d images of %dx%d does not fit into any memory", o->batch, o->width, o->height);
     }
     *out = maps + 2 * trainable + 3 * attention;
@@ -76,6 +89,7 @@ static dcam_status allocate_arrays(dcam_learner *l)
     DCAM_TRY(dcam_alloc_zero(trained, sizeof(float), &l->velocity));
     DCAM_TRY(dcam_alloc_zero(trained, sizeof(float), &l->gradient));
     DCAM_TRY(dcam_alloc_zero(l->attention_total, sizeof(float), &l->attention_values));
+    if (reads_raw_maps(l->options)) return DCAM_OK;
     for (int k = 0; k < DCAM_STAGES; k++) {
         DCAM_TRY(dcam_alloc(batch, l->layout.count[k] * sizeof(float), &l->features[k]));
         DCAM_TRY(dcam_alloc(batch, l->layout.count[k] * sizeof(float), &l->d_features[k]));
@@ -93,7 +107,8 @@ static dcam_status allocate_states(dcam_learner *l)
     for (int k = 0; k < DCAM_STAGES; k++) {
         const int h = l->shapes.height[k], w = l->shapes.width[k], c = l->shapes.channels[k];
         if (attends(o)) DCAM_TRY(dcam_attention_state_create(o->attention, o->batch, h, w, c, &l->states[k]));
-        DCAM_TRY(dcam_loss_scratch_create(&o->loss, o->batch, h * w, c, &l->scratches[k]));
+        if (reads_raw_maps(o)) DCAM_TRY(dcam_bf16_stage_create(&o->loss, l->states[k], o->batch, h * w, c, &l->stages[k]));
+        else DCAM_TRY(dcam_loss_scratch_create(&o->loss, o->batch, h * w, c, &l->scratches[k]));
     }
     return DCAM_OK;
 }
@@ -138,6 +153,7 @@ void dcam_learner_destroy(dcam_learner *l)
     dcam_train_net_destroy(l->net);
     for (int k = 0; k < DCAM_STAGES; k++) {
         dcam_loss_scratch_destroy(l->scratches[k]);
+        dcam_bf16_stage_destroy(l->stages[k]);
         dcam_attention_state_destroy(l->states[k]);
         dcam_free(l->d_features[k]);
         dcam_free(l->features[k]);
@@ -151,7 +167,16 @@ void dcam_learner_destroy(dcam_learner *l)
     dcam_free(l);
 }
 
-/* The losses of one stage and dL/ds into d_features[k] (overwritten); the block's gradient is added to d_attention. */
+/* The losses of one stage and dL/ds into the network's map of it; the block's gradient is added to d_attention. */
+static void raw_stage_losses(dcam_learner *l, int k, const uint16_t *maps, int n, double *loss,
+                             double terms[DCAM_LOSS_KINDS], float *d_attention)
+{
+    const dcam_raw_features raw = dcam_train_net_raw(l->net, k);
+    dcam_bf16_stage_run(l->stages[k], l->attention[k], maps + l->layout.offset[k], l->layout.total, raw.map, n, loss, terms,
+                        raw.gradient, d_attention);
+}
+
+/* Likewise from features[k] into d_features[k] (overwritten). */
 static void stage_losses(dcam_learner *l, int k, const uint16_t *maps, int n, double *loss,
                          double terms[DCAM_LOSS_KINDS], float *d_attention)
 {
@@ -186,16 +211,17 @@ dcam_status dcam_learner_step(dcam_learner *l, const float *input, const uint16_
     const dcam_sgd sgd = {learning_rate, l->options->momentum, l->options->weight_decay};
     float *d_attention = l->gradient + trainable;
     double total = 0, found[DCAM_LOSS_KINDS] = {0};
-    DCAM_TRY(dcam_train_net_forward(l->net, input, n, l->features));
+    const bool raw = l->stages[0] != NULL;
+    DCAM_TRY(dcam_train_net_forward(l->net, input, n, raw ? NULL : l->features));
     memset(d_attention, 0, l->attention_total * sizeof *d_attention);
     for (int k = 0; k < DCAM_STAGES; k++) {
-        stage_losses(l, k, maps, n, &total, found, d_attention);
+        (raw ? raw_stage_losses : stage_losses)(l, k, maps, n, &total, found, d_attention);
         d_attention += l->attention_count[k];
     }
     *loss = total;
     memcpy(terms, found, sizeof found);
     if (!isfinite(total)) return DCAM_OK;
-    DCAM_TRY(dcam_train_net_backward(l->net, (const float *const *)l->d_features, l->gradient));
+    DCAM_TRY(dcam_train_net_backward(l->net, raw ? NULL : (const float *const *)l->d_features, l->gradient));
     dcam_sgd_step(&sgd, l->student->values, l->gradient, l->velocity, trainable);
     dcam_sgd_step(&sgd, l->attention_values, l->gradient + trainable, l->velocity + trainable, l->attention_total);
     return DCAM_OK;

@@ -7,6 +7,7 @@
 
 #include "distill/loss.h"
 #include "distill/sgd.h"
+#include "distill/stage_bf16.h"
 #include "distill/teacher_maps.h"
 #include "distill/trainer.h"
 
@@ -25,9 +26,10 @@ typedef struct {
     const dcam_trainer_options *options; /* borrowed */
     dcam_train_net *net;
     float *gradient;              /* as velocity */
+    dcam_attention_state *states[DCAM_STAGES];
+    dcam_bf16_stage *stages[DCAM_STAGES]; /* read the network's own bf16 maps; or NULL, and in their place: */
     float *features[DCAM_STAGES], *d_features[DCAM_STAGES]; /* batch x count[k] */
     float *attended, *d_attended; /* likewise; NULL where the losses read s */
-    dcam_attention_state *states[DCAM_STAGES];
     dcam_loss_scratch *scratches[DCAM_STAGES];
 } dcam_learner;
 

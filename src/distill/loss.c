@@ -183,29 +183,39 @@ static void some_slots(void *context, size_t begin, size_t end)
     }
 }
 
+void loss_divisors(const dcam_loss_options *o, int b, int positions, int channels, double divisor[DCAM_LOSS_KINDS])
+{
+    const double images = b, n = positions, c = channels, temperature = o->kd_temperature;
+    divisor[DCAM_LOSS_CD] = divisor[DCAM_LOSS_L2] = images * n;
+    divisor[DCAM_LOSS_CDS] = images * c;
+    divisor[DCAM_LOSS_KD] = o->kd_scale == DCAM_KD_SUM ? images : images * c / (temperature * temperature);
+    divisor[DCAM_LOSS_AFFINITY] = images;
+}
+
+void loss_add_up(const dcam_loss_options *options, const double *shares, int b, const double divisor[DCAM_LOSS_KINDS],
+                 double *total, double terms[DCAM_LOSS_KINDS])
+{
+    for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
+        if (!(options->weight[k] > 0)) continue;
+        double sum = 0;
+        for (int i = 0; i < b; i++) sum += shares[i * DCAM_LOSS_KINDS + k];
+        sum /= divisor[k];
+        *total += options->weight[k] * sum;
+        if (terms) terms[k] += sum;
+    }
+}
+
 static void run(job *j, int b, int positions, int channels, double *total, double terms[DCAM_LOSS_KINDS])
 {
-    const dcam_loss_options *options = j->options;
     const dcam_loss_scratch *scratch = j->scratch;
     assert(b > 0 && b <= scratch->batch);
-    const double images = b, n = positions, c = channels, temperature = options->kd_temperature;
     j->batch = (size_t)b;
     j->positions = (size_t)positions;
     j->channels = (size_t)channels;
     j->slots = scratch->slot_count < j->batch ? scratch->slot_count : j->batch;
-    j->divisor[DCAM_LOSS_CD] = j->divisor[DCAM_LOSS_L2] = images * n;
-    j->divisor[DCAM_LOSS_CDS] = images * c;
-    j->divisor[DCAM_LOSS_KD] = options->kd_scale == DCAM_KD_SUM ? images : images * c / (temperature * temperature);
-    j->divisor[DCAM_LOSS_AFFINITY] = images;
+    loss_divisors(j->options, b, positions, channels, j->divisor);
     dcam_parallel_for(j->slots, some_slots, j);
-    for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
-        if (!(options->weight[k] > 0)) continue;
-        double sum = 0;
-        for (size_t i = 0; i < j->batch; i++) sum += scratch->shares[i * DCAM_LOSS_KINDS + (size_t)k];
-        sum /= j->divisor[k];
-        *total += options->weight[k] * sum;
-        if (terms) terms[k] += sum;
-    }
+    loss_add_up(j->options, scratch->shares, b, j->divisor, total, terms);
 }
 
 void dcam_loss_stage(const dcam_loss_options *options, dcam_loss_scratch *scratch, const uint16_t *t, size_t t_step,

@@ -11,9 +11,6 @@
 
 #include <math.h>
 
-/* Under this length a vector counts as zero for l2 (torch.nn.functional.normalize's epsilon). */
-#define SHORTEST 1e-12
-
 /* d, |t|^2, |s|^2 of one row. */
 DCAM_INLINE void products(const float *t, const float *s, size_t channels, double *dot, double *tt, double *ss)
 {
@@ -46,8 +43,8 @@ DCAM_INLINE double unit_distance(double dot, double t_length, double s_length, d
 {
     const double ts = t_length * s_length;
     *by_t = *by_s = 0;
-    if (t_length < SHORTEST && s_length < SHORTEST) return 0;
-    if (t_length < SHORTEST || s_length < SHORTEST) return 0.5;
+    if (t_length < LOSS_SHORTEST && s_length < LOSS_SHORTEST) return 0;
+    if (t_length < LOSS_SHORTEST || s_length < LOSS_SHORTEST) return 0.5;
     *by_t = -1 / ts;
     *by_s = dot / (ts * s_length * s_length);
     return 1 - dot / ts;

@@ -14,6 +14,9 @@
 /* Positions handled together, so that a tile's rows are still in the cache when the next channels are read. */
 #define LOSS_TILE 32
 
+/* Under this length a vector counts as zero for l2 (torch.nn.functional.normalize's epsilon). */
+#define LOSS_SHORTEST 1e-12
+
 /* Sums over positions, one number a channel (padded to whole vectors); and the Gram matrices of `affinity`. */
 typedef struct {
     double *sums[3];          /* C each */
@@ -22,6 +25,12 @@ typedef struct {
     float *tile, *whole;      /* a tile of t; all of it (only if cds or affinity ask for it) */
     double *rows;             /* scratch of the Gram products: 2 x 4 x padded */
 } loss_slot;
+
+/* What the sums over a batch of b images are divided by. */
+void loss_divisors(const dcam_loss_options *options, int b, int positions, int channels, double divisor[DCAM_LOSS_KINDS]);
+/* Adds to *total and terms (or NULL) as dcam_loss_stage does, from the shares of b images. */
+void loss_add_up(const dcam_loss_options *options, const double *shares, int b, const double divisor[DCAM_LOSS_KINDS],
+                 double *total, double terms[DCAM_LOSS_KINDS]);
 
 /* Adds sum over i of 1 - cosine over channels to *cd, and of 0.5 |t^ - s^|^2 to *l2, in one pass. */
 void loss_positions(const float *t, const float *s, size_t positions, size_t channels, double cd_scale, double l2_scale,

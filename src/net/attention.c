@@ -211,7 +211,8 @@ static void forward_images(void *context, size_t begin, size_t end)
     for (size_t b = begin; b < end; b++) {
         const float *s = j->s + b * map, *w = NULL;
         if (has_channel(st->kind)) {
-            net_attention_channel_weights(st, j->values, s, b);
+            net_attention_channel_pool(st, s, b);
+            net_attention_channel_weights(st, j->values, b);
             w = st->channel_weight + b * st->padded;
         }
         if (!has_spatial(st->kind)) {
@@ -328,4 +329,29 @@ void dcam_attention_backward(dcam_attention_state *state, const float *values, c
     if (has_channel(state->kind)) net_attention_channel_gradient(state, (size_t)n, d_values);
     if (has_spatial(state->kind))
         net_attention_spatial_gradient(state, (size_t)n, d_values + channel_value_count(state->kind, state->channels));
+}
+
+/* ---- image by image ---- */
+
+dcam_attention_image dcam_attention_image_at(const dcam_attention_state *st, size_t image)
+{
+    const size_t at = image * st->padded;
+    assert(st->kind == DCAM_ATTENTION_CHANNEL && image < (size_t)st->batch);
+    return (dcam_attention_image){st->mean + at, st->maximum + at, st->max_position + at, st->channel_weight + at,
+                                  st->column + at, st->d_mean + at, st->d_maximum + at};
+}
+
+void dcam_attention_image_weights(dcam_attention_state *st, const float *values, size_t image)
+{
+    net_attention_channel_weights(st, values, image);
+}
+
+void dcam_attention_image_back(dcam_attention_state *st, const float *values, size_t image)
+{
+    net_attention_channel_backward(st, values, image);
+}
+
+void dcam_attention_images_gradient(const dcam_attention_state *st, int n, float *d_values)
+{
+    net_attention_channel_gradient(st, (size_t)n, d_values);
 }

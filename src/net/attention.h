@@ -30,4 +30,20 @@ void dcam_attention_forward(dcam_attention_state *state, const float *values, co
 void dcam_attention_backward(dcam_attention_state *state, const float *values, const float *s, int n,
                              const float *d_out, bool add, float *d_s, float *d_values);
 
+/* ---- the channel block for one who walks over the maps himself ---- */
+
+/* What it has of an image; arrays of all channels. */
+typedef struct {
+    double *mean, *maximum;          /* over positions: set before weights */
+    int32_t *max_position;           /* where the maximum is first */
+    const float *weights;            /* A(s) = s * weights */
+    double *column;                  /* dL/dweights, which is the sum of dL/dA(s) * s over positions: set before back */
+    const float *d_mean, *d_maximum; /* dL/ds = dL/dA(s) * weights + d_mean, and d_maximum more at max_position */
+} dcam_attention_image;
+dcam_attention_image dcam_attention_image_at(const dcam_attention_state *state, size_t image);
+void dcam_attention_image_weights(dcam_attention_state *state, const float *values, size_t image);
+void dcam_attention_image_back(dcam_attention_state *state, const float *values, size_t image);
+/* After that of all n images: adds dL/dvalues to d_values. */
+void dcam_attention_images_gradient(const dcam_attention_state *state, int n, float *d_values);
+
 #endif

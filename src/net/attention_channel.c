@@ -61,14 +61,19 @@ static void squeeze(const float *w1, const double *x, size_t hidden, size_t chan
     }
 }
 
-void net_attention_channel_weights(dcam_attention_state *st, const float *values, const float *s, size_t b)
+void net_attention_channel_pool(dcam_attention_state *st, const float *s, size_t b)
+{
+    double *mean = st->mean + b * st->padded;
+    pool_positions(s, st->positions, st->channels, mean, st->maximum + b * st->padded, st->max_position + b * st->padded);
+    for (size_t c = 0; c < st->channels; c++) mean[c] /= (double)st->positions;
+}
+
+void net_attention_channel_weights(dcam_attention_state *st, const float *values, size_t b)
 {
     const size_t channels = st->channels, hidden = st->hidden;
     const float *w1 = values, *w2 = values + hidden * channels;
-    double *mean = st->mean + b * st->padded, *maximum = st->maximum + b * st->padded;
+    const double *mean = st->mean + b * st->padded, *maximum = st->maximum + b * st->padded;
     double *h_mean = st->hidden_mean + b * hidden, *h_maximum = st->hidden_maximum + b * hidden;
-    pool_positions(s, st->positions, channels, mean, maximum, st->max_position + b * st->padded);
-    for (size_t c = 0; c < channels; c++) mean[c] /= (double)st->positions;
     squeeze(w1, mean, hidden, channels, h_mean);
     squeeze(w1, maximum, hidden, channels, h_maximum);
     for (size_t c = 0; c < channels; c++) {

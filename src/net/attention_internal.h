@@ -42,8 +42,10 @@ struct dcam_attention_state {
 static inline double net_attention_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 /* ---- channel block (attention_channel.c); values: W1, then W2 ---- */
-/* Pools image b of s and leaves its weights in channel_weight. */
-void net_attention_channel_weights(dcam_attention_state *st, const float *values, const float *s, size_t b);
+/* Pools image b of s into mean, maximum and max_position. */
+void net_attention_channel_pool(dcam_attention_state *st, const float *s, size_t b);
+/* From these to channel_weight. */
+void net_attention_channel_weights(dcam_attention_state *st, const float *values, size_t b);
 /* out = s * w, positions x channels. */
 void net_attention_scale_channels(const float *s, const float *w, size_t positions, size_t channels,
                                   float *out);

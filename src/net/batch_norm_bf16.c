@@ -25,7 +25,7 @@ KERNEL_INLINE void sum_squares_of(const uint16_t *y, size_t start, size_t end, s
         EACH(k, groups)
         {
             if (k % 2 == 0) foresee(at + k * HALF);
-            const __m512 v = _mm512_sub_ps(load(at + k * HALF), load(centre + c + k * HALF));
+            const __m512 v = _mm512_sub_ps(bf16_load(at + k * HALF), bf16_load(centre + c + k * HALF));
             s[k] = _mm512_add_ps(s[k], v);
             q[k] = _mm512_fmadd_ps(v, v, q[k]);
         }
@@ -77,13 +77,13 @@ KERNEL_INLINE void normalise_position(const uint16_t *y, size_t channels, const 
     for (size_t c = 0; c < channels; c += HALF) {
         if (c % LINE == 0) foresee(y + c);
         if (c % LINE == 0 && shortcut) foresee(shortcut + c);
-        __m512 v = _mm512_fmadd_ps(load(y + c), _mm512_loadu_ps(n->scale + c), _mm512_loadu_ps(n->shift + c));
+        __m512 v = _mm512_fmadd_ps(bf16_load(y + c), _mm512_loadu_ps(n->scale + c), _mm512_loadu_ps(n->shift + c));
         if (of_shortcut)
-            v = _mm512_add_ps(v, _mm512_fmadd_ps(load(shortcut + c), _mm512_loadu_ps(of_shortcut->scale + c),
+            v = _mm512_add_ps(v, _mm512_fmadd_ps(bf16_load(shortcut + c), _mm512_loadu_ps(of_shortcut->scale + c),
                                                  _mm512_loadu_ps(of_shortcut->shift + c)));
         else if (shortcut)
-            v = _mm512_add_ps(v, load(shortcut + c));
-        store(out + c, _mm512_max_ps(_mm512_setzero_ps(), v)); /* what is no number stays so */
+            v = _mm512_add_ps(v, bf16_load(shortcut + c));
+        bf16_store(out + c, _mm512_max_ps(_mm512_setzero_ps(), v)); /* what is no number stays so */
     }
 }
 
@@ -151,17 +151,17 @@ KERNEL_INLINE void join_run(const joined *j, int part_count, int norm_count, siz
                 for (int k = 0; k < norm_count; k++) foresee(j->y[k] + at);
                 foresee(out + at);
             }
-            __m512 d = load(j->parts[0] + at);
-            for (int k = 1; k < part_count; k++) d = _mm512_add_ps(d, load(j->parts[k] + at));
-            const __m256i r = rounded(where_positive(load(out + at), d));
+            __m512 d = bf16_load(j->parts[0] + at);
+            for (int k = 1; k < part_count; k++) d = _mm512_add_ps(d, bf16_load(j->parts[k] + at));
+            const __m256i r = bf16_rounded(where_positive(bf16_load(out + at), d));
             _mm256_storeu_si256((__m256i *)(g + at), r);
-            d = widen(r);
+            d = bf16_widen(r);
             s[group] = _mm512_add_ps(s[group], d);
             if (norm_count > 0)
-                q0[group] = _mm512_fmadd_ps(d, _mm512_sub_ps(load(j->y[0] + at), _mm512_loadu_ps(j->means[0] + half)),
+                q0[group] = _mm512_fmadd_ps(d, _mm512_sub_ps(bf16_load(j->y[0] + at), _mm512_loadu_ps(j->means[0] + half)),
                                             q0[group]);
             if (norm_count > 1)
-                q1[group] = _mm512_fmadd_ps(d, _mm512_sub_ps(load(j->y[1] + at), _mm512_loadu_ps(j->means[1] + half)),
+                q1[group] = _mm512_fmadd_ps(d, _mm512_sub_ps(bf16_load(j->y[1] + at), _mm512_loadu_ps(j->means[1] + half)),
                                             q1[group]);
         }
     add_runs(sums + c, s, groups);
@@ -232,9 +232,9 @@ KERNEL_INLINE void relu_sums_of(const uint16_t *y, const uint16_t *g, size_t sta
             const size_t half = c + (size_t)k * HALF, at = p * channels + half;
             if (k % 2 == 0) foresee(y + at);
             if (k % 2 == 0) foresee(g + at);
-            const __m512 v = load(y + at);
+            const __m512 v = bf16_load(y + at);
             const __m512 z = _mm512_fmadd_ps(v, _mm512_loadu_ps(n->scale + half), _mm512_loadu_ps(n->shift + half));
-            const __m512 d = where_positive(z, load(g + at));
+            const __m512 d = where_positive(z, bf16_load(g + at));
             s[k] = _mm512_add_ps(s[k], d);
             q[k] = _mm512_fmadd_ps(d, _mm512_sub_ps(v, _mm512_loadu_ps(n->mean + half)), q[k]);
         }
@@ -256,10 +256,10 @@ KERNEL_INLINE void gradient_position(uint16_t *y, const uint16_t *g, size_t chan
     for (size_t c = 0; c < channels; c += HALF) {
         if (c % LINE == 0) foresee(y + c);
         if (c % LINE == 0) foresee(g + c);
-        const __m512 v = load(y + c), scale = _mm512_loadu_ps(n->scale + c);
-        __m512 d = load(g + c);
+        const __m512 v = bf16_load(y + c), scale = _mm512_loadu_ps(n->scale + c);
+        __m512 d = bf16_load(g + c);
         if (relu) d = where_positive(_mm512_fmadd_ps(v, scale, _mm512_loadu_ps(n->shift + c)), d);
-        store(y + c, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(_mm512_loadu_ps(n->slope + c), v, _mm512_loadu_ps(rest + c))));
+        bf16_store(y + c, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(_mm512_loadu_ps(n->slope + c), v, _mm512_loadu_ps(rest + c))));
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/bf16.h"
 #include "net/batch_norm_parts.h"
 
 /* Positions of a band; its sums are taken in double. */
@@ -33,7 +34,6 @@ static inline view view_of(const dcam_nn_tensor *t)
 }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 
 /* Of the item-th band: its first position of the whole map, and how many. */
 static inline size_t band_start(const view *v, size_t item)
@@ -68,24 +68,13 @@ static inline void set_backward(net_norm *n, const view *v, const double *sums, 
     set_backward_of(n, v, sums, product_row, (double)v->images * (double)v->positions, d_gamma, d_beta);
 }
 
-#define KERNEL __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-#define KERNEL_INLINE KERNEL static inline __attribute__((always_inline))
+#define KERNEL BF16_KERNEL
+#define KERNEL_INLINE BF16_INLINE
 
-KERNEL_INLINE __m512 widen(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
-KERNEL_INLINE __m512 load(const uint16_t *p) { return widen(_mm256_loadu_si256((const __m256i *)p)); }
-KERNEL_INLINE __m256i rounded(__m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
-KERNEL_INLINE void store(uint16_t *p, __m512 v) { _mm256_storeu_si256((__m256i *)p, rounded(v)); }
 /* v where z > 0, else 0. */
 KERNEL_INLINE __m512 where_positive(__m512 z, __m512 v)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(z, _mm512_setzero_ps(), _CMP_GT_OQ), v);
-}
-
-KERNEL_INLINE void add_run(double *sums, __m512 run)
-{
-    const __m256 low = _mm512_castps512_ps256(run), high = _mm512_extractf32x8_ps(run, 1);
-    _mm512_storeu_pd(sums, _mm512_add_pd(_mm512_loadu_pd(sums), _mm512_cvtps_pd(low)));
-    _mm512_storeu_pd(sums + 8, _mm512_add_pd(_mm512_loadu_pd(sums + 8), _mm512_cvtps_pd(high)));
 }
 
 static inline size_t run_end(size_t start, size_t positions) { return positions - start < RUN ? positions : start + RUN; }
@@ -110,7 +99,7 @@ KERNEL_INLINE void clear_sums(__m512 *sums, int groups)
 
 KERNEL_INLINE void add_runs(double *sums, const __m512 *runs, int groups)
 {
-    EACH(k, groups) add_run(sums + k * HALF, runs[k]);
+    EACH(k, groups) bf16_add_run(sums + k * HALF, runs[k]);
 }
 
 /* Calls kernel(..., groups) with groups as a constant. */

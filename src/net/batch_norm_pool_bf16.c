@@ -60,8 +60,8 @@ KERNEL static void pool_row(const view *m, const view *o, size_t py, const uint1
             }
             best = disordered(best, flip);
             _mm512_storeu_si512(tops + to, best);
-            store(pooled + to, _mm512_max_ps(zero, _mm512_fmadd_ps(widen(_mm512_castsi512_si256(best)), a0, b0)));
-            store(pooled + to + HALF, _mm512_max_ps(zero, _mm512_fmadd_ps(widen(_mm512_extracti64x4_epi64(best, 1)), a1, b1)));
+            bf16_store(pooled + to, _mm512_max_ps(zero, _mm512_fmadd_ps(bf16_widen(_mm512_castsi512_si256(best)), a0, b0)));
+            bf16_store(pooled + to + HALF, _mm512_max_ps(zero, _mm512_fmadd_ps(bf16_widen(_mm512_extracti64x4_epi64(best, 1)), a1, b1)));
             _mm256_storeu_si256((__m256i *)(which + to), _mm512_cvtepi16_epi8(place));
         }
     }
@@ -108,9 +108,9 @@ KERNEL_INLINE void pool_sums_of(const uint16_t *tops, const uint16_t *g, size_t 
             const size_t half = (size_t)k * HALF;
             if (k % 2 == 0) foresee(g + at + half);
             if (k % 2 == 0) foresee(tops + at + half);
-            const __m512 d = load(g + at + half);
+            const __m512 d = bf16_load(g + at + half);
             s[k] = _mm512_add_ps(s[k], d);
-            q[k] = _mm512_fmadd_ps(d, _mm512_sub_ps(load(tops + at + half), _mm512_loadu_ps(n->mean + c + half)), q[k]);
+            q[k] = _mm512_fmadd_ps(d, _mm512_sub_ps(bf16_load(tops + at + half), _mm512_loadu_ps(n->mean + c + half)), q[k]);
         }
     }
     add_runs(sums + c, s, groups);
@@ -139,7 +139,7 @@ typedef struct { __m512 g; __m128i which; } window;
 KERNEL_INLINE window window_at(const window_row *r, size_t px)
 {
     if (px >= r->width) return (window){_mm512_setzero_ps(), _mm_setzero_si128()};
-    return (window){load(r->g + px * r->step), _mm_loadu_si128((const __m128i *)(r->which + px * r->step))};
+    return (window){bf16_load(r->g + px * r->step), _mm_loadu_si128((const __m128i *)(r->which + px * r->step))};
 }
 
 /* What comes of a window to its column 0, 1 or 2. */
@@ -160,7 +160,7 @@ KERNEL_INLINE void pool_gradient_row(const window_row rows[2], bool two, const n
         _mm_prefetch((const char *)(left + (width + 1) * step), _MM_HINT_T0);
         __m512 d = share(&a, rows[0].row, 1);
         if (two) d = _mm512_add_ps(d, share(&b, rows[1].row, 1));
-        store(left, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, load(left), rest)));
+        bf16_store(left, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, bf16_load(left), rest)));
         if (2 * px + 1 == width) break;
         const window next = window_at(&rows[0], px + 1);
         d = _mm512_add_ps(share(&a, rows[0].row, 2), share(&next, rows[0].row, 0));
@@ -170,7 +170,7 @@ KERNEL_INLINE void pool_gradient_row(const window_row rows[2], bool two, const n
             d = _mm512_add_ps(d, _mm512_add_ps(share(&b, rows[1].row, 2), share(&below, rows[1].row, 0)));
             b = below;
         }
-        store(left + step, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, load(left + step), rest)));
+        bf16_store(left + step, _mm512_fmsub_ps(scale, d, _mm512_fmadd_ps(slope, bf16_load(left + step), rest)));
     }
 }
 

@@ -1,6 +1,6 @@
 /* resnet.h - the trunk on the nn layer: inference (batch norm folded, convolution + ReLU + residual sum fused)
  * and training (forward with batch statistics, backward). Feature maps cross this boundary as f32,
- * N x H x W x C (channels last), whatever layout and precision the inside uses. */
+ * N x H x W x C (channels last), whatever layout and precision the inside uses; raw ones as they are, channels last. */
 #ifndef DCAM_NET_RESNET_H
 #define DCAM_NET_RESNET_H
 
@@ -68,19 +68,27 @@ typedef struct {
      * the way back are. Weights, their gradients, sums and what batch norm computes stay f32. Elsewhere refused. */
     dcam_net_precision precision;
     int exact;
+    /* Features and their gradients stay bf16 maps in the network's memory (dcam_train_net_raw), where
+     * dcam_train_net_raw_here. */
+    bool raw;
 } dcam_train_net_options;
+bool dcam_train_net_raw_here(dcam_net_precision precision);
 /* weights: not folded; BORROWED and updated in place (running statistics by forward; trainable values by the
  * optimiser). One arena holds all activations, planned here; its size is dcam_train_net_bytes. */
 DCAM_MUST_CHECK dcam_status dcam_train_net_create(dcam_trunk_weights *weights, const dcam_train_net_options *options,
                                                   dcam_train_net **out);
 /* Forward with batch statistics (momentum 0.1 into the running ones, unbiased variance as PyTorch). n <= batch
- * (n * H * W of the smallest map must exceed 1). */
+ * (n * H * W of the smallest map must exceed 1). features: NULL of a raw network. */
 DCAM_MUST_CHECK dcam_status dcam_train_net_forward(dcam_train_net *net, const float *input, int n,
                                                    float *const features[DCAM_STAGES]);
 /* d_features[k]: dLoss/dfeatures[k], same shape. Writes dLoss/dvalue for weights->values[0..trainable_count) into
- * gradients (overwritten). Must follow the forward of the same batch. */
+ * gradients (overwritten). Must follow the forward of the same batch. d_features: NULL of a raw network. */
 DCAM_MUST_CHECK dcam_status dcam_train_net_backward(dcam_train_net *net, const float *const d_features[DCAM_STAGES],
                                                     float *gradients);
+/* Of a raw network, between forward and backward: a stage's map, n x H x W x C bf16, and where its gradient has to be
+ * written before backward. */
+typedef struct { const uint16_t *map; uint16_t *gradient; } dcam_raw_features;
+dcam_raw_features dcam_train_net_raw(const dcam_train_net *net, int stage);
 void dcam_train_net_destroy(dcam_train_net *net);
 size_t dcam_train_net_bytes(const dcam_train_net *net);
 /* The plan's bytes without creating it (for the memory statement before a run). */

@@ -108,6 +108,11 @@ static size_t most_scratch(const net_pass *p)
     return most;
 }
 
+bool dcam_train_net_raw_here(dcam_net_precision precision)
+{
+    return precision == DCAM_NET_BF16 && dcam_nn_bf16_maps();
+}
+
 /* What planning and running share. */
 static dcam_status open_net(const dcam_architecture *a, const dcam_train_net_options *options, dcam_trunk_weights *weights,
                             dcam_train_net **out)
@@ -120,6 +125,8 @@ static dcam_status open_net(const dcam_architecture *a, const dcam_train_net_opt
     net->from.weights = net->weights = weights;
     net->from.convolution_count = dcam_architecture_convolutions(a, net->from.shapes);
     dcam_status status = net_training_maps(options->precision, &net->from.maps);
+    if (status == DCAM_OK && options->raw && net->from.maps.type != DCAM_NN_BF16)
+        status = dcam_fail(DCAM_ERROR_INTERNAL, "raw features of a network without bf16 maps");
     if (status == DCAM_OK) status = dcam_nn_create(&net->from.nn);
     if (status == DCAM_OK) status = net_pass_create(&net->from, options->batch, &net->largest);
     if (status == DCAM_OK) net->scratch_count = most_scratch(net->largest);
@@ -227,10 +234,18 @@ dcam_status dcam_train_net_forward(dcam_train_net *net, const float *input, int 
     net->forward_n = 0;
     DCAM_TRY(find_pass(net, n, &p));
     for (int i = 0; p->input_readers[i]; i++) DCAM_TRY(dcam_nn_op_bind(p->input_readers[i], DCAM_NN_SRC, input));
-    for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(dcam_nn_op_bind(p->taps[k], DCAM_NN_DST, features[k]));
+    for (int k = 0; k < DCAM_STAGES && !net->from.options.raw; k++)
+        DCAM_TRY(dcam_nn_op_bind(p->taps[k], DCAM_NN_DST, features[k]));
     DCAM_TRY(run_steps(net, p, 0, p->forward_count, NULL));
     net->forward_n = n;
     return DCAM_OK;
+}
+
+dcam_raw_features dcam_train_net_raw(const dcam_train_net *net, int stage)
+{
+    const net_pass *p = net->forward_n == net->from.options.batch ? net->largest : net->other;
+    assert(net->from.options.raw && net->forward_n > 0);
+    return (dcam_raw_features){address(net, p, p->raw[stage]), address(net, p, p->raw_gradients[stage])};
 }
 
 dcam_status dcam_train_net_backward(dcam_train_net *net, const float *const d_features[DCAM_STAGES], float *gradients)
@@ -239,7 +254,8 @@ dcam_status dcam_train_net_backward(dcam_train_net *net, const float *const d_fe
     if (net->forward_n == 0) return dcam_fail(DCAM_ERROR_INTERNAL, "a backward pass without its forward pass");
     DCAM_TRY(find_pass(net, net->forward_n, &p));
     net->forward_n = 0;
-    for (int k = 0; k < DCAM_STAGES; k++) DCAM_TRY(dcam_nn_op_bind(p->tap_gradients[k], DCAM_NN_SRC, d_features[k]));
+    for (int k = 0; k < DCAM_STAGES && !net->from.options.raw; k++)
+        DCAM_TRY(dcam_nn_op_bind(p->tap_gradients[k], DCAM_NN_SRC, d_features[k]));
     for (int i = 0; i < net->from.convolution_count; i++)
         DCAM_TRY(dcam_nn_op_bind(p->gradients[i], DCAM_NN_DST,
                                  gradient_at(net, gradients, net->weights->convolutions[i].weight)));

@@ -198,6 +198,8 @@ static dcam_status add_forward(builder *b)
             DCAM_TRY(add_block(b, stage, k == 0 && (stage > 0 || b->map.c != a->stage_channels[stage]), k == count - 1));
         const dcam_nn_tensor features = net_features(&b->map);
         dcam_nn_op *op;
+        b->p->raw[stage] = b->value;
+        if (b->net->options.raw) continue;
         DCAM_TRY(dcam_nn_reorder(b->net->nn, &b->map, &features, &op));
         net_plan_bind(b->p->plan, op, DCAM_NN_SRC, b->value);
         b->p->taps[stage] = op;
@@ -249,7 +251,9 @@ static dcam_status add_block_backward(builder *b, const block *k, int parts[2])
     int g, dz;
     s.parts[0] = parts[0];
     s.parts[1] = parts[1];
-    if (k->last) {
+    if (k->last && b->net->options.raw) {
+        s.parts[2] = b->p->raw_gradients[k->stage];
+    } else if (k->last) {
         const dcam_nn_tensor features = net_features(&k->map);
         dcam_nn_op *op;
         DCAM_TRY(add_value(b, &k->map, &s.parts[2]));
@@ -288,9 +292,22 @@ static dcam_status add_block_backward(builder *b, const block *k, int parts[2])
     return add_convolution_backward(b, k->first, &k->x_map, k->x, k->y1, &parts[0]);
 }
 
+/* The gradients that the caller writes before the way back begins. */
+static dcam_status add_raw_gradients(builder *b)
+{
+    for (int i = 0; i < b->block_count; i++) {
+        const block *k = &b->blocks[i];
+        if (!k->last) continue;
+        DCAM_TRY(add_value(b, &k->map, &b->p->raw_gradients[k->stage]));
+        net_plan_use(b->p->plan, b->p->raw_gradients[k->stage]);
+    }
+    return DCAM_OK;
+}
+
 static dcam_status add_backward(builder *b)
 {
     int parts[2] = {NONE, NONE}, g;
+    if (b->net->options.raw) DCAM_TRY(add_raw_gradients(b));
     for (int i = b->block_count - 1; i >= 0; i--) DCAM_TRY(add_block_backward(b, &b->blocks[i], parts));
     const block *first = &b->blocks[0];
     DCAM_TRY(add_value(b, &first->x_map, &g));

@@ -56,7 +56,9 @@ typedef struct {
     int step_count, forward_count;
     net_plan *plan;
     dcam_nn_op *input_readers[3];                         /* of the caller's input; NULL at the end */
-    dcam_nn_op *taps[DCAM_STAGES], *tap_gradients[DCAM_STAGES]; /* to and from the caller's features */
+    /* To and from the caller's features; or, of a raw network, values of the plan. */
+    dcam_nn_op *taps[DCAM_STAGES], *tap_gradients[DCAM_STAGES];
+    int raw[DCAM_STAGES], raw_gradients[DCAM_STAGES];
     dcam_nn_op *gradients[DCAM_MAX_CONVOLUTIONS];         /* write the caller's gradient of a weight */
 } net_pass;
 

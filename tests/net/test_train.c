@@ -143,7 +143,7 @@ static void test_smaller_batches(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    const dcam_train_net_options options = {64, 96, 4, DCAM_NET_F32, 0};
+    const dcam_train_net_options options = {64, 96, 4, DCAM_NET_F32, 0, false};
     const dcam_architecture *a = dcam_architecture_find(NULL);
     size_t planned;
     OK(dcam_train_net_plan(a, &options, &planned));
@@ -199,7 +199,7 @@ static void test_wrong_calls(void **state)
     assert_int_equal(dcam_train_net_forward(f.net, f.input, 3, f.features), DCAM_ERROR_INTERNAL);
     dcam_trunk_weights *folded;
     OK(dcam_trunk_weights_fold(f.weights, &folded));
-    const dcam_train_net_options right = {32, 32, 2, DCAM_NET_F32, 0}, wrong = {32, 48, 2, DCAM_NET_F32, 0};
+    const dcam_train_net_options right = {32, 32, 2, DCAM_NET_F32, 0, false}, wrong = {32, 48, 2, DCAM_NET_F32, 0, false};
     assert_int_equal(dcam_train_net_create(folded, &right, &net), DCAM_ERROR_INTERNAL);
     assert_int_equal(dcam_train_net_create(f.weights, &wrong, &net), DCAM_ERROR_USAGE);
     assert_null(net);
@@ -213,7 +213,7 @@ static void test_out_of_memory(void **state)
     (void)state;
     fixture f;
     open_net(&f, 2, 32, 32, 0);
-    const dcam_train_net_options options = {32, 32, 2, DCAM_NET_F32, 0};
+    const dcam_train_net_options options = {32, 32, 2, DCAM_NET_F32, 0, false};
     const size_t held = dcam_memory_held();
     uint64_t n = 1;
     for (;; n++) {

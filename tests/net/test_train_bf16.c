@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "net/train_case.h"
 #include "nn/nn.h"
+#include "weights/tensors.h"
 
 #define HEIGHT 64
 #define WIDTH 96
@@ -140,7 +141,7 @@ static void test_maps(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0};
+    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0, false};
     dcam_train_net_options f32 = options;
     size_t planned, planned_f32;
     fixture f;
@@ -160,10 +161,44 @@ static void test_memory(void **state)
     close_net(&f);
 }
 
+/* Without the copies in f32 on their way in and out: the same features, and gradients of the same bits. */
+static void test_raw(void **state)
+{
+    (void)state;
+    fixture plain, raw;
+    if (!dcam_nn_bf16_maps()) skip();
+    assert_true(dcam_train_net_raw_here(DCAM_NET_BF16) && !dcam_train_net_raw_here(DCAM_NET_F32));
+    open_net_in(&plain, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
+    open_net_in(&raw, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
+    dcam_train_net_destroy(raw.net);
+    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0, true};
+    OK(dcam_train_net_create(raw.weights, &options, &raw.net));
+    size_t planned;
+    OK(dcam_train_net_plan(dcam_architecture_find(NULL), &options, &planned));
+    assert_int_equal(dcam_train_net_bytes(raw.net), planned);
+    for (int n = BATCH; n >= BATCH - 1; n--) { /* a smaller batch has a plan of its own */
+        fill(&plain, 5, n);
+        fill(&raw, 5, n);
+        both_passes(&plain, n);
+        OK(dcam_train_net_forward(raw.net, raw.input, n, NULL));
+        for (int k = 0; k < DCAM_STAGES; k++) {
+            const dcam_raw_features at = dcam_train_net_raw(raw.net, k);
+            for (size_t i = 0; i < (size_t)n * raw.counts[k]; i++) {
+                assert_true(dcam_f32_from_bf16(at.map[i]) == plain.features[k][i]);
+                at.gradient[i] = dcam_bf16_from_f32(raw.d_features[k][i]);
+            }
+        }
+        OK(dcam_train_net_backward(raw.net, NULL, raw.gradients));
+        assert_memory_equal(raw.gradients, plain.gradients, plain.weights->trainable_count * sizeof(float));
+    }
+    close_net(&plain);
+    close_net(&raw);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
-    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0};
+    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0, false};
     dcam_trunk_weights *w;
     dcam_train_net *net = NULL;
     OK(dcam_trunk_weights_create(dcam_architecture_find(NULL), false, &w));
@@ -171,6 +206,9 @@ static void test_refused(void **state)
     assert_int_equal(dcam_train_net_create(w, &options, &net), DCAM_ERROR_DEVICE);
     assert_null(net);
     dcam_nn_limit_isa(DCAM_NN_ISA_MOST);
+    const dcam_train_net_options raw_f32 = {HEIGHT, WIDTH, BATCH, DCAM_NET_F32, 0, true};
+    assert_int_equal(dcam_train_net_create(w, &raw_f32, &net), DCAM_ERROR_INTERNAL);
+    assert_null(net);
     dcam_trunk_weights_destroy(w);
 }
 
@@ -180,7 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_maps),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_raw),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ typedef struct {
 
 static inline void open_net_in(fixture *f, int batch, int height, int width, int exact, dcam_net_precision precision)
 {
-    const dcam_train_net_options options = {height, width, batch, precision, exact};
+    const dcam_train_net_options options = {height, width, batch, precision, exact, false};
     const size_t images = (size_t)batch;
     memset(f, 0, sizeof *f);
     f->batch = batch;
