@@ -70,8 +70,9 @@ typedef struct serve_image {
     struct serve_image *next;       /* in the lanes' queue */
     serve_request *request;
     int class_index;                /* or -1 */
-    uint8_t *rgb;                   /* of the model's size, or */
+    const uint8_t *rgb;             /* of the model's size: own, or in the request's body; or */
     float *input;                   /* normalised; one of the two */
+    uint8_t *own;
     float *map;                     /* where the answer needs it; filled by the lane */
     dcam_verdict verdict;
 } serve_image;

@@ -51,8 +51,9 @@ static void leave_queue(serve_request *r)
 {
     dcam_server *s = r->server;
     for (int i = 0; i < r->image_count; i++) {
-        dcam_free(r->images[i].rgb);
+        dcam_free(r->images[i].own);
         dcam_free(r->images[i].input);
+        r->images[i].own = NULL;
         r->images[i].rgb = NULL;
         r->images[i].input = NULL;
     }

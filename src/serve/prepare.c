@@ -44,18 +44,19 @@ static bool find_class(serve_request *r, const char *name, int *index)
     return false;
 }
 
-/* An image of any size, borrowed, to the model's. */
-static dcam_status fit(serve_request *r, const dcam_image *photo, uint8_t **out)
+/* A photograph of any size to the model's. stays: its pixels are there until the request ends. */
+static dcam_status fit(const serve_request *r, const dcam_image *photo, bool stays, serve_image *image)
 {
     const dcam_preprocessing *p = &r->engine->model->preprocessing;
-    if (photo->width == p->width && photo->height == p->height) {
-        DCAM_TRY(dcam_alloc(r->engine->pixels, 3, out));
-        memcpy(*out, photo->pixels, 3 * r->engine->pixels);
-        return DCAM_OK;
+    if (photo->width != p->width || photo->height != p->height) {
+        dcam_image resized = {0};
+        DCAM_TRY(dcam_image_resize(photo, p->width, p->height, &resized));
+        image->own = resized.pixels;
+    } else if (!stays) {
+        DCAM_TRY(dcam_alloc(r->engine->pixels, 3, &image->own));
+        memcpy(image->own, photo->pixels, 3 * r->engine->pixels);
     }
-    dcam_image resized = {0};
-    DCAM_TRY(dcam_image_resize(photo, p->width, p->height, &resized));
-    *out = resized.pixels;
+    image->rgb = image->own ? image->own : photo->pixels;
     return DCAM_OK;
 }
 
@@ -78,7 +79,7 @@ static dcam_status take_rgb(serve_request *r)
     for (int i = 0; status == DCAM_OK && i < q->images; i++) {
         /* Only read; dcam_image has no const form. */
         uint8_t *pixels = q->binary ? (uint8_t *)(uintptr_t)q->data.bytes : numbers;
-        status = fit(r, &(dcam_image){q->width, q->height, 3, pixels + (size_t)i * one}, &r->images[i].rgb);
+        status = fit(r, &(dcam_image){q->width, q->height, 3, pixels + (size_t)i * one}, q->binary, &r->images[i]);
     }
     dcam_free(numbers);
     return status;
@@ -180,7 +181,7 @@ static bool prepare_detect(serve_request *r)
     if (status != DCAM_OK) return fail(r, status);
     r->photo_width = r->photo.width;
     r->photo_height = r->photo.height;
-    status = fit(r, &r->photo, &r->images[0].rgb);
+    status = fit(r, &r->photo, r->wants_png, &r->images[0]);
     if (!r->wants_png) dcam_image_clear(&r->photo);
     return status == DCAM_OK ? true : fail(r, status);
 }
@@ -202,7 +203,7 @@ bool serve_prepare(serve_request *r)
 void serve_request_clear(serve_request *r)
 {
     for (int i = 0; i < r->image_count; i++) {
-        dcam_free(r->images[i].rgb);
+        dcam_free(r->images[i].own);
         dcam_free(r->images[i].input);
         dcam_free(r->images[i].map);
     }
