@@ -19,7 +19,7 @@ const cli_command *cli_find_command(int count, char **words, int *used);
 #define CLI_OPTION_MODEL(type, member, text)                                                                 \
     {                                                                                                        \
         .name = "model", .letter = 'm', .kind = CLI_FILE, .offset = offsetof(type, member),                  \
-        .value_name = "MODEL", .required = true, .help = text                                                \
+        .value_name = "MODEL", .required = true, .help = (text)                                              \
     }
 #define CLI_OPTION_FALSE_ALARM_RATE(type, member)                                                            \
     {                                                                                                        \

@@ -16,7 +16,7 @@ static bool is_loopback(const struct sockaddr_storage *address)
 {
     if (address->ss_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
-    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return memcmp(&((const struct sockaddr_in6 *)address)->sin6_addr, &in6addr_loopback, sizeof in6addr_loopback) == 0;
 }
 
 /* HOST:PORT or [HOST]:PORT, both numbers. */
@@ -69,7 +69,8 @@ dcam_status serve_listen(const char *text, int *socket_out, bool *loopback, char
     const int yes = 1;
     /* Without it a restart fails for a minute on connections of the process before. */
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    struct sockaddr_storage bound = {0};
+    struct sockaddr_storage bound;
+    memset(&bound, 0, sizeof bound); /* all of it: it is read as other types */
     socklen_t bound_length = sizeof bound;
     if (bind(listener, (const struct sockaddr *)&address, length) != 0 || listen(listener, BACKLOG) != 0 ||
         getsockname(listener, (struct sockaddr *)&bound, &bound_length) != 0) {
