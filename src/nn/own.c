@@ -5,6 +5,7 @@ static bool is_winograd(const dcam_own *own) { return own->winograd.part != DCAM
 static bool is_direct(const dcam_own *own) { return own->direct.out > 0; }
 static bool is_gathered(const dcam_own *own) { return own->gathered.out > 0; }
 static bool is_tile_gradient(const dcam_own *own) { return own->tile_gradient.out > 0; }
+static bool is_tile_map_gradient(const dcam_own *own) { return own->tile_map_gradient.out > 0; }
 static bool is_stem(const dcam_own *own) { return own->stem.out > 0; }
 static bool is_stem_pool(const dcam_own *own) { return own->stem_pool.out > 0; }
 static bool is_pool(const dcam_own *own) { return own->pool.src.c > 0; }
@@ -12,8 +13,8 @@ static bool is_quantise(const dcam_own *own) { return own->quantise.count > 0; }
 
 bool dcam_own_is(const dcam_own *own)
 {
-    return is_winograd(own) || is_direct(own) || is_gathered(own) || is_tile_gradient(own) || is_stem(own) ||
-           is_stem_pool(own) || is_pool(own) || is_quantise(own);
+    return is_winograd(own) || is_direct(own) || is_gathered(own) || is_tile_gradient(own) ||
+           is_tile_map_gradient(own) || is_stem(own) || is_stem_pool(own) || is_pool(own) || is_quantise(own);
 }
 
 bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part, int threads, dcam_own *out)
@@ -33,6 +34,11 @@ bool dcam_own_convolution(const dcam_nn_convolution *c, dcam_winograd_part part,
         *out = (dcam_own){.tile_gradient = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
                                             .out = c->out_channels, .kernel = c->kernel, .stride = c->stride,
                                             .threads = threads}};
+        return true;
+    }
+    if (part == DCAM_WINOGRAD_BACKWARD_DATA && dcam_tile_map_gradient_fits(c)) {
+        *out = (dcam_own){.tile_map_gradient = {.n = c->src.n, .h = c->src.h, .w = c->src.w, .in = c->src.c,
+                                                .out = c->out_channels, .kernel = c->kernel, .threads = threads}};
         return true;
     }
     if (dcam_winograd_fits(c)) {
@@ -82,7 +88,7 @@ bool dcam_own_quantise(const dcam_nn_tensor *src, float scale, dcam_nn_type to, 
 dcam_own dcam_own_weights(const dcam_own *of, bool in)
 {
     dcam_own own = *of;
-    own.direct.weights_in = own.stem.weights_in = own.stem_pool.weights_in = true;
+    own.direct.weights_in = own.stem.weights_in = own.stem_pool.weights_in = own.tile_map_gradient.weights_in = true;
     own.gathered.weights_out = own.tile_gradient.weights_out = true;
     own.winograd.of = of->winograd.part;
     if (is_winograd(of)) own.winograd.part = in ? DCAM_WINOGRAD_WEIGHTS_IN : DCAM_WINOGRAD_WEIGHTS_OUT;
@@ -102,6 +108,7 @@ const char *dcam_own_name(const dcam_own *own)
     if (is_stem_pool(own)) return "own stem and pool, bf16 tiles";
     if (is_stem(own)) return bf16 ? "own stem, bf16" : "own stem";
     if (is_tile_gradient(own)) return "own gradient, bf16 tiles";
+    if (is_tile_map_gradient(own)) return "own gradient of a map, bf16 tiles";
     if (is_direct(own)) return bf16 ? "own direct, bf16" : "own direct";
     if (is_gathered(own)) return bf16 ? "own gathered, bf16" : "own gathered";
     return bf16 ? "own winograd, bf16" : "own winograd";
@@ -122,6 +129,7 @@ size_t dcam_own_bytes(const dcam_own *own, dcam_nn_argument which)
     if (is_stem_pool(own)) return dcam_stem_pool_bytes(&own->stem_pool, which);
     if (is_stem(own)) return dcam_stem_bytes(&own->stem, which);
     if (is_tile_gradient(own)) return dcam_tile_gradient_bytes(&own->tile_gradient, which);
+    if (is_tile_map_gradient(own)) return dcam_tile_map_gradient_bytes(&own->tile_map_gradient, which);
     if (is_gathered(own)) return dcam_gathered_bytes(&own->gathered, which);
     return is_direct(own) ? dcam_direct_bytes(&own->direct, which) : dcam_winograd_bytes(&own->winograd, which);
 }
@@ -132,6 +140,9 @@ bool dcam_own_same_weights(const dcam_own *a, const dcam_own *b)
     if (is_direct(a) && is_direct(b))
         return a->direct.in == b->direct.in && a->direct.out == b->direct.out && a->direct.kernel == b->direct.kernel;
     if (is_stem_pool(a) || is_stem_pool(b)) return is_stem_pool(a) && is_stem_pool(b);
+    if (is_tile_map_gradient(a) && is_tile_map_gradient(b))
+        return a->tile_map_gradient.in == b->tile_map_gradient.in && a->tile_map_gradient.out == b->tile_map_gradient.out &&
+               a->tile_map_gradient.kernel == b->tile_map_gradient.kernel;
     if (is_stem(a) && is_stem(b)) return a->stem.out == b->stem.out;
     return is_winograd(a) && a->winograd.part == b->winograd.part && a->winograd.in == b->winograd.in &&
            a->winograd.out == b->winograd.out;
@@ -144,6 +155,7 @@ void dcam_own_run(const dcam_own *own, void *const memory[DCAM_NN_ARGUMENTS])
     else if (is_stem_pool(own)) dcam_stem_pool_run(&own->stem_pool, memory);
     else if (is_stem(own)) dcam_stem_run(&own->stem, memory);
     else if (is_tile_gradient(own)) dcam_tile_gradient_run(&own->tile_gradient, memory);
+    else if (is_tile_map_gradient(own)) dcam_tile_map_gradient_run(&own->tile_map_gradient, memory);
     else if (is_gathered(own)) dcam_gathered_run(&own->gathered, memory);
     else if (is_direct(own)) dcam_direct_run(&own->direct, memory);
     else dcam_winograd_run(&own->winograd, memory);

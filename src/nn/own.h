@@ -9,6 +9,7 @@
 #include "nn/stem.h"
 #include "nn/stem_pool.h"
 #include "nn/tile_gradient.h"
+#include "nn/tile_map_gradient.h"
 #include "nn/winograd.h"
 
 /* One of them, or none. */
@@ -17,6 +18,7 @@ typedef struct {
     dcam_direct direct;
     dcam_gathered gathered;
     dcam_tile_gradient tile_gradient;
+    dcam_tile_map_gradient tile_map_gradient;
     dcam_stem stem;
     dcam_stem_pool stem_pool;
     dcam_pool pool;
