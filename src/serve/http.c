@@ -1,6 +1,7 @@
 /* http.c - the only file that speaks to libmicrohttpd: connections with their limits and time-outs, bodies, and the
  * sending of answers. One thread polls all connections; it never computes and never waits for anything but them. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -418,6 +419,7 @@ dcam_status serve_http_start(dcam_server *s, int listener)
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     if (s->key) flags |= MHD_USE_TLS;
+    errno = 0;
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s,
                                  MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s,
                                  MHD_OPTION_LISTEN_SOCKET, listener,
@@ -430,6 +432,8 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
                                  MHD_OPTION_ARRAY, s->key ? tls : none, MHD_OPTION_END);
     if (s->daemon) return DCAM_OK;
+    /* It gives no reason of its own. */
+    if (errno == ENOMEM) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the HTTP server does not start");
     return dcam_fail(s->key ? DCAM_ERROR_DATA : DCAM_ERROR_IO, "the HTTP server does not start%s",
                      s->key ? "; are certificate and key PEM files that belong together?" : "");
 }

@@ -19,6 +19,7 @@
 #define ANSWER_BYTES 65536
 #define TOKEN "0123456789abcdef0123456789abcdef"
 #define MODELS 2
+#define LAST_OF_START 14
 
 typedef enum { START, REQUEST, RELOAD, STOP, PHASES } phase;
 static const char *const phase_names[PHASES] = {"start", "request", "reload", "stop"};
@@ -326,6 +327,9 @@ static void try_all(phase p, const char *kind, const char *error, long calls, lo
     if (step == STACKS || (step == 0 && memory && calls <= 6)) step = 1;
     for (long n = first_call; n <= calls; n = step ? n + step : memory ? 5 * n + 2 : calls + 1) try_fault(p, kind, error, n);
     for (int i = 1; !step && i <= parts && calls > 2; i++) try_fault(p, kind, error, calls * i / parts);
+    /* The last of a start are the HTTP library's, which must say why it gave up. */
+    for (long n = calls - LAST_OF_START; !step && memory && p == START && n < calls; n++)
+        if (n > 0 && !strchr(error, ':')) try_fault(p, kind, error, n);
 }
 
 /* One more run without a fault, in which the shim looks who asks for memory. */
