@@ -31,6 +31,7 @@ static void clear_scores(dcam_class_scores *s)
     dcam_free(s->labels);
     dcam_free(s->samples);
     dcam_free(s->verdicts);
+    *s = (dcam_class_scores){0};
 }
 
 static dcam_status create_scores(dcam_class_scores *s, size_t count, size_t pixels)

@@ -99,6 +99,43 @@ static void evaluation_is_that_of_the_verdicts(void **state)
     dcam_evaluation_clear(&e);
 }
 
+/* As of the `after`-th allocation that follows the last image of the first class. */
+typedef struct {
+    size_t calls;
+    uint64_t after;
+} shortage;
+
+static bool run_short(void *user, size_t done, size_t total, const char *error)
+{
+    shortage *s = user;
+    (void)total, (void)error;
+    s->calls++;
+    if (done == CASE_GOOD + CASE_DEFECTIVE) dcam_memory_fail_at(s->after, false);
+    return false;
+}
+
+/* The scores of a class were given back twice where there was no memory for all of them. */
+static void no_memory_for_a_class(void **state)
+{
+    shortage s = {.after = 1};
+    dcam_evaluation e;
+    dcam_status status = DCAM_ERROR_MEMORY;
+    const dcam_evaluate_options options = {
+        .dataset = case_data, .model = case_model, .threads = 1, .resamples = -1, .progress = run_short, .user = &s};
+    const size_t held = dcam_memory_held();
+    (void)state;
+    /* One after the other from the metrics of the first class to the first images of the second. */
+    for (; status != DCAM_OK && s.after < 60; s.after++) {
+        s.calls = 0;
+        status = dcam_evaluate(&options, &e);
+        dcam_memory_fail_at(0, false);
+        if (status == DCAM_OK) dcam_evaluation_clear(&e);
+        else assert_int_equal(status, DCAM_ERROR_MEMORY);
+        assert_int_equal(dcam_memory_held(), held);
+    }
+    assert_true(s.after > 20);
+}
+
 static void intervals_hold_their_metrics(void **state)
 {
     dcam_evaluation all, one, none;
@@ -412,7 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(evaluation_is_that_of_the_verdicts),
-        cmocka_unit_test(intervals_hold_their_metrics), cmocka_unit_test(bad_images_are_left_out),
+        cmocka_unit_test(no_memory_for_a_class), cmocka_unit_test(intervals_hold_their_metrics), cmocka_unit_test(bad_images_are_left_out),
         cmocka_unit_test(evaluation_refuses), cmocka_unit_test(a_model_for_each_class),
         cmocka_unit_test(thresholds_are_set_anew), cmocka_unit_test(info_knows_every_kind),
         cmocka_unit_test(bench_measures_every_stage),
