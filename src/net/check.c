@@ -224,9 +224,9 @@ dcam_status net_check_training(net_check *check, dcam_net_precision precision)
     const dcam_nn_tensor input = net_input(TRAINING_BATCH, check->height, check->width);
     dcam_nn_tensor src = net_stem_source(TRAINING_BATCH, check->height, check->width, maps.type, maps.layout);
     dcam_status status = check_reorder(&w, &input, &src);
-    dcam_nn_tensor map;
+    dcam_nn_tensor map = src;
     if (status == DCAM_OK) status = check_trained(&w, &shapes[0], &src, maps, &map);
-    map = net_pooled(&map);
+    if (status == DCAM_OK) map = net_pooled(&map);
     for (int i = 1; i < count && status == DCAM_OK; i += has_downsampling(&shapes[i]) ? 3 : 2) {
         dcam_nn_tensor middle, out;
         status = check_trained(&w, &shapes[i], &map, maps, &middle);
