@@ -75,7 +75,7 @@ typedef struct {
 static void pack_channels(void *context, size_t begin, size_t end)
 {
     const weights_job *job = context;
-    const size_t in = (size_t)job->g->in, taps = (size_t)(job->g->kernel * job->g->kernel);
+    const size_t in = (size_t)job->g->in, side = (size_t)job->g->kernel, taps = side * side;
     for (size_t o = begin; o < end; o++)
         for (size_t i = 0; i < in; i++)
             for (size_t tap = 0; tap < taps; tap++)
