@@ -15,7 +15,7 @@ extern const size_t cli_command_count;
  * what there is instead. */
 const cli_command *cli_find_command(int count, char **words, int *used);
 
-/* Precision and threads read the same in every command that computes. */
+/* What reads the same in several commands. */
 #define CLI_OPTION_MODEL(type, member, text)                                                                 \
     {                                                                                                        \
         .name = "model", .letter = 'm', .kind = CLI_FILE, .offset = offsetof(type, member),                  \

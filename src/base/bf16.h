@@ -1,9 +1,19 @@
-/* bf16.h - sixteen bf16 values at a time, as f32 in a register, on processors with AVX512-BF16. A function that uses them is
- * a BF16_KERNEL and runs only there; what it calls is BF16_INLINE. */
+/* bf16.h - bf16 values as f32: one anywhere; sixteen at a time in a register on processors with AVX512-BF16. A function that
+ * uses the latter is a BF16_KERNEL and runs only there; what it calls is BF16_INLINE. */
 #ifndef DCAM_BASE_BF16_H
 #define DCAM_BASE_BF16_H
 
 #include <stdint.h>
+#include <string.h>
+
+/* Exact. */
+static inline float dcam_widen_bf16(uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 #if defined(__x86_64__)
 #include <immintrin.h>

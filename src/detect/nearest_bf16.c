@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/amx.h"
+#include "base/bf16.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/vector.h"
@@ -31,14 +32,6 @@ static uint32_t rounded(float x)
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
-static double value_of(uint32_t half)
-{
-    float x;
-    const uint32_t bits = half << 16;
-    memcpy(&x, &bits, sizeof x);
-    return (double)x;
 }
 
 /* Values 2k and 2k + 1 of a vector as one word; past its end 0. */
@@ -84,7 +77,7 @@ void dcam_bf16_panels_fill(dcam_bf16_panels *p, const float *vectors, size_t col
         double sum = 0;
         for (size_t k = 0; k < pairs; k++) {
             const uint32_t word = c < columns ? pair_at(vectors + c * dimensions, k, dimensions) : 0;
-            const double a = value_of(word & 0xffff), b = value_of(word >> 16);
+            const double a = (double)dcam_widen_bf16(word & 0xffff), b = (double)dcam_widen_bf16((uint16_t)(word >> 16));
             to[k * COLUMNS] = word;
             sum += a * a + b * b;
         }

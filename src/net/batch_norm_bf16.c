@@ -61,10 +61,8 @@ static void norm_statistics(net_norm *norm, const dcam_nn_tensor *map, const voi
     const double count = (double)w.map.images * (double)w.map.positions;
     dcam_parallel_for(w.map.images * w.map.bands, statistics_items, &w);
     for (size_t c = 0; c < norm->channels; c++) {
-        const uint32_t bits = (uint32_t)w.y[c] << 16;
-        float centre;
-        memcpy(&centre, &bits, sizeof centre);
-        net_norm_set_statistics(norm, c, (double)centre, total(&w.map, scratch, 0, c), total(&w.map, scratch, 1, c), count);
+        const double centre = (double)dcam_widen_bf16(w.y[c]);
+        net_norm_set_statistics(norm, c, centre, total(&w.map, scratch, 0, c), total(&w.map, scratch, 1, c), count);
     }
 }
 

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "net/resnet.h"
 
 size_t dcam_tap_bytes(dcam_tap_type type)
@@ -16,8 +17,5 @@ void dcam_tap_values(const dcam_taps *taps, int stage, const void *values, size_
     else if (taps->type == DCAM_TAP_U8)
         for (size_t i = 0; i < count; i++) out[i] = (float)((const uint8_t *)values)[i] * taps->scale[stage];
     else
-        for (size_t i = 0; i < count; i++) {
-            const uint32_t bits = (uint32_t)((const uint16_t *)values)[i] << 16;
-            memcpy(out + i, &bits, sizeof bits);
-        }
+        for (size_t i = 0; i < count; i++) out[i] = dcam_widen_bf16(((const uint16_t *)values)[i]);
 }

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/bf16.h"
+
 static size_t at(int C, int H, int W, int n, int c, int y, int x)
 {
     return (((size_t)n * (size_t)C + (size_t)c) * (size_t)H + (size_t)y) * (size_t)W + (size_t)x;
@@ -27,12 +29,7 @@ double dcam_nn_value(const dcam_nn_tensor *t, const void *memory, int n, int c, 
     switch (t->type) {
     case DCAM_NN_U8: return (double)((const uint8_t *)memory)[i];
     case DCAM_NN_S8: return (double)((const int8_t *)memory)[i];
-    case DCAM_NN_BF16: {
-        const uint32_t bits = (uint32_t)((const uint16_t *)memory)[i] << 16;
-        float value;
-        memcpy(&value, &bits, sizeof value);
-        return (double)value;
-    }
+    case DCAM_NN_BF16: return (double)dcam_widen_bf16(((const uint16_t *)memory)[i]);
     case DCAM_NN_F32: break;
     }
     return (double)((const float *)memory)[i];

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -27,14 +28,6 @@ typedef struct {
     uint16_t *rough;
 } twin;
 
-static float widened(uint16_t v)
-{
-    const uint32_t bits = (uint32_t)v << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 static uint16_t narrowed(float x)
 {
     uint32_t bits;
@@ -50,7 +43,7 @@ static twin make_twin(int n, int c, int h, int w, double shift, dcam_random *r)
     OK(dcam_alloc(t.count, sizeof(uint16_t), &t.rough));
     for (size_t i = 0; i < t.count; i++) {
         t.rough[i] = narrowed((float)(dcam_random_normal(r) + shift));
-        t.exact[i] = widened(t.rough[i]);
+        t.exact[i] = dcam_widen_bf16(t.rough[i]);
     }
     return t;
 }
@@ -67,7 +60,7 @@ static void *values(const twin *t, int type) { return type ? (void *)t->rough : 
 static void must_agree(const twin *t, float scale)
 {
     for (size_t i = 0; i < t->count; i++) {
-        const float want = t->exact[i], got = widened(t->rough[i]);
+        const float want = t->exact[i], got = dcam_widen_bf16(t->rough[i]);
         if (!(fabsf(got - want) <= (float)ROUNDING * fabsf(want) + (float)SUMS * scale)) {
             print_message("value %zu of %zu: %g, wanted %g\n", i, t->count, (double)got, (double)want);
             fail();

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/bf16.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -27,14 +28,6 @@ typedef struct {
     size_t dx_bytes;
 } case_of;
 
-static float widened(uint16_t half)
-{
-    const uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static void make_case(case_of *k, int n, int in, int out, int h, int w, int kernel)
 {
     dcam_random r = dcam_random_make(1, (uint64_t)(n * in * out * h * w * kernel));
@@ -50,7 +43,7 @@ static void make_case(case_of *k, int n, int in, int out, int h, int w, int kern
     OK(dcam_alloc(k->dx_bytes, 1, &k->dx));
     OK(dcam_alloc(weights, sizeof(float), &k->weights));
     for (size_t i = 0; i < bytes / sizeof *k->dy; i++) k->dy[i] = dcam_round_bf16((float)dcam_random_normal(&r));
-    for (size_t i = 0; i < weights; i++) k->weights[i] = widened(dcam_round_bf16((float)dcam_random_normal(&r)));
+    for (size_t i = 0; i < weights; i++) k->weights[i] = dcam_widen_bf16(dcam_round_bf16((float)dcam_random_normal(&r)));
 }
 
 static void clear_case(case_of *k)
@@ -101,7 +94,7 @@ static void compare(const case_of *k)
         const int x = (int)(position % (size_t)s->w), y = (int)(position / (size_t)s->w % (size_t)s->h);
         const int image = (int)(position / (size_t)(s->w * s->h)), channel = (int)(at % (size_t)s->c);
         const double want = dcam_nn_reference_backward_data(&k->c, k->weights, k->dy, image, channel, y, x);
-        assert_true(fabs((double)widened(k->dx[at]) - want) <= ROUNDING * fabs(want) + BOUND * typical);
+        assert_true(fabs((double)dcam_widen_bf16(k->dx[at]) - want) <= ROUNDING * fabs(want) + BOUND * typical);
     }
 }
 
