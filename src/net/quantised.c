@@ -15,7 +15,9 @@ struct net_quantised {
     float ranges[DCAM_MAX_CONVOLUTIONS];
     int8_t *integers[DCAM_MAX_CONVOLUTIONS];
     float *weight_scales[DCAM_MAX_CONVOLUTIONS]; /* out_channels */
+    /* Made with the first part that a network plans, and then only read: borrowers plan theirs in other threads. */
     float *scales[DCAM_MAX_CONVOLUTIONS], *bias[DCAM_MAX_CONVOLUTIONS];
+    bool described[DCAM_MAX_CONVOLUTIONS];
 };
 
 static void quantise_channel(const float *w, size_t count, int limit, int8_t *out, float *scale)
@@ -89,16 +91,18 @@ void net_quantised_describe(net_quantised *q, int convolution, int source, int a
 {
     const float from = net_quantised_scale(q, source, c->src.type), to = net_quantised_scale(q, convolution, c->dst_type);
     float *scales = q->scales[convolution], *bias = q->bias[convolution];
-    for (int k = 0; k < c->out_channels; k++) {
-        scales[k] = from * q->weight_scales[convolution][k] / to;
-        bias[k] = q->weights->convolutions[convolution].bias[k] / to;
-    }
     c->scales = scales;
     if (c->sum) {
         c->before_type = added_type;
         c->before_scale = net_quantised_scale(q, added, added_type) / to;
     }
+    if (q->described[convolution]) return;
+    for (int k = 0; k < c->out_channels; k++) {
+        scales[k] = from * q->weight_scales[convolution][k] / to;
+        bias[k] = q->weights->convolutions[convolution].bias[k] / to;
+    }
     dcam_nn_bias_in(c, bias, bias);
+    q->described[convolution] = true;
 }
 
 const float *net_quantised_bias(const net_quantised *q, int convolution) { return q->bias[convolution]; }

@@ -19,10 +19,12 @@ float net_quantised_scale(const net_quantised *q, int convolution, dcam_nn_type 
 /* Plain OIHW weights, S8. */
 const int8_t *net_quantised_weights(const net_quantised *q, int convolution);
 /* Sets what c needs of an int8 convolution: its scales, and what it is added to. source, added: the convolutions whose
- * results it reads and is added to (added_type; looked at with c->sum). c keeps pointing into q. */
+ * results it reads and is added to (added_type; looked at with c->sum). c keeps pointing into q. A convolution reads and
+ * writes the same maps in every plan of a network, so that the first call for its number makes its scales and bias, and a
+ * later one only reads q: calls from several threads are safe once each number has been described. */
 void net_quantised_describe(net_quantised *q, int convolution, int source, int added, dcam_nn_type added_type,
                             dcam_nn_convolution *c);
-/* The bias for the convolution described last under this number. */
+/* The bias for the convolution described under this number. */
 const float *net_quantised_bias(const net_quantised *q, int convolution);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "net/infer.h"
 #include "net/net_case.h"
 #include "net/ranges.h"
 #include "net/resnet.h"
@@ -245,12 +246,33 @@ static void test_raw_features(void **state)
     close_fixture(&f);
 }
 
+/* Borrowers are made in several threads, beside a lender at work: they, and a later part of the lender, write nothing that
+ * they share. A number put into the lender's bias would be written over. */
+static void test_borrowers_only_read(void **state)
+{
+    (void)state;
+    enum { CONVOLUTION = 1 };
+    fixture f;
+    open_fixture(&f, DCAM_RANGE_LEAST_ERROR);
+    dcam_net *net = make_net(&f, DCAM_NET_INT8), *borrower;
+    float *const bias = (float *)(uintptr_t)net_quantised_bias(net->quantised, CONVOLUTION);
+    bias[0] = 12345.0f;
+    OK(dcam_net_create_borrowing(net, 2, &borrower));
+    assert_true(bias[0] == 12345.0f);
+    OK(dcam_net_run(net, f.input, 1, f.features)); /* a part for one image: it was made for four */
+    assert_true(bias[0] == 12345.0f);
+    dcam_net_destroy(borrower);
+    dcam_net_destroy(net);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     dcam_set_threads(2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_features), cmocka_unit_test(test_observed),      cmocka_unit_test(test_rules),
         cmocka_unit_test(test_wrong_calls), cmocka_unit_test(test_raw_features), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_borrowers_only_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
