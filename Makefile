@@ -82,6 +82,7 @@ help:
 	@echo 'make test       installs what is missing, builds, runs all tests, most of them with sanitizers too'
 	@echo 'make test-sanitized  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make check-analysis  cppcheck, clang, gcc -fanalyzer, clang-tidy: docs/reliability.md'
+	@echo 'make check-coverage  lines and branches that the tests reach, a folder: docs/reliability.md'
 	@echo 'make check-long the tests that take hours: docs/reliability.md'
 	@echo 'make bench      measures the speed of this machine beside other run times, writes docs/benchmarks.md'
 	@echo 'make sbom       $(BUILD)/dcam.spdx.json: what dcam is linked with (SPDX); make install installs it too'

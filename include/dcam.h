@@ -83,7 +83,7 @@ DCAM_API void dcam_set_log(dcam_log_callback callback, void *user);
 /* 0 is always the default. Option structs: zero them, set what you want. */
 
 typedef enum dcam_precision {
-    DCAM_PRECISION_AUTO, /* the fastest whose effect on the metrics is within its stated bound */
+    DCAM_PRECISION_AUTO, /* bf16 where the processor is faster in it, else f32; never int8 */
     DCAM_PRECISION_F32,  /* the reference */
     DCAM_PRECISION_BF16,
     DCAM_PRECISION_INT8  /* detection only; the model must have its int8 ranges */

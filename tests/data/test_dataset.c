@@ -496,7 +496,7 @@ static void real_classes(void **state)
 {
     (void)state;
     dcam_dataset *d;
-    if (dcam_dataset_open(DCAM_TEST_SHARED "/realads", NULL, &d) != DCAM_OK) {
+    if (dcam_dataset_open(DCAM_TEST_DATA "/realads", NULL, &d) != DCAM_OK) {
         print_message("SKIPPED: %s\n", dcam_error_message());
         skip();
     }

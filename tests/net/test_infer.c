@@ -235,7 +235,7 @@ static void test_real_teacher(void **state)
     } want[DCAM_STAGES] = {{0.416117, 3.709383, 0.895820, 0.454746, 1.488954},
                            {0.160685, 4.690680, 0.218613, 0, 0},
                            {0.117003, 1.938185, 0.216768, 0.354781, 0.135345}};
-    const char *path = DCAM_TEST_SHARED "/resnet18-imagenet.safetensors";
+    const char *path = DCAM_TEST_DATA "/resnet18-imagenet.safetensors";
     if (!dcam_path_exists(path)) {
         print_message("%s is not there\n", path);
         skip();

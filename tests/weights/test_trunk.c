@@ -534,7 +534,7 @@ static void random_by_name(void **state)
 static void real_teacher(void **state)
 {
     (void)state;
-    const char *path = DCAM_TEST_SHARED "/resnet18-imagenet.safetensors";
+    const char *path = DCAM_TEST_DATA "/resnet18-imagenet.safetensors";
     char description[256];
     dcam_trunk_weights *w;
     if (!dcam_path_exists(path)) {
