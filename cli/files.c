@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "output.h"
 
 static int fail_errno(const char *path, const char *what, int error)
@@ -83,17 +84,14 @@ int cli_file_open(const char *path, cli_file *out)
     if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
         error = EISDIR;
     } else {
-        descriptor = mkstemp(temporary);
+        descriptor = dcam_create_temporary(temporary);
         error = errno;
     }
     if (descriptor < 0) {
         free(temporary);
         return fail_errno(path, "cannot write", error);
     }
-    /* mkstemp makes it private; give it what a plain open would. */
-    mode_t mask = umask(0);
-    umask(mask);
-    FILE *stream = fchmod(descriptor, 0666 & ~mask) == 0 ? fdopen(descriptor, "wb") : NULL;
+    FILE *stream = fdopen(descriptor, "wb");
     if (!stream) {
         error = errno;
         close(descriptor);

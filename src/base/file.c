@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,13 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/random.h"
 
 /* Small writes (headers, CSV rows) are gathered to this size. */
 #define WRITER_BUFFER 65536
+
+#define TEMPORARY_LETTERS 6
+#define TEMPORARY_TRIES 100
 
 struct dcam_writer {
     char *path;
@@ -102,6 +107,31 @@ cleanup:
     return status;
 }
 
+/* Six letters that another call, thread or process hardly has. They need not be secret: O_EXCL refuses what is there
+ * already, a link too. */
+static void draw_letters(char *out)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static atomic_uint calls;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    dcam_random r = dcam_random_make((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+                                     (uint64_t)getpid() << 32 | atomic_fetch_add(&calls, 1));
+    for (int i = 0; i < TEMPORARY_LETTERS; i++) out[i] = letters[dcam_random_below(&r, sizeof letters - 1)];
+}
+
+/* Not mkostemp, whose files are private: to give them the usual permissions the umask would have to be known, and it can
+ * only be read by changing it for the whole process. */
+int dcam_create_temporary(char *name)
+{
+    int fd, tries = TEMPORARY_TRIES;
+    do {
+        draw_letters(name + strlen(name) - TEMPORARY_LETTERS);
+        fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd < 0 && (errno == EEXIST || errno == EINTR) && --tries > 0);
+    return fd;
+}
+
 dcam_status dcam_writer_open(const char *path, dcam_writer **out)
 {
     dcam_writer *w = NULL;
@@ -112,15 +142,8 @@ dcam_status dcam_writer_open(const char *path, dcam_writer **out)
     dcam_status status = dcam_copy_string(path, &w->path);
     if (status == DCAM_OK) status = dcam_format_string(&w->temporary, "%s.XXXXXX", path);
     if (status == DCAM_OK) {
-        w->descriptor = mkostemp(w->temporary, O_CLOEXEC);
-        if (w->descriptor < 0) {
-            status = dcam_system_failure("create", path);
-        } else {
-            /* mkostemp makes the file private; give it what creat would. */
-            mode_t mask = umask(0);
-            umask(mask);
-            (void)fchmod(w->descriptor, 0666 & ~mask);
-        }
+        w->descriptor = dcam_create_temporary(w->temporary);
+        if (w->descriptor < 0) status = dcam_system_failure("create", path);
     }
     if (status != DCAM_OK) {
         dcam_free(w->path);

@@ -16,6 +16,9 @@ DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, u
 
 /* open(2) with close-on-exec, again where a signal interrupted it. */
 int dcam_open_file(const char *path, int flags);
+/* Creates a file, readable and writable, whose name ends in six letters that are replaced, with the permissions that the
+ * umask leaves. Its descriptor (close-on-exec), or -1 and errno. */
+int dcam_create_temporary(char *name);
 /* "PATH: cannot DOING: reason" from errno: out of disk or memory (file descriptors too) told apart from other faults. */
 dcam_status dcam_system_failure(const char *doing, const char *path);
 

@@ -5,11 +5,14 @@
 #include "base/memory.h"
 #include "image/image.h"
 
+#define MOST_SIDE 65500 /* JPEG_MAX_DIMENSION of libjpeg's jmorecfg.h */
+
 dcam_status dcam_jpeg_encode(const dcam_image *image, int quality, uint8_t **out, size_t *out_bytes)
 {
-    if (image->width < 1 || image->height < 1 || image->channels != 3)
+    if (image->width < 1 || image->width > MOST_SIDE || image->height < 1 || image->height > MOST_SIDE || image->channels != 3)
         return dcam_fail(DCAM_ERROR_USAGE, "cannot write a JPEG of %d x %d pixels with %d channels", image->width,
                          image->height, image->channels);
+    if (quality < 1 || quality > 100) return dcam_fail(DCAM_ERROR_USAGE, "a JPEG of quality %d: it must be 1 to 100", quality);
     const unsigned long room = tjBufSize(image->width, image->height, TJSAMP_420);
     uint8_t *bytes = NULL;
     unsigned long count = room;
@@ -22,7 +25,8 @@ dcam_status dcam_jpeg_encode(const dcam_image *image, int quality, uint8_t **out
         status = dcam_fail(DCAM_ERROR_MEMORY, "not enough memory to write a JPEG");
     else if (tjCompress2(jpeg, image->pixels, image->width, 0, image->height, TJPF_RGB, &bytes, &count, TJSAMP_420,
                          quality, TJFLAG_NOREALLOC) != 0)
-        status = dcam_fail(DCAM_ERROR_INTERNAL, "cannot write a JPEG: %s", tjGetErrorStr2(jpeg));
+        /* TurboJPEG tells reasons apart in words only; with sides, quality and room that fit there is no other than this. */
+        status = dcam_fail(DCAM_ERROR_MEMORY, "not enough memory to write a JPEG: %s", tjGetErrorStr2(jpeg));
     if (jpeg) tjDestroy(jpeg);
     if (status == DCAM_OK) {
         *out = bytes;

@@ -37,13 +37,15 @@ enum { SHORT = -1, NOTHING = -2 };
 
 static struct {
     int call, error;
-    long at; /* which call of that kind; 0: none fails */
+    long at;   /* which call of that kind; 0: none fails */
+    bool from; /* and all after it */
 } plan;
-static long counts[CALLS];
+static long counts[CALLS], masked;
 
 static void plan_none(void)
 {
     plan.at = 0;
+    plan.from = false;
     memset(counts, 0, sizeof counts);
 }
 
@@ -58,14 +60,22 @@ static void plan_failure(int call, long at, int error)
 /* 0, SHORT, NOTHING, or an errno, which is set. */
 static int next(int call)
 {
-    if (++counts[call] != plan.at || call != plan.call) return 0;
+    const long n = ++counts[call];
+    if (call != plan.call || plan.at == 0 || (plan.from ? n < plan.at : n != plan.at)) return 0;
     if (plan.error > 0) errno = plan.error;
     return plan.error;
 }
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...) { return next(OPEN) > 0 ? -1 : __real_open(path, flags); }
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    const mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return next(flags & O_CREAT ? CREATE : OPEN) > 0 ? -1 : __real_open(path, flags, mode);
+}
 
 ssize_t __real_read(int fd, void *to, size_t count);
 ssize_t __wrap_read(int fd, void *to, size_t count);
@@ -102,9 +112,14 @@ int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to) { return next(RENAME) > 0 ? -1 : __real_rename(from, to); }
 
-int __real_mkostemp(char *path, int flags);
-int __wrap_mkostemp(char *path, int flags);
-int __wrap_mkostemp(char *path, int flags) { return next(CREATE) > 0 ? -1 : __real_mkostemp(path, flags); }
+/* To read the mask is to change it for the whole process: nothing of ours may. */
+mode_t __real_umask(mode_t mask);
+mode_t __wrap_umask(mode_t mask);
+mode_t __wrap_umask(mode_t mask)
+{
+    masked++;
+    return __real_umask(mask);
+}
 
 int __real_stat(const char *path, struct stat *out);
 int __wrap_stat(const char *path, struct stat *out);
@@ -234,8 +249,8 @@ static void old_or_new(const char *what, dcam_status status, bool may_be_new)
 
 static void each_call_of_a_write_fails(void **state)
 {
-    static const struct { int call, errors[8]; } faults[] = {
-        {CREATE, {EIO, ENOSPC, EDQUOT, EROFS, EMFILE, ENFILE, EACCES}},
+    static const struct { int call, errors[9]; } faults[] = {
+        {CREATE, {EIO, ENOSPC, EDQUOT, EROFS, EMFILE, EACCES, EINTR, EEXIST}}, /* EEXIST: the next name */
         {WRITE, {EIO, ENOSPC, EDQUOT, EINTR, SHORT}},
         {FSYNC, {EIO, ENOSPC, EINTR, EINVAL, EROFS}},
         {CLOSE, {EIO, ENOSPC, EINTR}},
@@ -252,10 +267,10 @@ static void each_call_of_a_write_fails(void **state)
         const int call = faults[i].call;
         assert_true(calls[call] > 0);
         for (long at = 1; at <= calls[call]; at++)
-            for (int e = 0; e < 8 && faults[i].errors[e]; e++, tried++) {
+            for (int e = 0; faults[i].errors[e]; e++, tried++) {
                 const int error = faults[i].errors[e];
                 /* Waited out; file systems that cannot sync; a file that is closed although it was interrupted. */
-                const bool harmless = error == EINTR || error == SHORT || (call == FSYNC && (error == EINVAL || error == EROFS));
+                const bool harmless = error == EINTR || error == SHORT || error == EEXIST || (call == FSYNC && (error == EINVAL || error == EROFS));
                 /* The second close is the folder's, after all is done and synced. */
                 const bool over = call == CLOSE && at > 1;
                 char what[64];
@@ -271,6 +286,27 @@ static void each_call_of_a_write_fails(void **state)
             }
     }
     assert_true(tried > 30);
+    unlink(target);
+}
+
+/* Files get the permissions that the mask leaves, and the mask is not touched: other threads create files meanwhile. */
+static void permissions_are_those_of_the_mask(void **state)
+{
+    (void)state;
+    struct stat facts;
+    const mode_t before = __real_umask(027);
+    masked = 0;
+    assert_int_equal(write_all(), DCAM_OK);
+    assert_int_equal(__real_umask(before), 027);
+    assert_int_equal(masked, 0);
+    assert_int_equal(__real_stat(target, &facts), 0);
+    assert_int_equal(facts.st_mode & 0777, 0640);
+    /* Names that are taken, without an end. */
+    plan_failure(CREATE, 1, EEXIST);
+    plan.from = true;
+    assert_int_equal(write_all(), DCAM_ERROR_IO);
+    assert_int_equal(counts[CREATE], 100);
+    plan_none();
     unlink(target);
 }
 
@@ -578,6 +614,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_call_of_a_write_fails),
+        cmocka_unit_test(permissions_are_those_of_the_mask),
         cmocka_unit_test(each_allocation_of_a_write_fails),
         cmocka_unit_test(a_write_in_one_call_cleans_up),
         cmocka_unit_test(a_bare_name_is_in_the_working_folder),

@@ -223,7 +223,7 @@ static int open_with(const char *name, const char *path, int flags, mode_t mode)
 {
     int (*real)(const char *, int, ...) = REAL(name, int (*)(const char *, int, ...));
     if (!counts_path(path)) return real(path, flags, mode);
-    const int what = next(OPEN);
+    const int what = next(flags & O_CREAT ? CREATE : OPEN);
     return what == FAIL ? -1 : watch(real(path, flags, mode), what);
 }
 
@@ -240,19 +240,6 @@ static mode_t mode_of(int flags, va_list args) { return flags & (O_CREAT | O_TMP
     }
 OPEN_LIKE(open)
 OPEN_LIKE(open64)
-
-#define CREATE_LIKE(name, parameters, arguments)                                                     \
-    int name parameters                                                                              \
-    {                                                                                                \
-        int(*real) parameters = REAL(#name, int(*) parameters);                                      \
-        if (!counts_path(template)) return real arguments;                                           \
-        const int what = next(CREATE);                                                               \
-        return what == FAIL ? -1 : watch(real arguments, what);                                      \
-    }
-CREATE_LIKE(mkstemp, (char *template), (template))
-CREATE_LIKE(mkstemp64, (char *template), (template))
-CREATE_LIKE(mkostemp, (char *template, int flags), (template, flags))
-CREATE_LIKE(mkostemp64, (char *template, int flags), (template, flags))
 
 /* what is SHORT: half of it. */
 static size_t part(size_t count, int what) { return what == SHORT && count > 1 ? count / 2 : count; }

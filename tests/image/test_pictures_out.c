@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <turbojpeg.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -103,10 +104,22 @@ static void png_refusals_and_memory(void **state)
 }
 
 /* A side or a channel that is not there, codec libraries that do not start: an error, and no bytes. */
-static bool no_codec;
+static bool no_codec, no_memory_in_codec;
 void *__real_tjInitCompress(void);
 void *__wrap_tjInitCompress(void);
 void *__wrap_tjInitCompress(void) { return no_codec ? NULL : __real_tjInitCompress(); }
+
+typedef unsigned char byte;
+int __real_tjCompress2(tjhandle handle, const byte *from, int width, int pitch, int height, int format, byte **to,
+                       unsigned long *count, int sampling, int quality, int flags);
+int __wrap_tjCompress2(tjhandle handle, const byte *from, int width, int pitch, int height, int format, byte **to,
+                       unsigned long *count, int sampling, int quality, int flags);
+int __wrap_tjCompress2(tjhandle handle, const byte *from, int width, int pitch, int height, int format, byte **to,
+                       unsigned long *count, int sampling, int quality, int flags)
+{
+    return no_memory_in_codec ? -1
+                              : __real_tjCompress2(handle, from, width, pitch, height, format, to, count, sampling, quality, flags);
+}
 
 #if defined(DCAM_LIBDEFLATE)
 struct libdeflate_compressor *__real_libdeflate_alloc_compressor(int level);
@@ -160,9 +173,12 @@ static void sides_of_pictures(void **state)
     }
     const dcam_image grey = {5, 5, 1, pixels}, image = {5, 5, 3, pixels};
     assert_int_equal(dcam_jpeg_encode(&grey, 90, &bytes, &count), DCAM_ERROR_USAGE);
-    /* TurboJPEG says no to a quality beyond 100. */
-    assert_int_equal(dcam_jpeg_encode(&image, 101, &bytes, &count), DCAM_ERROR_INTERNAL);
-    assert_non_null(strstr(dcam_error_message(), "cannot write a JPEG: "));
+    const dcam_image broad = {65501, 1, 3, pixels}, high = {1, 65501, 3, pixels};
+    assert_int_equal(dcam_jpeg_encode(&broad, 90, &bytes, &count), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_jpeg_encode(&high, 90, &bytes, &count), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_jpeg_encode(&image, 101, &bytes, &count), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_jpeg_encode(&image, 0, &bytes, &count), DCAM_ERROR_USAGE);
+    assert_non_null(strstr(dcam_error_message(), "1 to 100"));
     assert_int_equal(dcam_png_write("/nonexistent/x.png", &(dcam_image){0, 5, 3, pixels}), DCAM_ERROR_USAGE);
     assert_non_null(strstr(dcam_error_message(), "/nonexistent/x.png: "));
     const size_t held = dcam_memory_held();
@@ -172,6 +188,9 @@ static void sides_of_pictures(void **state)
     assert_int_equal(dcam_png_encode(&image, &bytes, &count), DCAM_ERROR_MEMORY);
 #endif
     no_codec = false;
+    no_memory_in_codec = true;
+    assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
+    no_memory_in_codec = false;
     dcam_memory_fail_at(1, false);
     assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_ERROR_MEMORY);
     dcam_memory_fail_at(0, false);
