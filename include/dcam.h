@@ -72,7 +72,7 @@ typedef enum dcam_log_level {
 } dcam_log_level;
 
 /* Receives one line without a newline. May be called from any thread, one
- * call at a time. */
+ * call at a time: it must not call functions of this header. */
 typedef void (*dcam_log_callback)(void *user, dcam_log_level level, const char *line);
 
 /* NULL (the start) means silence. Not safe while other calls run. */
@@ -97,8 +97,8 @@ typedef enum dcam_method {
 
 /* ---- detection -------------------------------------------------------- */
 
-/* A model that is open for scoring. One detector serves one thread at a time;
- * open one for each thread that scores. */
+/* A model that is open for scoring. One detector serves one thread at a time,
+ * but for overlays; open one for each thread that scores. */
 typedef struct dcam_detector dcam_detector;
 
 typedef struct dcam_detector_options {
@@ -155,7 +155,8 @@ DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_rgb(dcam_detector *detector, co
 DCAM_API void dcam_detection_clear(dcam_detection *detection); /* NULL-safe, twice is fine */
 
 /* The photograph with the anomaly map over it and the regions outlined, as
- * PNG. The colour scale is fixed by the calibration, never by this image. */
+ * PNG. The colour scale is fixed by the calibration, never by this image.
+ * May run in several threads and beside other calls with the detector. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_overlay_file(const dcam_detector *detector, const char *image_path,
                                                        const dcam_detection *detection, const char *png_path);
 /* The raw map as float32 .npy, map_height x map_width. */
@@ -499,7 +500,8 @@ typedef struct dcam_server_options {
     double drain_delay;          /* seconds between "not ready" and the end of listening; 0: none */
     double drain_timeout;        /* most seconds for what was begun to end; 0: 30 */
     bool no_watch;               /* files that change are not loaded by themselves */
-    /* A JSON object a request or event, without a newline; from any thread; may be NULL. */
+    /* A JSON object a request or event, without a newline; from any thread, several at once; may be NULL. While it takes
+     * its time no connection is served. */
     void (*log)(void *user, dcam_log_level level, const char *line);
     void *user;
 } dcam_server_options;

@@ -195,12 +195,14 @@ dcam_status dcam_bench(const dcam_bench_options *options, void (*on_result)(void
 {
     if (!options || !options->model || !on_result) return dcam_fail(DCAM_ERROR_USAGE, "bench: needs a model");
     if (options->batch < 0) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images", options->batch);
+    DCAM_TRY(dcam_check_threads(options->threads));
     double *times = NULL;
     DCAM_TRY(dcam_alloc(MOST_RUNS, sizeof *times, &times));
-    int threads = options->threads > 0 ? options->threads : dcam_available_cores();
+    const int threads = options->threads > 0 ? options->threads : dcam_available_cores(), before = dcam_swap_threads(threads);
     dcam_status status = bench_batch(options, options->batch ? options->batch : 1, true, times, on_result, user);
     if (status == DCAM_OK && options->batch == 0) status = bench_batch(options, 8, false, times, on_result, user);
     if (status == DCAM_OK && machine) status = describe_machine(threads, machine);
+    dcam_set_threads(before);
     dcam_free(times);
     return status;
 }

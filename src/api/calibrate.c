@@ -182,11 +182,9 @@ static void report(const dcam_model *model, const change *changes, size_t count,
     }
 }
 
-dcam_status dcam_calibrate(const dcam_calibrate_options *options,
-                           void (*on_class)(void *, const dcam_class_threshold *), void *user)
+static dcam_status calibrate(const dcam_calibrate_options *options,
+                             void (*on_class)(void *, const dcam_class_threshold *), void *user)
 {
-    DCAM_TRY(check_options(options));
-    dcam_set_threads(options->threads);
     dcam_model *model = NULL;
     dcam_dataset *dataset = NULL;
     change *changes = NULL;
@@ -203,5 +201,15 @@ dcam_status dcam_calibrate(const dcam_calibrate_options *options,
     dcam_free(changes);
     dcam_dataset_destroy(dataset);
     dcam_model_destroy(model);
+    return status;
+}
+
+dcam_status dcam_calibrate(const dcam_calibrate_options *options,
+                           void (*on_class)(void *, const dcam_class_threshold *), void *user)
+{
+    DCAM_TRY(check_options(options));
+    const int threads = dcam_swap_threads(options->threads);
+    const dcam_status status = calibrate(options, on_class, user);
+    dcam_set_threads(threads);
     return status;
 }

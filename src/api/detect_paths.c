@@ -6,7 +6,6 @@
  * Memory: a worker holds a batch of the network's maps and one photograph at a time, the weights are held once, and
  * results wait for their turn in a ring. */
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "api/detector.h"
@@ -204,18 +203,14 @@ static dcam_status report(const pipeline *p, const slot *s, dcam_detect_callback
     return DCAM_OK;
 }
 
-/* Returns how many run. They take no signals: those belong to the program. */
+/* Returns how many run. */
 static int start_workers(pipeline *p, pthread_t threads[MOST_WORKERS], int wanted)
 {
     int started = 0;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
     pthread_mutex_lock(&p->lock);
-    while (started < wanted && pthread_create(&threads[started], NULL, work, p) == 0) started++;
+    while (started < wanted && dcam_start_thread(&threads[started], work, p)) started++;
     p->starting = started;
     pthread_mutex_unlock(&p->lock);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     return started;
 }
 

@@ -92,7 +92,7 @@ dcam_status dcam_detector_open(const char *model_path, const dcam_detector_optio
     DCAM_TRY(dcam_alloc_zero(1, sizeof *d, &d));
     d->class_index = -1;
     d->threads = options->threads > 0 ? options->threads : dcam_available_cores();
-    dcam_set_threads(d->threads);
+    const int threads = dcam_swap_threads(d->threads);
     dcam_scorer_options scorer = {.batch = options->batch ? options->batch : DEFAULT_BATCH};
     dcam_status status = dcam_resolve_precision(options->precision, &scorer.precision);
     if (status == DCAM_OK) status = dcam_copy_string(model_path, &d->path);
@@ -103,6 +103,7 @@ dcam_status dcam_detector_open(const char *model_path, const dcam_detector_optio
     }
     if (status == DCAM_OK) status = dcam_check_ranges(d->model, scorer.precision, model_path);
     if (status == DCAM_OK) status = dcam_scorer_create(d->model, &scorer, &d->scorer);
+    dcam_set_threads(threads);
     if (status != DCAM_OK) {
         dcam_detector_close(d);
         return status;
@@ -164,12 +165,13 @@ static dcam_status detect_image(dcam_detector *d, const dcam_image *image, dcam_
     size_t pixels = (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height;
     float *map = NULL;
     dcam_verdict verdict;
-    dcam_set_threads(d->threads);
     DCAM_TRY(dcam_alloc(pixels, sizeof *map, &map));
+    const int threads = dcam_swap_threads(d->threads);
     double start = dcam_seconds();
     dcam_status status = dcam_scorer_run_image(d->scorer, image, d->class_index, map, &verdict);
     double milliseconds = 1e3 * (dcam_seconds() - start);
     if (status == DCAM_OK) status = dcam_detection_fill(d, d->scorer, &verdict, map, image->width, image->height, milliseconds, out);
+    dcam_set_threads(threads);
     dcam_free(map);
     return status;
 }

@@ -144,9 +144,11 @@ dcam_status dcam_doctor(const dcam_doctor_options *options, size_t *checks, size
         return dcam_fail(DCAM_ERROR_USAGE, "an input of %d x %d; at most %d a side", o.width, o.height, DCAM_MAX_INPUT_SIDE);
     net_check check = {.width = o.width ? o.width : DEFAULT_SIDE, .height = o.height ? o.height : DEFAULT_SIDE,
                        .samples = SAMPLES, .see = o.on_check ? pass_on : NULL, .user = &o};
-    dcam_set_threads(o.threads);
-    DCAM_TRY(check_kernels(&check));
-    DCAM_TRY(describe_machine(o.folder ? o.folder : ".", machine));
+    const int threads = dcam_swap_threads(o.threads);
+    dcam_status status = check_kernels(&check);
+    if (status == DCAM_OK) status = describe_machine(o.folder ? o.folder : ".", machine);
+    dcam_set_threads(threads);
+    DCAM_TRY(status);
     *checks = check.checks;
     *wrong = check.wrong;
     return DCAM_OK;

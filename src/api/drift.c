@@ -223,9 +223,8 @@ static dcam_status check_options(const dcam_drift_options *o, const dcam_drift *
     return DCAM_OK;
 }
 
-dcam_status dcam_check_drift(const dcam_drift_options *options, dcam_drift *out)
+static dcam_status check_drift(const dcam_drift_options *options, dcam_drift *out)
 {
-    DCAM_TRY(check_options(options, out));
     const double start = dcam_seconds();
     dcam_dataset *dataset = NULL;
     dcam_drift e = {.significance = options->significance > 0 ? options->significance : DEFAULT_SIGNIFICANCE};
@@ -246,6 +245,16 @@ dcam_status dcam_check_drift(const dcam_drift_options *options, dcam_drift *out)
     }
     dcam_drift_clear(&e);
     dcam_dataset_destroy(dataset);
+    return status;
+}
+
+dcam_status dcam_check_drift(const dcam_drift_options *options, dcam_drift *out)
+{
+    DCAM_TRY(check_options(options, out));
+    DCAM_TRY(dcam_check_threads(options->threads));
+    const int threads = dcam_swap_threads(options->threads);
+    const dcam_status status = check_drift(options, out);
+    dcam_set_threads(threads);
     return status;
 }
 

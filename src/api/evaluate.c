@@ -320,10 +320,8 @@ static dcam_status count_images(run *r)
     return DCAM_OK;
 }
 
-dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out)
+static dcam_status evaluate(const dcam_evaluate_options *options, dcam_evaluation *out)
 {
-    if (!options || !options->dataset || !options->model || !out)
-        return dcam_fail(DCAM_ERROR_USAGE, "eval: needs a data set and a model");
     double start = dcam_seconds();
     dcam_dataset *dataset = NULL;
     dcam_evaluation e = {.class_inferred_right = NAN};
@@ -350,6 +348,17 @@ cleanup:
     dcam_intervals_destroy(r.intervals);
     dcam_report_destroy(r.report);
     dcam_dataset_destroy(dataset);
+    return status;
+}
+
+dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out)
+{
+    if (!options || !options->dataset || !options->model || !out)
+        return dcam_fail(DCAM_ERROR_USAGE, "eval: needs a data set and a model");
+    DCAM_TRY(dcam_check_threads(options->threads));
+    const int threads = dcam_swap_threads(options->threads);
+    const dcam_status status = evaluate(options, out);
+    dcam_set_threads(threads);
     return status;
 }
 

@@ -66,8 +66,7 @@ dcam_status dcam_pretrain(const dcam_pretrain_options *o)
     DCAM_TRY(convert_options(o, &p));
     DCAM_TRY(check_writable(o->output));
     if (o->checkpoint) DCAM_TRY(check_writable(o->checkpoint));
-    const int threads = dcam_threads();
-    dcam_set_threads(o->threads);
+    const int threads = dcam_swap_threads(o->threads);
     dcam_status status = dcam_pretrainer_run(&p, &trunk, &record);
     dcam_set_threads(threads);
     snprintf(source, sizeof source, DCAM_PRETRAIN_SOURCE "drawn pictures only, seed %llu, %d classes, %d steps of %d",

@@ -367,15 +367,13 @@ static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer
 
 /* ---- the call ----------------------------------------------------------- */
 
-dcam_status dcam_train(const dcam_train_options *o)
+static dcam_status train(const dcam_train_options *o)
 {
-    if (!o || !o->dataset || !o->output) return dcam_fail(DCAM_ERROR_USAGE, "train: needs a data set and an output");
     dcam_trainer_options t;
     progress_context context = {o, NULL};
     char description[256];
     dcam_trunk_weights *teacher = NULL;
     dcam_dataset *dataset = NULL;
-    dcam_set_threads(o->threads);
     dcam_memory_options memory;
     DCAM_TRY(convert_options(o, &context, &t));
     DCAM_TRY(convert_memory(o, &t, &memory)); /* refused now rather than after the training */
@@ -396,5 +394,14 @@ dcam_status dcam_train(const dcam_train_options *o)
     }
     dcam_trunk_weights_destroy(teacher);
     dcam_dataset_destroy(dataset);
+    return status;
+}
+
+dcam_status dcam_train(const dcam_train_options *o)
+{
+    if (!o || !o->dataset || !o->output) return dcam_fail(DCAM_ERROR_USAGE, "train: needs a data set and an output");
+    const int threads = dcam_swap_threads(o->threads);
+    const dcam_status status = train(o);
+    dcam_set_threads(threads);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "base/parallel.h"
 
 #include <sched.h>
+#include <signal.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -22,6 +23,13 @@ void dcam_set_threads(int threads)
 #ifdef _OPENMP
     omp_set_num_threads(threads);
 #endif
+}
+
+int dcam_swap_threads(int threads)
+{
+    const int before = dcam_threads();
+    dcam_set_threads(threads);
+    return before;
 }
 
 int dcam_threads(void)
@@ -46,4 +54,14 @@ void dcam_parallel_for(size_t n, void (*body)(void *, size_t, size_t), void *con
 #pragma omp parallel for schedule(static, 1) num_threads((int)chunks)
 #endif
     for (size_t k = 0; k < chunks; k++) body(context, n * k / chunks, n * (k + 1) / chunks);
+}
+
+bool dcam_start_thread(pthread_t *thread, void *(*body)(void *), void *context)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    const bool started = pthread_create(thread, NULL, body, context) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return started;
 }

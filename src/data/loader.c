@@ -13,7 +13,6 @@
 #include "data/loader.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -212,14 +211,9 @@ static dcam_status create_locks(dcam_loader *l)
 static dcam_status start_threads(dcam_loader *l)
 {
     size_t wanted = (size_t)l->options.threads;
-    sigset_t all, old;
     if (wanted > l->count) wanted = l->count;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    while ((size_t)l->thread_count < wanted &&
-           pthread_create(&l->threads[l->thread_count], NULL, decode_images, l) == 0)
+    while ((size_t)l->thread_count < wanted && dcam_start_thread(&l->threads[l->thread_count], decode_images, l))
         l->thread_count++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (l->thread_count == 0 && wanted > 0) return dcam_fail(DCAM_ERROR_MEMORY, "cannot start a thread to load images");
     return DCAM_OK;
 }

@@ -206,8 +206,12 @@ dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int 
         DCAM_TRY(run_alone(a, input, n, a_features));
         return run_alone(b, input, n, b_features);
     }
-    DCAM_TRY(make_parts(a, n));
-    DCAM_TRY(make_parts(b, n));
+    /* Planned for as many threads as they run with. */
+    dcam_set_threads(1);
+    dcam_status status = make_parts(a, n);
+    if (status == DCAM_OK) status = make_parts(b, n);
+    dcam_set_threads(2);
+    DCAM_TRY(status);
     dcam_parallel_for(2, run_one, &run);
     /* The first ran on this thread, which so has its message; the message of the second is on another. */
     DCAM_TRY(run.statuses[0]);

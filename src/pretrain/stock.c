@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "base/random.h"
 #include "pretrain/picture.h"
 
@@ -71,7 +72,7 @@ dcam_status pretrain_stock_create(const pretrain_stock_options *options, pretrai
         pthread_mutex_init(&s->mutex, NULL);
         pthread_cond_init(&s->changed, NULL);
         s->ready = true;
-        s->started = pthread_create(&s->thread, NULL, draw_all, s) == 0;
+        s->started = dcam_start_thread(&s->thread, draw_all, s);
         if (!s->started) status = dcam_fail(DCAM_ERROR_MEMORY, "cannot start a thread that draws pictures");
     }
     if (status != DCAM_OK) {

@@ -124,7 +124,7 @@ void serve_request_ran(serve_request *r)
 
 dcam_status serve_thread_start(pthread_t *thread, void *(*body)(void *), void *argument)
 {
-    if (pthread_create(thread, NULL, body, argument) == 0) return DCAM_OK;
+    if (dcam_start_thread(thread, body, argument)) return DCAM_OK;
     return dcam_fail(DCAM_ERROR_MEMORY, "the system gives no thread for the server");
 }
 

@@ -27,7 +27,7 @@ void checksums_finish_text(const checksums_of_text *text, char out[DCAM_SHA256_H
 typedef struct {
     const dcam_tensors *store;
     const json_t *sums;
-    _Atomic size_t wrong; /* index + 1 of a tensor that differs */
+    _Atomic size_t wrong; /* index + 1 of the first tensor that differs */
 } comparison;
 
 static bool is_sum_of(const comparison *c, const char *name, const char *found)
@@ -43,7 +43,9 @@ static void compare_tensors(void *user, size_t begin, size_t end)
     for (size_t i = begin; i < end; i++) {
         const dcam_tensor *t = &c->store->items[i];
         dcam_sha256_of(t->data, t->count * dcam_dtype_bytes(t->type), sum);
-        if (!is_sum_of(c, t->name, sum)) atomic_store(&c->wrong, i + 1);
+        if (is_sum_of(c, t->name, sum)) continue;
+        size_t known = atomic_load(&c->wrong);
+        while ((known == 0 || i + 1 < known) && !atomic_compare_exchange_weak(&c->wrong, &known, i + 1)) {}
     }
 }
 

@@ -6,12 +6,15 @@
 #include "api/normal_images.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "data/tree.h"
 #include "detect/model.h"
 
 enum { CASE_SIDE = 64, CASE_CLASSES = 2, CASE_TRAIN = 4, CASE_GOOD = 2, CASE_DEFECTIVE = 3 };
 
 static char case_root[256], case_data[300], case_model[300];
+/* Of this thread; no call may leave another number behind. */
+static int case_threads;
 
 /* ROOT/NAME; two of them live at a time. */
 static inline const char *case_path(const char *name)
@@ -57,6 +60,8 @@ static inline int case_create(void **state)
     assert_int_equal(dataset->class_count, CASE_CLASSES);
     case_save_model(dataset);
     dcam_dataset_destroy(dataset);
+    dcam_set_threads(3);
+    case_threads = dcam_threads();
     return 0;
 }
 
@@ -65,6 +70,7 @@ static inline int case_remove(void **state)
     (void)state;
     tree_remove(case_root);
     assert_int_equal(dcam_memory_held(), 0);
+    assert_int_equal(dcam_threads(), case_threads);
     return 0;
 }
 
