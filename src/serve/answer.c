@@ -245,7 +245,8 @@ static void count_verdicts(const serve_request *r)
         c->score_sum += v->score;
         if (v->anomalous) c->anomalous++;
         else c->good++;
-        c->recent[c->recent_count++ % DCAM_DRIFT_WINDOW] = v->raw;
+        /* A request may have begun on a model that has been replaced since. */
+        if (r->engine == m->newest) c->recent[c->recent_count++ % DCAM_DRIFT_WINDOW] = v->raw;
     }
     serve_metrics_unlock(r->server->metrics);
 }

@@ -133,7 +133,7 @@ dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engi
     pthread_t thread;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *task.engine, &task.engine));
     task.engine->references = 1;
-    if (pthread_create(&thread, NULL, load, &task) == 0) pthread_join(thread, NULL);
+    if (dcam_start_thread(&thread, load, &task)) pthread_join(thread, NULL);
     else task.status = dcam_fail(DCAM_ERROR_MEMORY, "%s: the system gives no thread to load it", path);
     if (task.status == DCAM_OK) {
         *out = task.engine;
@@ -177,8 +177,9 @@ serve_model *serve_model_find(dcam_server *s, const char *name, size_t length)
 }
 
 /* Counters for the classes of a model that have none yet. Under metrics->lock, except at the start. */
-static dcam_status add_classes(serve_model *m, const dcam_model *model)
+static dcam_status add_classes(serve_model *m, const serve_engine *e)
 {
+    const dcam_model *model = e->model;
     for (size_t i = 0; i < model->class_count; i++) {
         size_t k = 0;
         while (k < m->class_count && strcmp(m->classes[k].name, model->classes[i].name) != 0) k++;
@@ -192,6 +193,7 @@ static dcam_status add_classes(serve_model *m, const dcam_model *model)
         DCAM_TRY(dcam_copy_string(model->classes[i].name, &c->name));
         m->class_count++;
     }
+    m->newest = e;
     return DCAM_OK;
 }
 
@@ -217,10 +219,14 @@ static dcam_status name_from_path(const char *path, char **out)
     return dcam_format_string(out, "%.*s", (int)(dot && dot > base ? dot - base : (long)strlen(base)), base);
 }
 
-void serve_log_model(const dcam_server *s, const serve_model *m)
+void serve_log_model(dcam_server *s, serve_model *m)
 {
+    pthread_mutex_lock(&s->lock);
+    serve_engine *e = serve_engine_take(m);
+    pthread_mutex_unlock(&s->lock);
     serve_log_event(s, DCAM_LOG_INFO, "model", "%s: loaded from %s; up to %d images run together on each of %d threads", m->name,
-                    m->path, m->engine->lanes[0].together, m->engine->lane_count);
+                    m->path, e->lanes[0].together, e->lane_count);
+    serve_engine_release(s, e);
 }
 
 static dcam_status open_model(dcam_server *s, const dcam_server_model *given)
@@ -236,7 +242,7 @@ static dcam_status open_model(dcam_server *s, const dcam_server_model *given)
         m.seen = m.loaded;
         status = serve_engine_load(s, m.path, &m.engine);
     }
-    if (status == DCAM_OK) status = add_classes(&m, m.engine->model);
+    if (status == DCAM_OK) status = add_classes(&m, m.engine);
     s->models[s->model_count++] = m; /* closed with the others in either case */
     return status;
 }
@@ -279,7 +285,7 @@ static void reload(dcam_server *s, serve_model *m)
     dcam_status status = serve_engine_load(s, m->path, &fresh);
     if (fresh) {
         serve_metrics_lock(s->metrics);
-        status = add_classes(m, fresh->model);
+        status = add_classes(m, fresh);
         serve_metrics_unlock(s->metrics);
     }
     pthread_mutex_lock(&s->lock);

@@ -328,12 +328,18 @@ static enum MHD_Result send_answer(serve_request *r)
 void serve_finish(serve_request *r)
 {
     dcam_server *s = r->server;
+    struct MHD_Connection *connection = r->connection;
     pthread_mutex_lock(&s->lock);
     r->step = STEP_DONE;
     s->working--;
+    s->handing_back++;
+    pthread_mutex_unlock(&s->lock);
+    /* From here on the request belongs to libmicrohttpd's thread, which may have freed it. */
+    MHD_resume_connection(connection);
+    pthread_mutex_lock(&s->lock);
+    s->handing_back--;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    MHD_resume_connection(r->connection);
 }
 
 /* ---- the steps of a request ---- */
@@ -450,5 +456,14 @@ void serve_http_stop_listening(dcam_server *s)
         if (fresh < 0) break;
         if (MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length) != MHD_YES) break;
     }
-    close(listener);
+    /* New clients are refused from now on. libmicrohttpd's thread may still be about to let go of the socket, so that its
+     * number must not become another file's before that thread has ended. */
+    shutdown(listener, SHUT_RDWR);
+    s->listener = listener;
+}
+
+void serve_http_stop(dcam_server *s)
+{
+    MHD_stop_daemon(s->daemon);
+    if (s->listener >= 0) close(s->listener);
 }

@@ -54,6 +54,7 @@ typedef struct {
     char *name, *path;
     serve_engine *engine;           /* under server->lock; never NULL once started */
     dcam_class_metrics *classes;    /* by name, kept over reloads; under metrics->lock */
+    const serve_engine *newest;     /* whose scores the drift is about; under metrics->lock, compared only */
     size_t class_count;
     struct stat loaded, seen;       /* of the file: what is loaded; what the last look found */
     uint64_t reloads, reload_failures;
@@ -162,6 +163,7 @@ struct dcam_server {
     char url[96];
     int port;
     struct MHD_Daemon *daemon;
+    int listener;                   /* taken from the daemon at the end; else -1 */
     dcam_serve_metrics *metrics;
     pthread_mutex_t lock;
     pthread_cond_t work;            /* for workers */
@@ -173,6 +175,7 @@ struct dcam_server {
     bool whole_runs;                /* one of them on all threads */
     int queued_images;              /* reserved: from parsing to the end of the run */
     int working;                    /* requests handed to the workers and not yet answered */
+    int handing_back;               /* answered ones that libmicrohttpd is being told of */
     int open_requests;              /* requests of which headers were read, until they are sent */
     size_t body_memory;             /* bytes held by bodies */
     serve_connection *connections;
@@ -202,12 +205,13 @@ serve_engine *serve_engine_take(serve_model *model);                 /* the call
 void serve_engine_release(dcam_server *s, serve_engine *engine);     /* takes the lock */
 DCAM_MUST_CHECK dcam_status serve_models_open(dcam_server *s);
 void serve_models_close(dcam_server *s);
-void serve_log_model(const dcam_server *s, const serve_model *m);     /* that it is loaded */
+void serve_log_model(dcam_server *s, serve_model *m);                /* that it is loaded */
 void *serve_keeper(void *server);                                    /* thread: reloads */
 serve_model *serve_model_find(dcam_server *s, const char *name, size_t length);
 /* http.c */
 DCAM_MUST_CHECK dcam_status serve_http_start(dcam_server *s, int listener);
 void serve_http_stop_listening(dcam_server *s);
+void serve_http_stop(dcam_server *s);                                /* no request is with the workers any more */
 void *serve_watchdog(void *server);                                  /* thread: ends slow connections */
 void serve_finish(serve_request *r);                                 /* any thread: the answer is there */
 /* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. */

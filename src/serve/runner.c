@@ -178,7 +178,7 @@ static void run(const serve_lane *lane, bool whole, serve_image **batch, int n)
 /* With a delay: until there is a full run for each lane, the first image has waited that long, or the end comes. */
 static bool has_company(const dcam_server *s, struct timespec *until)
 {
-    if (!(s->options.batch_delay > 0) || s->ending) return true;
+    if (!(s->options.batch_delay > 0) || s->ending || s->refusing) return true;
     const double end = s->first_image->request->times.prepared + s->options.batch_delay;
     *until = (struct timespec){(time_t)end, (long)(1e9 * fmod(end, 1))};
     return s->waiting_images >= s->options.threads * s->first_image->request->engine->lanes[0].together || dcam_seconds() >= end;

@@ -18,6 +18,8 @@
 #define MAX_PEM (1024 * 1024)
 /* How long kept-alive connections may stay silent once the end has begun: time for a request that is on its way. */
 #define LINGER_SECONDS 1.0
+/* How long one that has just been accepted may take to be seen, when there is no other. */
+#define ARRIVAL_SECONDS 0.1
 
 static dcam_status int_option(int *value, int otherwise, int low, int high, const char *name)
 {
@@ -137,6 +139,7 @@ dcam_status dcam_server_start(const dcam_server_options *options, dcam_server **
     if (options->model_count > 0 && !options->models) return dcam_fail(DCAM_ERROR_USAGE, "a server needs models");
     DCAM_TRY(dcam_alloc_zero(1, sizeof *s, &s));
     s->options = *options;
+    s->listener = -1;
     s->started = dcam_seconds();
     if (getrandom(&s->id_start, sizeof s->id_start, 0) != sizeof s->id_start) s->id_start = (uint64_t)time(NULL);
     s->id_start &= UINT64_C(0xffffffffffff);
@@ -183,8 +186,9 @@ static bool drain(dcam_server *s)
     while (!clean && !over) {
         pthread_mutex_lock(&s->lock);
         const double since = dcam_seconds() - begun;
-        clean = s->open_requests == 0 && (s->connection_count == 0 || since > LINGER_SECONDS);
+        const bool nobody = s->connection_count == 0;
         over = since > s->options.drain_timeout;
+        clean = s->open_requests == 0 && (since > (nobody ? ARRIVAL_SECONDS : LINGER_SECONDS) || (nobody && over));
         pthread_mutex_unlock(&s->lock);
         if (!clean && !over) sleep_seconds(0.01);
     }
@@ -198,7 +202,8 @@ static bool drain(dcam_server *s)
             image->request->failed = true;
             serve_error(image->request, 503, "the server ends");
         }
-    while (s->working > 0) pthread_cond_wait(&s->changed, &s->lock);
+    serve_lanes_wake(s); /* they may be waiting for company */
+    while (s->working > 0 || s->handing_back > 0) pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     if (lost > 0) serve_log_event(s, DCAM_LOG_WARNING, "stop", "%d requests were not finished in %g seconds", lost, s->options.drain_timeout);
     return clean;
@@ -217,7 +222,7 @@ bool dcam_server_stop(dcam_server *s)
     pthread_mutex_unlock(&s->lock);
     serve_http_stop_listening(s);
     const bool clean = drain(s);
-    MHD_stop_daemon(s->daemon);
+    serve_http_stop(s);
     serve_log_event(s, DCAM_LOG_INFO, "stop", "all requests answered");
     close_all(s);
     return clean;
