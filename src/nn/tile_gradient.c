@@ -283,7 +283,7 @@ AMX_KERNEL static void pack_stem_row(const uint16_t *const lines[2], size_t coun
     }
 }
 
-static void pack_stem(const gradient_job *job, const uint16_t *image, size_t y, char *b, uint16_t *lines)
+static void pack_stem(const gradient_job *job, const uint16_t *image, size_t y, size_t segment, char *b, uint16_t *lines)
 {
     const plan *p = &job->p;
     const size_t height = (size_t)job->g->h, values = (size_t)job->g->w * STEM_COLORS, step = p->segments * p->segment_bytes;
@@ -296,7 +296,7 @@ static void pack_stem(const gradient_job *job, const uint16_t *image, size_t y, 
             memset(to, 0, line * sizeof *to);
             if (from < height) memcpy(to + left, image + from * values, values * sizeof *to);
         }
-        pack_stem_row(both, p->width, step, b + slot * p->width / 2 * WORD);
+        pack_stem_row(both, p->width, step, b + segment * p->segment_bytes + slot * p->width / 2 * WORD);
     }
 }
 
@@ -405,7 +405,7 @@ static void gradient_part(const gradient_job *job, size_t part, size_t begin, si
             const size_t rows = p->height - y < p->rows ? p->height - y : p->rows;
             if (image >= (size_t)g->n) break;
             pack_a(p, out, job->d_dst + (image * p->positions + y * p->width) * out, rows * p->width, segment, a);
-            if (is_stem(g)) pack_stem(job, job->src + image * image_values, y, b, (uint16_t *)(b + p->b_bytes));
+            if (is_stem(g)) pack_stem(job, job->src + image * image_values, y, segment, b, (uint16_t *)(b + p->b_bytes));
             else pack_b(job, job->src + image * image_values, y, segment, b);
         }
         multiply_block(job, a, b, segment, block == begin, sums, block + 1 < end ? next_block(job, block + 1) : (ahead){0});

@@ -147,6 +147,8 @@ static void test_stem(void **state)
 {
     (void)state;
     check_shape(1, 3, 32, 2, 4, 7, 2);
+    check_shape(3, 3, 64, 32, 32, 7, 2); /* two images a block */
+    check_shape(7, 3, 32, 16, 20, 7, 2);
     check_shape(2, 3, 64, 33, 40, 7, 2);
     check_shape(2, 3, 64, 96, 160, 7, 2);
 }
