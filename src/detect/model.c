@@ -172,8 +172,8 @@ static dcam_status check_class(const dcam_class_calibration *c, const dcam_memor
     else if (!(c->false_alarm_rate >= 0 && c->false_alarm_rate <= 1)) why = "a false-alarm rate that is not 0 to 1";
     else if ((unsigned)c->rule >= DCAM_RULES) why = "an unknown threshold rule";
     else if (!isfinite(c->pixel_median) || !isfinite(c->pixel_high)) why = "pixel quantiles that are not finite";
-    else if (!isfinite(c->map_low) || !isfinite(c->map_high) || !(c->map_low < c->map_high))
-        why = "a colour scale that does not rise";
+    else if (!isfinite(c->map_high - c->map_low) || !(c->map_low < c->map_high))
+        why = "a colour scale that does not rise, or too far";
     if (!why) return DCAM_OK;
     return dcam_fail(DCAM_ERROR_MODEL, "%s: class \"%s\" has %s; calibrate or train again", path, c->name, why);
 }

@@ -20,8 +20,8 @@
 /* Words of a vector are a multiple of this, filled up with zeros: a tile's rows. */
 #define STEP 16
 #define MOST_PAIRS (DCAM_PANEL_MAX_DIMENSIONS / 2)
-/* Columns that are not there: further than any that is. */
-#define NEVER (-1e30f)
+/* Columns that are not there: never larger than what a search begins with, whatever the vectors of a hostile model hold. */
+#define NEVER (-INFINITY)
 
 static size_t words_of(size_t dimensions) { return (dimensions + 2 * STEP - 1) / (2 * STEP) * STEP; }
 static size_t panels_of(size_t columns) { return (columns + COLUMNS - 1) / COLUMNS; }

@@ -55,7 +55,7 @@ static sample locate(int position, int out, int in)
     return (sample){a, a < in - 1 ? a + 1 : a, at - (float)a};
 }
 
-/* 0 at low and below (and for NaN), LEVELS - 1 at high and above. */
+/* 0 at low and below (and for NaN), LEVELS - 1 at high and above; high - low is finite. */
 static int level_of(float value, float low, float high)
 {
     if (!(value > low)) return 0;
@@ -76,7 +76,7 @@ static void find_hot(const float *above, const float *below, int width, float lo
 dcam_status dcam_overlay(const dcam_image *photo, const float *map, int map_width, int map_height, float low,
                          float high, dcam_image *out)
 {
-    if (!isfinite(low) || !isfinite(high) || low > high || map_width < 1 || map_height < 1 || photo->channels != 3)
+    if (!isfinite(high - low) || low > high || map_width < 1 || map_height < 1 || photo->channels != 3)
         return dcam_fail(DCAM_ERROR_USAGE, "cannot draw a map of %d x %d values from %g to %g over %d channels",
                          map_width, map_height, (double)low, (double)high, photo->channels);
     dcam_image result = {0, 0, 0, NULL};

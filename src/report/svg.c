@@ -88,8 +88,8 @@ static double count_bins(const float *scores, const uint8_t *labels, size_t n, i
     for (int k = 0; k < BINS; k++) counts[k] = 0;
     for (size_t i = 0; i < n; i++) {
         if ((labels[i] != 0) != kind) continue;
-        int k = (int)(((double)scores[i] - low) / (high - low) * BINS);
-        k = k < 0 ? 0 : k >= BINS ? BINS - 1 : k;
+        const double at = ((double)scores[i] - low) / (high - low) * BINS;
+        const int k = !(at > 0) ? 0 : at >= BINS ? BINS - 1 : (int)at;
         most = fmax(most, ++counts[k]);
     }
     return most;

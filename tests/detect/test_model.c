@@ -198,7 +198,9 @@ static void nothing_unreadable_is_written(void **state)
     REFUSED(c->scores[3] = INFINITY, c->scores[3] = 5, "not finite");
     REFUSED(c->centre[255] = NAN, c->centre[255] = 0, "centre");
     REFUSED(c->stages.deviation[2] = 0, c->stages.deviation[2] = 1, "stage statistics");
+    const float high = c->map_high;
     REFUSED(c->map_low = c->map_high, c->map_low = 0, "colour scale");
+    REFUSED((c->map_low = -3e38f, c->map_high = 3e38f), (c->map_low = 0, c->map_high = high), "colour scale");
     REFUSED(c->pixel_high = NAN, c->pixel_high = 0, "pixel quantiles");
     REFUSED(c->rule = (dcam_threshold_rule)9, c->rule = DCAM_RULE_F1, "rule");
     REFUSED(c->memory_deviation = 0, c->memory_deviation = 1, "statistics of the memory");

@@ -119,6 +119,11 @@ static void bf16_finds_the_nearest(void **state)
         dcam_bf16_panels_fill(&p, in, 1); /* a column is at no distance from itself, however many there are */
         dcam_bf16_panels_nearest(&p, in, 1, distance, index);
         assert_true(distance[0] == 0 && index[0] == 0);
+        /* Vectors of a hostile model: no column that is there looks nearer than one that is not, but for its number. */
+        for (size_t i = 0; i < columns * dimensions; i++) vectors[i] = copysignf(1e16f + 1e30f * (float)(i % 2), vectors[i]);
+        dcam_bf16_panels_fill(&p, vectors, columns);
+        dcam_bf16_panels_nearest(&p, in, rows, distance, index);
+        for (size_t i = 0; i < rows; i++) assert_true(index[i] >= 0 && (size_t)index[i] < columns);
         dcam_bf16_panels_clear(&p);
         assert_int_equal(dcam_memory_held(), held);
         free(index);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <turbojpeg.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -358,6 +359,8 @@ static void overlay_refusals_and_memory(void **state)
     const float map[1] = {1};
     assert_int_equal(dcam_overlay(&photo, map, 1, 1, 1.0f, 0.0f, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 1, 1, NAN, 1.0f, &out), DCAM_ERROR_USAGE);
+    /* Ends whose distance is no number: a level worked out with it would be none either. */
+    assert_int_equal(dcam_overlay(&photo, map, 1, 1, -FLT_MAX, FLT_MAX, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 0, 1, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 1, 0, 0.0f, 1.0f, &out), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_overlay(&photo, map, 1, 1, 0.0f, INFINITY, &out), DCAM_ERROR_USAGE);
