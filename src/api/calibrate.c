@@ -17,8 +17,7 @@ typedef struct {
     size_t images; /* that the new threshold rests on */
 } change;
 
-/* The student has seen the images that it was trained on and scores them too low: of a class with the images of the
- * training only the validation part is used, of any other all normal images. */
+/* The student has seen the images that it was trained on and scores them too low: they are left out, wherever they lie. */
 static dcam_status choose_images(const dcam_model *model, const dcam_dataset *dataset, uint32_t **indices, size_t *count)
 {
     size_t known;
@@ -30,7 +29,7 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
                          dataset->root);
     }
     if (known > 0)
-        dcam_log(DCAM_LOG_INFO, "%zu of %zu classes have the images of the training: only their validation part is used",
+        dcam_log(DCAM_LOG_INFO, "%zu of %zu classes have images of the training: those that were learned from are left out",
                  known, dataset->class_count);
     return DCAM_OK;
 }

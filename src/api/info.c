@@ -68,6 +68,9 @@ static json_t *model_info(const char *path, const dcam_model *m)
     /* The reader has checked that the record is JSON. */
     dcam_json_error error;
     json_t *record = m->training_record ? dcam_json_parse(m->training_record, strlen(m->training_record), &error) : json_null();
+    /* Long, and of use to calibrate alone. */
+    json_object_del(json_object_get(record, "data"), "learned");
+    json_object_del(json_object_get(record, "data"), "validated");
     return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o, s:o}", "file", path_json(path),
                      "kind", "model", "format_version", dcam_model_format(m), "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",

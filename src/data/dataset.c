@@ -261,11 +261,12 @@ static void hash_number(dcam_sha256 *hash, uint64_t v)
     dcam_sha256_update(hash, bytes, sizeof bytes);
 }
 
-/* Size, then content. The size is that of the moment of opening; a file that
- * changes while it is read is an error. */
-static dcam_status hash_content(dcam_sha256 *hash, const char *path, uint8_t *piece)
+/* The SHA-256 of the content, and how long it is: the size of the moment of opening; a file that changes while it is read is
+ * an error. */
+static dcam_status hash_content(const char *path, uint8_t *piece, char out[DCAM_SHA256_HEX], uint64_t *size)
 {
     struct stat info;
+    dcam_sha256 hash;
     uint64_t done = 0;
     int fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return dcam_system_failure("open", path);
@@ -273,24 +274,29 @@ static dcam_status hash_content(dcam_sha256 *hash, const char *path, uint8_t *pi
         close(fd);
         return dcam_fail(DCAM_ERROR_IO, "%s: is not a regular file", path);
     }
-    hash_number(hash, (uint64_t)info.st_size);
+    dcam_sha256_init(&hash);
     ssize_t n;
     while ((n = read(fd, piece, HASH_PIECE)) != 0) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) break;
-        dcam_sha256_update(hash, piece, (size_t)n);
+        dcam_sha256_update(&hash, piece, (size_t)n);
         done += (uint64_t)n;
     }
     int reason = errno;
     close(fd);
     if (n < 0) return dcam_fail(DCAM_ERROR_IO, "%s: cannot read: %s", path, strerror(reason));
     if (done != (uint64_t)info.st_size) return dcam_fail(DCAM_ERROR_IO, "%s: changed while it was read", path);
+    dcam_sha256_final_hex(&hash, out);
+    *size = done;
     return DCAM_OK;
 }
 
-dcam_status dcam_dataset_fingerprint(const dcam_dataset *d, const uint32_t *indices, size_t count, char out[65])
+dcam_status dcam_dataset_fingerprint(const dcam_dataset *d, const uint32_t *indices, size_t count, char out[65],
+                                     dcam_content_mark *marks)
 {
     dcam_sha256 hash;
+    char content[DCAM_SHA256_HEX];
+    uint64_t size;
     uint8_t *piece;
     dcam_status status = DCAM_OK;
     DCAM_TRY(dcam_alloc(HASH_PIECE, 1, &piece));
@@ -304,7 +310,10 @@ dcam_status dcam_dataset_fingerprint(const dcam_dataset *d, const uint32_t *indi
         const char *relative = relative_path(d->root, path);
         hash_number(&hash, strlen(relative)); /* lengths first: no two lists of files give the same bytes */
         dcam_sha256_update(&hash, relative, strlen(relative));
-        status = hash_content(&hash, path, piece);
+        if ((status = hash_content(path, piece, content, &size)) != DCAM_OK) break;
+        hash_number(&hash, size);
+        dcam_sha256_update(&hash, content, strlen(content));
+        if (marks) memcpy(marks[i], content, sizeof marks[i]);
     }
     if (status == DCAM_OK) dcam_sha256_final_hex(&hash, out);
     dcam_free(piece);

@@ -65,9 +65,13 @@ DCAM_MUST_CHECK dcam_status dcam_dataset_split_class(const dcam_dataset *dataset
                                                      size_t *train_count, uint32_t **validation,
                                                      size_t *validation_count);
 
+/* What tells a file's content from any other's: the first hex digits of its SHA-256, without a NUL. */
+#define DCAM_CONTENT_MARK 12
+typedef char dcam_content_mark[DCAM_CONTENT_MARK];
 /* A fingerprint of the selected files for the training record: SHA-256 over path (relative to
- * root where it lies below), size and content of each in the order given, as 64 hex digits + NUL. */
+ * root where it lies below), size and content of each in the order given, as 64 hex digits + NUL.
+ * marks: count, of the files in this order; may be NULL. */
 DCAM_MUST_CHECK dcam_status dcam_dataset_fingerprint(const dcam_dataset *dataset, const uint32_t *indices, size_t count,
-                                                     char out[65]);
+                                                     char out[65], dcam_content_mark *marks);
 
 #endif

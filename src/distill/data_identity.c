@@ -1,7 +1,6 @@
 /* data_identity.c - see data_identity.h. What it reads of a record is what record.c writes. */
 #include "distill/data_identity.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +8,31 @@
 #include "base/memory.h"
 #include "weights/json_text.h"
 
-static dcam_status fingerprint_class(const dcam_dataset *d, size_t class_index, char out[DCAM_SHA256_HEX])
+/* The normal training images of a class, and their marks (as many). fingerprint: of all of them, or NULL. */
+static dcam_status look_at_class(const dcam_dataset *d, int class_index, char fingerprint[DCAM_SHA256_HEX], uint32_t **images,
+                                 size_t *count, dcam_content_mark **marks)
+{
+    char ignored[DCAM_SHA256_HEX];
+    DCAM_TRY(dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, images, count));
+    dcam_status status = dcam_alloc(*count, sizeof **marks, marks);
+    if (status == DCAM_OK) {
+        status = dcam_dataset_fingerprint(d, *images, *count, fingerprint ? fingerprint : ignored, *marks);
+        if (status != DCAM_OK) dcam_free(*marks);
+    }
+    if (status != DCAM_OK) dcam_free(*images);
+    return status;
+}
+
+static dcam_status identify_class(const dcam_dataset *d, size_t class_index, dcam_data_identity *identity)
 {
     uint32_t *images;
     size_t count;
-    DCAM_TRY(dcam_dataset_select(d, (int)class_index, DCAM_SPLIT_TRAIN, true, &images, &count));
-    const dcam_status status = dcam_dataset_fingerprint(d, images, count, out);
+    dcam_content_mark *marks;
+    DCAM_TRY(look_at_class(d, (int)class_index, identity->classes[class_index], &images, &count, &marks));
+    for (size_t i = 0; i < count; i++) memcpy(identity->marks[images[i]], marks[i], sizeof marks[i]);
+    dcam_free(marks);
     dcam_free(images);
-    return status;
+    return DCAM_OK;
 }
 
 dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out)
@@ -24,9 +40,10 @@ dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out
     dcam_data_identity identity = {.classes = NULL};
     dcam_sha256 hash;
     dcam_status status = dcam_alloc(d->class_count, sizeof *identity.classes, &identity.classes);
+    if (status == DCAM_OK) status = dcam_alloc(d->sample_count, sizeof *identity.marks, &identity.marks);
     dcam_sha256_init(&hash);
     for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
-        status = fingerprint_class(d, c, identity.classes[c]);
+        status = identify_class(d, c, &identity);
         if (status != DCAM_OK) break;
         dcam_sha256_update(&hash, d->class_names[c], strlen(d->class_names[c]) + 1);
         dcam_sha256_update(&hash, identity.classes[c], sizeof identity.classes[c]);
@@ -42,64 +59,79 @@ dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out
 
 void dcam_data_identity_clear(dcam_data_identity *identity)
 {
+    dcam_free(identity->marks);
     dcam_free(identity->classes);
-    identity->classes = NULL;
+    *identity = (dcam_data_identity){.marks = NULL};
 }
 
 /* ---- from a record ---- */
 
+/* Marks one after the other, in ascending order. */
 typedef struct {
-    json_t *json;
-    const json_t *classes; /* NULL: nothing is known */
-    double fraction;
-    uint64_t seed;
-} training;
+    dcam_content_mark *marks;
+    size_t count;
+} mark_set;
 
-/* Anything that is not as record.c writes it leaves classes NULL. */
+typedef struct { mark_set learned, validated; } training;
+
+static int compare_marks(const void *a, const void *b) { return memcmp(a, b, sizeof(dcam_content_mark)); }
+
+static bool holds(const mark_set *s, const dcam_content_mark mark)
+{
+    return s->count > 0 && bsearch(mark, s->marks, s->count, sizeof *s->marks, compare_marks);
+}
+
+/* Anything that is not as record.c writes it is as nothing. */
+static dcam_status read_marks(const json_t *text, mark_set *out)
+{
+    const size_t length = json_string_length(text), count = length / DCAM_CONTENT_MARK;
+    if (length % DCAM_CONTENT_MARK != 0 || count == 0) return DCAM_OK;
+    DCAM_TRY(dcam_alloc(count, sizeof *out->marks, &out->marks));
+    memcpy(out->marks, json_string_value(text), length);
+    qsort(out->marks, count, sizeof *out->marks, compare_marks);
+    out->count = count;
+    return DCAM_OK;
+}
+
+static void clear_training(training *t)
+{
+    dcam_free(t->validated.marks);
+    dcam_free(t->learned.marks);
+}
+
 static dcam_status read_record(const char *text, training *out)
 {
     dcam_json_error error = {0};
-    training t = {.json = text ? dcam_json_parse(text, strlen(text), &error) : NULL};
+    json_t *json = text ? dcam_json_parse(text, strlen(text), &error) : NULL;
     if (error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory to read the training record");
-    const json_t *options = json_object_get(t.json, "options");
-    const char *seed = json_string_value(json_object_get(options, "seed")); /* text: it may be too large for JSON */
-    char *end = NULL;
-    t.fraction = json_number_value(json_object_get(options, "validation_fraction"));
-    *out = t;
-    if (!seed || !(t.fraction > 0 && t.fraction < 1)) return DCAM_OK;
-    errno = 0;
-    t.seed = strtoull(seed, &end, 10);
-    if (errno == 0 && end != seed && *end == '\0') {
-        t.classes = json_object_get(json_object_get(t.json, "data"), "classes");
+    const json_t *data = json_object_get(json, "data");
+    training t = {0};
+    dcam_status status = read_marks(json_object_get(data, "learned"), &t.learned);
+    if (status == DCAM_OK) status = read_marks(json_object_get(data, "validated"), &t.validated);
+    json_decref(json);
+    if (status == DCAM_OK) *out = t;
+    else clear_training(&t);
+    return status;
+}
+
+/* Of a class the images that are wanted: new ones, with validated too those of the validation part. *known: those that are
+ * in the record. An image that is in both parts of it (a copy) counts as one of the validation. */
+static dcam_status choose(const training *t, const dcam_dataset *d, int class_index, bool validated_too, uint32_t **out,
+                          size_t *count, size_t *known)
+{
+    uint32_t *images;
+    dcam_content_mark *marks;
+    size_t all, n = 0, found = 0;
+    DCAM_TRY(look_at_class(d, class_index, NULL, &images, &all, &marks));
+    for (size_t i = 0; i < all; i++) {
+        const bool validated = holds(&t->validated, marks[i]), learned = holds(&t->learned, marks[i]);
+        found += validated || learned;
+        if (validated ? validated_too : !learned) images[n++] = images[i];
     }
-    *out = t;
-    return DCAM_OK;
-}
-
-static dcam_status is_known(const training *t, const dcam_dataset *d, size_t class_index, bool *known)
-{
-    const json_t *entry = json_object_get(t->classes, d->class_names[class_index]);
-    const char *wanted = json_string_value(json_object_get(entry, "fingerprint"));
-    char here[DCAM_SHA256_HEX];
-    *known = false;
-    if (!wanted) return DCAM_OK;
-    DCAM_TRY(fingerprint_class(d, class_index, here));
-    *known = strcmp(here, wanted) == 0;
-    return DCAM_OK;
-}
-
-/* The unseen images of one class. */
-static dcam_status choose(const training *t, const dcam_dataset *d, size_t class_index, uint32_t **out, size_t *count,
-                          size_t *known)
-{
-    uint32_t *learned;
-    size_t learned_count;
-    bool same;
-    DCAM_TRY(is_known(t, d, class_index, &same));
-    if (!same) return dcam_dataset_select(d, (int)class_index, DCAM_SPLIT_TRAIN, true, out, count);
-    DCAM_TRY(dcam_dataset_split_class(d, (int)class_index, t->fraction, t->seed, &learned, &learned_count, out, count));
-    dcam_free(learned);
-    ++*known;
+    dcam_free(marks);
+    *out = images;
+    *count = n;
+    *known = found;
     return DCAM_OK;
 }
 
@@ -107,18 +139,19 @@ dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32
 {
     uint32_t *all;
     size_t count = 0, classes = 0;
-    DCAM_TRY(dcam_alloc(d->sample_count, sizeof *all, &all));
     training t = {0};
+    DCAM_TRY(dcam_alloc(d->sample_count, sizeof *all, &all));
     dcam_status status = read_record(record, &t);
     for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
         uint32_t *some;
-        size_t n;
-        if ((status = choose(&t, d, c, &some, &n, &classes)) != DCAM_OK) break;
+        size_t n, found;
+        if ((status = choose(&t, d, (int)c, true, &some, &n, &found)) != DCAM_OK) break;
         memcpy(all + count, some, n * sizeof *some);
         count += n;
+        classes += found > 0;
         dcam_free(some);
     }
-    json_decref(t.json);
+    clear_training(&t);
     if (status != DCAM_OK) {
         dcam_free(all);
         return status;
@@ -127,4 +160,16 @@ dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32
     *out_count = count;
     if (known) *known = classes;
     return DCAM_OK;
+}
+
+dcam_status dcam_new_images(const dcam_dataset *d, int class_index, const char *record, uint32_t **out, size_t *out_count,
+                            size_t *known)
+{
+    training t = {0};
+    size_t found;
+    DCAM_TRY(read_record(record, &t));
+    const dcam_status status = choose(&t, d, class_index, false, out, out_count, &found);
+    clear_training(&t);
+    if (status == DCAM_OK && known) *known = found;
+    return status;
 }

@@ -54,6 +54,7 @@ typedef struct {
     const dcam_dataset *dataset;
     const train_identity *identity;
     const dcam_data_identity *data;
+    const uint32_t *train, *validation; /* indices of samples */
     size_t train_count, validation_count;
     int threads;
     size_t planned_bytes;

@@ -8,6 +8,9 @@
 #include "nn/nn.h"
 #include "weights/json_text.h"
 
+/* The header of a model file, which holds the record, may have 16 MiB. */
+#define MOST_MARKS 500000
+
 /* jansson's functions give an error for any NULL part, so only the last need be looked at. */
 static json_t *options_json(const dcam_trainer_options *options)
 {
@@ -53,7 +56,17 @@ static json_t *history_json(const dcam_trainer_options *options, const train_pro
     return array;
 }
 
-/* By name, so that a later calibration recognises each class on its own (data_identity.c reads it). */
+/* The marks of some images, one after the other: data_identity.c finds them again. NULL: no memory. */
+static json_t *marks_json(const train_facts *facts, const uint32_t *images, size_t count)
+{
+    char *text;
+    if (dcam_alloc(count, DCAM_CONTENT_MARK, &text) != DCAM_OK) return NULL;
+    for (size_t i = 0; i < count; i++) memcpy(text + i * DCAM_CONTENT_MARK, facts->data->marks[images[i]], DCAM_CONTENT_MARK);
+    json_t *json = json_stringn(text, count * DCAM_CONTENT_MARK);
+    dcam_free(text);
+    return json;
+}
+
 static json_t *classes_json(const train_facts *facts)
 {
     json_t *object = json_object();
@@ -74,12 +87,15 @@ dcam_status train_record_write(const dcam_trainer_options *options, const train_
     char engine[160];
     double seconds = 0;
     for (int i = 0; i < progress->epoch; i++) seconds += progress->history[i].seconds;
+    const bool few = facts->train_count + facts->validation_count <= MOST_MARKS;
+    json_t *learned = few ? marks_json(facts, facts->train, facts->train_count) : json_null();
+    json_t *validated = few ? marks_json(facts, facts->validation, facts->validation_count) : json_null();
     json_t *record = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I}, s:i, s:f, s:f, s:i, s:I, s:o}", "dcam_version", DCAM_VERSION,
+        "{s:s, s:s, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I, s:o, s:o}, s:i, s:f, s:f, s:i, s:I, s:o}", "dcam_version", DCAM_VERSION,
         "engine", dcam_nn_describe(engine, sizeof engine), "architecture", facts->identity->architecture, "teacher",
         facts->identity->teacher, "options", options_json(options), "data", "fingerprint", facts->identity->data, "classes",
         classes_json(facts), "train_images", (json_int_t)facts->train_count, "validation_images",
-        (json_int_t)facts->validation_count, "best_epoch", progress->best_epoch, "best_validation",
+        (json_int_t)facts->validation_count, "learned", learned, "validated", validated, "best_epoch", progress->best_epoch, "best_validation",
         progress->history[progress->best_epoch - 1].validation, "seconds", seconds, "threads", facts->threads,
         "planned_bytes", (json_int_t)facts->planned_bytes, "epochs", history_json(options, progress));
     return dcam_json_text(record, "the training record", out);

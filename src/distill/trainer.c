@@ -343,6 +343,7 @@ void dcam_training_result_clear(dcam_training_result *result)
 static dcam_status write_record(const run *r, char **out)
 {
     const train_facts facts = {.dataset = r->dataset, .identity = &r->identity, .data = &r->data,
+                               .train = r->train, .validation = r->validation_set,
                                .train_count = r->train_count, .validation_count = r->validation_count,
                                .threads = dcam_threads(), .planned_bytes = r->planned};
     return train_record_write(r->options, &facts, &r->progress, out);

@@ -26,7 +26,7 @@ expect 0 eval data/"$first"/test/good -m model.safetensors --drift --class "$fir
 out_has '^Nothing speaks against'
 # Another process altogether.
 second=$(ls data | tail -n 1)
-expect 0 eval data/"$second"/train/good -m model.safetensors --drift --class "$first" -q
+expect 0 eval data/"$second"/test/good -m model.safetensors --drift --class "$first" -q
 out_has 'no longer fit the calibration in 1 of 1 classes'
 mkdir few && cp data/"$first"/test/good/000.png few/
 expect 0 eval few -m model.safetensors --drift --class "$first" -q

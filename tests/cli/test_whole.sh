@@ -73,6 +73,12 @@ sum=$(cksum model.safetensors)
 expect 0 calibrate data -m model.safetensors -o loose.safetensors --false-alarm-rate 0.4
 out_has "^$first: threshold [0-9.e+-]+ -> [0-9.e+-]+  \([0-9]+ images"
 same "the model read" "$sum" "$(cksum model.safetensors)"
+# A new image beside those of the training is used; those that were learned from stay out.
+cp -r data more && cp data/"$first"/test/good/000.png more/"$first"/train/good/new.png
+expect 0 calibrate data -m model.safetensors -o t --json
+images=$("$json" -l out images | head -n 1)
+expect 0 calibrate more -m model.safetensors -o t --json
+same "images with a new one" $((images + 1)) "$("$json" -l out images | head -n 1)"
 expect 0 calibrate data -m loose.safetensors --f1 --json
 "$json" -l out threshold >thresholds || fail "calibrate --json"
 same "lines" 2 "$(wc -l <thresholds)"

@@ -433,7 +433,7 @@ static void fingerprint_of(const char *name, char out[65])
     uint32_t *list;
     size_t count;
     assert_int_equal(dcam_dataset_select(d, -1, DCAM_SPLIT_TRAIN, true, &list, &count), DCAM_OK);
-    assert_int_equal(dcam_dataset_fingerprint(d, list, count, out), DCAM_OK);
+    assert_int_equal(dcam_dataset_fingerprint(d, list, count, out, NULL), DCAM_OK);
     dcam_free(list);
     dcam_dataset_destroy(d);
 }
@@ -448,9 +448,9 @@ static void fingerprint(void **state)
     tree_file(root, "q/b.png", "two");
     fingerprint_of("p", first);
     assert_int_equal(strlen(first), 64);
-    /* 5 + 3 bytes each with their lengths: sha256sum of
-     * "\5\0\0\0\0\0\0\0a.png\3\0\0\0\0\0\0\0one\5\0\0\0\0\0\0\0b.png\3\0\0\0\0\0\0\0two" */
-    assert_string_equal(first, "b288320b59e7415571716f511b3c398808efcf64d17d7ba0b962dca74a200a7c");
+    /* sha256sum of name and content, each behind its length in eight bytes, the content as its own sum:
+     * "\5\0\0\0\0\0\0\0a.png\3\0\0\0\0\0\0\0" SHA256("one") "\5\0\0\0\0\0\0\0b.png\3\0\0\0\0\0\0\0" SHA256("two") */
+    assert_string_equal(first, "c51dc62afadaa94c19a8d3c57bbfd2997058f140a7c2853286339114f02e58c6");
     fingerprint_of("q", second); /* where the folder lies does not matter */
     assert_string_equal(first, second);
     tree_file(root, "q/b.png", "twO");
@@ -462,8 +462,11 @@ static void fingerprint(void **state)
     assert_string_not_equal(first, second);
     dcam_dataset *d = open_below("q", NULL);
     uint32_t zero = 0;
+    dcam_content_mark mark;
+    assert_int_equal(dcam_dataset_fingerprint(d, &zero, 1, second, &mark), DCAM_OK);
+    assert_memory_equal(mark, "7692c3ad3540", sizeof mark); /* sha256sum of "one" */
     tree_remove(d->samples[0].path);
-    assert_int_equal(dcam_dataset_fingerprint(d, &zero, 1, second), DCAM_ERROR_IO);
+    assert_int_equal(dcam_dataset_fingerprint(d, &zero, 1, second, NULL), DCAM_ERROR_IO);
     dcam_dataset_destroy(d);
 }
 

@@ -102,7 +102,7 @@ static void fingerprint(const char *name, char out[65])
     uint32_t all[512];
     assert_true(d->sample_count <= 512);
     for (uint32_t i = 0; i < d->sample_count; i++) all[i] = i;
-    assert_int_equal(dcam_dataset_fingerprint(d, all, d->sample_count, out), DCAM_OK);
+    assert_int_equal(dcam_dataset_fingerprint(d, all, d->sample_count, out, NULL), DCAM_OK);
     dcam_dataset_destroy(d);
 }
 

@@ -567,29 +567,54 @@ static void unseen_images(void **state)
     assert_string_equal(one->samples[some[0]].path, dataset->samples[r.validation[1]].path);
     dcam_free(some);
     dcam_dataset_destroy(one);
-    /* Another image in one class: all of that class, the validation part of the other. */
-    char path[4096], name[600];
+    /* Neither a copy of a learned image nor a new one beside them changes what is known of the others. */
+    char path[4096], name[600], copy[600];
     uint8_t *bytes;
     size_t size;
     OK(dcam_file_read(dataset->samples[r.train[0]].path, 1 << 20, &bytes, &size));
+    snprintf(copy, sizeof copy, "data/%s/train/good/copy.png", dataset->class_names[1]);
+    tree_bytes(root, copy, bytes, size);
     snprintf(name, sizeof name, "data/%s/train/good/zzz.png", dataset->class_names[0]);
-    tree_bytes(root, name, bytes, size);
+    tree_bytes(root, name, bytes, size - 1);
     dcam_free(bytes);
     OK(dcam_dataset_open(dataset->root, NULL, &one));
     OK(dcam_unseen_images(one, r.record, &some, &count, &known));
-    assert_int_equal(known, 1);
-    assert_int_equal(count, 9 + 1);
+    assert_int_equal(known, 2);
+    assert_int_equal(count, r.validation_count + 1);
+    bool found = false;
+    for (size_t i = 0; i < count; i++) found = found || strstr(one->samples[some[i]].path, "zzz.png");
+    assert_true(found);
     dcam_free(some);
+    OK(dcam_new_images(one, 0, r.record, &some, &count, &known));
+    assert_int_equal(known, 8);
+    assert_int_equal(count, 1);
+    assert_non_null(strstr(one->samples[some[0]].path, "zzz.png"));
+    dcam_free(some);
+    OK(dcam_new_images(one, 1, r.record, &some, &count, &known));
+    assert_int_equal(known, 9);
+    assert_int_equal(count, 0);
+    dcam_free(some);
+    /* A class's folder alone, so that all paths are others. */
+    dcam_dataset *folder;
+    snprintf(path, sizeof path, "%s/%s", dataset->root, dataset->class_names[1]);
+    OK(dcam_dataset_open(path, NULL, &folder));
+    OK(dcam_unseen_images(folder, r.record, &some, &count, &known));
+    assert_int_equal(known, 1);
+    assert_int_equal(count, 1);
+    dcam_free(some);
+    dcam_dataset_destroy(folder);
     /* No record, or one of something else. */
-    const char *const nothing[] = {NULL, "{}", "no JSON", "{\"options\": {\"seed\": \"1\", \"validation_fraction\": 0.1}}"};
+    const char *const nothing[] = {NULL, "{}", "no JSON", "{\"data\": {\"learned\": \"0123456789abc\", \"validated\": 7}}"};
     for (size_t i = 0; i < 4; i++) {
         OK(dcam_unseen_images(one, nothing[i], &some, &count, &known));
         assert_int_equal(known, 0);
-        assert_int_equal(count, 9 + 8);
+        assert_int_equal(count, 9 + 9);
         dcam_free(some);
     }
     dcam_dataset_destroy(one);
     tree_path(root, name, path);
+    remove(path);
+    tree_path(root, copy, path);
     remove(path);
     dcam_training_result_clear(&r);
 }
