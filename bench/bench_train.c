@@ -1,5 +1,5 @@
-/* bench_train.c - one step of training (forward, attention, losses, backward, descent) with the defaults of `dcam
- * train`, on drawn images and drawn teacher's maps. */
+/* bench_train.c - one step of training (forward, attention, losses, backward, descent) as `dcam train --method dcam` does
+ * it (channel attention, losses cd and kd), on drawn images and drawn teacher's maps. */
 #include <string.h>
 
 #include "base/file.h"

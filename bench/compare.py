@@ -93,7 +93,7 @@ def define_networks(torch):
             return s * torch.sigmoid(a + m)[:, :, None, None]
 
     class Learner:
-        """One step of `dcam train` with its defaults: channel attention, losses cd and kd; teacher's maps given."""
+        """One step of `dcam train --method dcam`: channel attention, losses cd and kd; teacher's maps given."""
 
         def __init__(self, batch, layout):
             self.student = Trunk().to(memory_format=layout)
@@ -334,10 +334,11 @@ COMPARISONS = {
     "train-32": ("training step, f32, batch 32", "train f32 32", ("train-plain", "train-last"), 32, 1),
     "train-bf16-32": ("training step, bf16, batch 32", "train bf16 32", ("train-bf16", "train-last"), 32, 1),
 }
-KIND_NAMES = {"frozen": "frozen TorchScript", "eager": "eager", "eager-last": "eager, channels last",
-              "bf16-last": "bf16 autocast, channels last", "train-plain": "f32 contiguous",
-              "train-last": "f32 channels last", "train-bf16": "bf16 autocast, channels last",
-              "compile": "torch.compile", "onnxruntime": "ONNX Runtime f32", "onnxruntime-int8": "ONNX Runtime int8",
+KIND_NAMES = {"frozen": "PyTorch frozen TorchScript", "eager": "PyTorch eager",
+              "eager-last": "PyTorch eager, channels last", "bf16-last": "PyTorch bf16 autocast, channels last",
+              "compile": "PyTorch torch.compile", "train-plain": "PyTorch f32 contiguous",
+              "train-last": "PyTorch f32 channels last", "train-bf16": "PyTorch bf16 autocast, channels last",
+              "onnxruntime": "ONNX Runtime f32", "onnxruntime-int8": "ONNX Runtime int8",
               "openvino": "OpenVINO f32", "openvino-bf16": "OpenVINO bf16", "openvino-int8": "OpenVINO int8 (NNCF)"}
 
 
@@ -354,7 +355,7 @@ def compare(comparison, dcam, others, rounds):
     contestants = [(dcam, "dcam", f"{command} {runs}")]
     for other, extra in others:
         for kind in kinds + (extra if not kinds[0].startswith("train") else ()):
-            name = f"{other.name}, {KIND_NAMES[kind]}"
+            name = f"{other.name}, {KIND_NAMES[kind].replace('PyTorch ', '')}"  # the worker's name says it already
             contestants.append((other, name, f"{kind} {batch} {runs}"))
     rows = []
     # Contestants take turns with dcam one at a time, so that a worker keeps only one prepared network.
