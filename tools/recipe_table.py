@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tables of docs/accuracy.md from recipe_screen.py's CSV: mean and deviation over the seeds, or one recipe against another.
 
-    tools/recipe_table.py bench/results/recipes.csv default stfpm-40 channel-40:keep     a line a recipe (and mode)
-    tools/recipe_table.py bench/results/recipes.csv --against default channel-40         seed by seed, class by class
+    python3 tools/recipe_table.py bench/results/recipes.csv default stfpm-40 channel-40:keep  a line a recipe (and mode)
+    python3 tools/recipe_table.py bench/results/recipes.csv --against default channel-40      seed by seed and by class
 """
 import argparse
 import csv

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures dcam serve on loopback with serve_load, one JSON object a line.
 
-    cmake -DDCAM_BENCH=ON ... ; bench/serve/measure.py --dcam build/dcam --load build/serve_load -m MODEL.safetensors WHAT...
+    cmake -DDCAM_BENCH=ON ...
+    python3 bench/serve/measure.py --dcam build/dcam --load build/serve_load -m MODEL.safetensors WHAT...
 
 WHAT: overhead throughput latency hostile term reload peers, or `short` for all of these (some eight minutes), or soak, which
 runs for --soak seconds (3600 for the full hour; its record says how long it really ran). `peers` serves the same model as
