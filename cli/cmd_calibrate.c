@@ -82,9 +82,9 @@ const cli_command cli_calibrate = {
     .summary = "set new thresholds, without retraining",
     .description =
         "Scores the normal training images of DATASET with the model and sets each class's threshold so that "
-        "the "
-        "wanted part of normal images lies above it; with --f1 the threshold that gives the best F1 on the "
-        "labelled test images. Prints the old and the new threshold of each class.",
+        "the wanted part of normal images lies above it; with --f1 the threshold that gives the best F1 on the "
+        "labelled test images. Normal images that the model learned from are left out: of its training only the "
+        "validation part counts. Prints the old and the new threshold of each class.",
     .example = "dcam calibrate photographs -m model.safetensors --false-alarm-rate 0.005",
     .options = options,
     .option_count = CLI_COUNT(options),
