@@ -141,7 +141,11 @@ BF16_INLINE __m512 attended(const image *m, const uint16_t *s, size_t c, bool we
 /* 2^x for x <= 0, relative error under 2^-22: Taylor's polynomial of degree 6 over half a unit to both sides. */
 BF16_INLINE __m512 power_of_two(__m512 x)
 {
+/* Without optimisation gcc 12's intrinsic is a macro that turns -1 into a mask. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
     const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = _mm512_sub_ps(x, whole);
+#pragma GCC diagnostic pop
     __m512 p = _mm512_set1_ps(1.5403530e-4f);
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3333558e-3f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.6181291e-3f));

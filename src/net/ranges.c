@@ -3,6 +3,7 @@
 #include "net/ranges.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -13,14 +14,16 @@
 #define BIN_SHIFT 16
 #define BINS 32768
 #define FIRST_INFINITE 0x7f80
-/* An activation is 0..STEPS, with its sign or without. */
+/* An activation is 0..255 after a ReLU, else -127..127. */
 #define STEPS 255.0
+#define SIGNED_STEPS 127.0
 /* Ends that are tried, from the largest value downwards, each a hundredth lower than the one before. */
 #define ENDS 250
 #define LOWER 0.99
 
 struct dcam_range_meter {
     float largest[DCAM_MAX_CONVOLUTIONS];
+    bool negative[DCAM_MAX_CONVOLUTIONS]; /* some value was */
     uint64_t *bins; /* BINS a convolution */
 };
 
@@ -46,6 +49,7 @@ void dcam_range_meter_see(void *user, int convolution, const float *values, size
     dcam_range_meter *m = user;
     uint64_t *bins = m->bins + (size_t)convolution * BINS;
     float largest = m->largest[convolution];
+    bool negative = m->negative[convolution];
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, &values[i], sizeof bits);
@@ -54,8 +58,10 @@ void dcam_range_meter_see(void *user, int convolution, const float *values, size
         bins[bin]++;
         const float magnitude = fabsf(values[i]);
         if (magnitude > largest) largest = magnitude;
+        negative |= values[i] < 0;
     }
     m->largest[convolution] = largest;
+    m->negative[convolution] = negative;
 }
 
 /* The middle of a bin. */
@@ -69,9 +75,9 @@ static double middle(uint32_t bin)
 
 /* Squared error of all values if the range ends there: what rounds to nothing loses itself, what is rounded a third of
  * half a step squared on average, what is beyond the distance to the end. */
-static double error_at(const uint64_t *bins, double end)
+static double error_at(const uint64_t *bins, double end, double steps)
 {
-    const double step = end / STEPS;
+    const double step = end / steps;
     double error = 0;
     for (uint32_t bin = 0; bin < FIRST_INFINITE; bin++) {
         if (bins[bin] == 0) continue;
@@ -82,11 +88,11 @@ static double error_at(const uint64_t *bins, double end)
     return error;
 }
 
-static double least_error_end(const uint64_t *bins, double largest)
+static double least_error_end(const uint64_t *bins, double largest, double steps)
 {
     double end = largest, best = largest, least = INFINITY;
     for (int i = 0; i < ENDS; i++) {
-        const double error = error_at(bins, end);
+        const double error = error_at(bins, end, steps);
         if (error < least) {
             least = error;
             best = end;
@@ -99,6 +105,7 @@ static double least_error_end(const uint64_t *bins, double largest)
 float dcam_range_meter_result(const dcam_range_meter *m, int convolution, dcam_range_rule rule)
 {
     double end = (double)m->largest[convolution];
-    if (rule == DCAM_RANGE_LEAST_ERROR) end = least_error_end(m->bins + (size_t)convolution * BINS, end);
+    if (rule == DCAM_RANGE_LEAST_ERROR)
+        end = least_error_end(m->bins + (size_t)convolution * BINS, end, m->negative[convolution] ? SIGNED_STEPS : STEPS);
     return fminf(fmaxf((float)end, DCAM_LEAST_RANGE), DCAM_LARGEST_RANGE);
 }
