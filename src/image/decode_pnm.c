@@ -26,12 +26,12 @@ static bool read_number(text *t, uint32_t *out)
             while (t->at < n && b[t->at] != '\n' && b[t->at] != '\r') t->at++;
     }
     size_t first = t->at;
-    uint32_t value = 0;
+    uint64_t value = 0; /* ten times the cap is more than 32 bits hold */
     for (; t->at < n && b[t->at] >= '0' && b[t->at] <= '9'; t->at++) {
-        value = value * 10 + (uint32_t)(b[t->at] - '0');
+        value = value * 10 + (uint64_t)(b[t->at] - '0');
         if (value > NUMBER_CAP) value = NUMBER_CAP;
     }
-    *out = value;
+    *out = (uint32_t)value;
     return t->at > first;
 }
 

@@ -174,6 +174,22 @@ static void small_files_that_claim_to_be_huge(void **state)
     dcam_free(bytes);
 }
 
+/* Ten times a number near the cap does not fit 32 bits: 4294967300 must not read as 4. */
+static void numbers_of_a_pnm_do_not_wrap(void **state)
+{
+    static const char *const cases[] = {
+        "P5 4294967300 1 255\nabcd", "P5 1 4294967300 255\nabcd", "P5 2 2 4294967551\nabcd",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dcam_image image = {-1, -1, -1, NULL};
+        const dcam_encoded file = {.bytes = (const uint8_t *)cases[i], .count = strlen(cases[i]), .name = "a.pgm"};
+        assert_int_equal(dcam_decode_pnm(&file, &image), DCAM_ERROR_IMAGE);
+        says(i < 2 ? "above the limit of 32768 a side" : "its maximum value is not 1 to 65535");
+        assert_int_equal(image.width, -1);
+    }
+}
+
 /* Of a mask the three channels become one; every allocation on the way may fail. */
 static void masks_without_memory(void **state)
 {
@@ -251,6 +267,7 @@ int main(void)
         cmocka_unit_test(lack_of_memory_in_a_library_is_not_damage),
         cmocka_unit_test(a_jpeg_of_tables_alone_has_no_pixels),
         cmocka_unit_test(small_files_that_claim_to_be_huge),
+        cmocka_unit_test(numbers_of_a_pnm_do_not_wrap),
         cmocka_unit_test(masks_without_memory),
         cmocka_unit_test(short_pngs),
         cmocka_unit_test(sides_of_a_resize),
