@@ -29,10 +29,15 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
                      line);
 }
 
+size_t dcam_pixel_limit(const dcam_encoded *file)
+{
+    return file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;
+}
+
 dcam_status dcam_check_sides(const dcam_encoded *file, const char *kind, uint64_t width, uint64_t height)
 {
     if (width == 0 || height == 0) return dcam_damaged(file, kind, "its header says it has no pixels");
-    const size_t limit = file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;
+    const size_t limit = dcam_pixel_limit(file);
     /* A side of 64 bits from a header must not wrap the product. */
     const bool side = width > DCAM_MAX_IMAGE_SIDE || height > DCAM_MAX_IMAGE_SIDE, area = !side && width * height > limit;
     if (file->above_limit) *file->above_limit = side || area;

@@ -33,6 +33,9 @@ DCAM_MUST_CHECK dcam_status dcam_decode_pnm(const dcam_encoded *file, dcam_image
 /* "NAME: damaged or truncated KIND (reason); ..." for what a decoder library says. */
 dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char *reason);
 
+/* The most pixels that a picture may have: the file's own limit, never above that of image.h. */
+size_t dcam_pixel_limit(const dcam_encoded *file);
+
 /* Fails where a side is 0 or a limit of image.h is passed. */
 DCAM_MUST_CHECK dcam_status dcam_check_sides(const dcam_encoded *file, const char *kind, uint64_t width,
                                              uint64_t height);

@@ -10,8 +10,12 @@
 
 #include "base/memory.h"
 
-/* No single block inside libtiff need be larger than the largest picture. */
-#define MAX_LIBRARY_BLOCK ((tmsize_t)DCAM_MAX_IMAGE_PIXELS * 8)
+/* Four samples of 16 bits: no block inside libtiff need be larger than the largest picture of such pixels. */
+#define MOST_PIXEL_BYTES 8u
+/* Strips and tiles up to this size are read whatever the picture's size: a tile of 2048 x 2048 RGBA. */
+#define SMALL_BLOCK ((uint64_t)16 << 20)
+/* Sides of tiles are rounded up: the last of a few large ones hardly overlaps the picture. */
+#define MOST_TILE_TO_PICTURE 4u
 
 /* What the callbacks of libtiff see. */
 typedef struct {
@@ -86,11 +90,17 @@ static dcam_status library_failure(const source *s)
     return dcam_damaged(s->file, "TIFF", s->error[0] ? s->error : "unknown fault");
 }
 
+static uint64_t most_block_bytes(uint64_t pixels)
+{
+    const uint64_t bytes = pixels * MOST_PIXEL_BYTES;
+    return bytes > SMALL_BLOCK ? bytes : SMALL_BLOCK;
+}
+
 static dcam_status open_tiff(source *s, TIFF **out)
 {
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
     if (!options) return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", s->file->name);
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options, MAX_LIBRARY_BLOCK);
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)most_block_bytes(dcam_pixel_limit(s->file)));
     TIFFOpenOptionsSetErrorHandlerExtR(options, keep_error, s);
     TIFFOpenOptionsSetWarningHandlerExtR(options, drop_warning, s);
     TIFF *tiff = TIFFClientOpenExt("it", "r", s, read_bytes, write_nothing, seek_to, close_nothing, size_of, map_all,
@@ -161,6 +171,30 @@ static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t
     return DCAM_OK;
 }
 
+/* libtiff makes room for a whole strip or tile, and clears it, however small the picture is; only from 100 MB on it first
+ * looks whether the bytes in the file could be a thousandth of that. So a picture of one pixel in 2 MB could ask for
+ * gigabytes, by the sides of its tile or by thousands of samples a pixel. */
+static dcam_status check_block(const source *s, TIFF *tiff, uint32_t width, uint32_t height)
+{
+    uint32_t w = 0, h = 0;
+    const bool tiled = TIFFIsTiled(tiff) != 0;
+    /* The decoders of fax lay out rows of their own, many times as large as those of one bit a pixel. */
+    if (tiled && TIFFGetField(tiff, TIFFTAG_TILEWIDTH, &w) && TIFFGetField(tiff, TIFFTAG_TILELENGTH, &h) &&
+        (w > DCAM_MAX_IMAGE_SIDE || h > DCAM_MAX_IMAGE_SIDE))
+        return dcam_fail(DCAM_ERROR_IMAGE,
+                         "%s: TIFF in tiles of %u x %u pixels, above the limit of %d a side; save it as PNG",
+                         s->file->name, w, h, DCAM_MAX_IMAGE_SIDE);
+    const uint64_t bytes = tiled ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff);
+    const uint64_t wanted = most_block_bytes((uint64_t)width * height * MOST_TILE_TO_PICTURE);
+    const uint64_t limit = most_block_bytes(dcam_pixel_limit(s->file)), most = wanted < limit ? wanted : limit;
+    if (bytes == 0) return library_failure(s); /* the product does not fit 64 bits, or a side is 0 */
+    if (bytes <= most) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_IMAGE,
+                     "%s: TIFF of %u x %u pixels in %s of %llu bytes, above the limit of %llu for it; save it as PNG",
+                     s->file->name, width, height, tiled ? "tiles" : "strips", (unsigned long long)bytes,
+                     (unsigned long long)most);
+}
+
 dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
 {
     source s = {file, 0, ""};
@@ -170,6 +204,7 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
     dcam_status status = open_tiff(&s, &tiff);
     if (status != DCAM_OK) goto cleanup;
     if ((status = check_header(&s, tiff, &width, &height)) != DCAM_OK) goto cleanup;
+    if ((status = check_block(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
     size_t n = (size_t)width * height;
     if ((status = dcam_alloc(n, sizeof *raster, &raster)) != DCAM_OK) goto cleanup;
     if ((status = read_raster(&s, tiff, raster)) != DCAM_OK) goto cleanup;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -190,6 +191,82 @@ static void numbers_of_a_pnm_do_not_wrap(void **state)
     }
 }
 
+enum { TIFF_DATA = 160 }; /* after the directory */
+
+/* A little-endian TIFF whose picture is the byte 7, by PackBits in one strip (tile 0) or in a tile of as many bytes. */
+static size_t make_tiff(uint8_t *out, uint32_t width, uint32_t height, uint32_t tile, uint32_t samples, uint32_t bytes)
+{
+    const uint32_t colours = samples >= 3 ? 2 : 1;
+    const uint32_t strip[][2] = {{256, width}, {257, height}, {258, 8}, {259, 32773}, {262, colours},
+                                 {273, TIFF_DATA}, {277, samples}, {278, height}, {279, bytes}};
+    const uint32_t tiles[][2] = {{256, width}, {257, height}, {258, 8}, {259, 32773}, {262, colours},
+                                 {277, samples}, {322, tile}, {323, tile}, {324, TIFF_DATA}, {325, bytes}};
+    const uint32_t(*fields)[2] = tile ? tiles : strip;
+    const size_t count = tile ? sizeof tiles / sizeof *tiles : sizeof strip / sizeof *strip;
+    memset(out, 0, TIFF_DATA + bytes);
+    memcpy(out, "II*\0\10", 5);
+    out[8] = (uint8_t)count;
+    uint8_t *to = out + 10;
+    for (size_t i = 0; i < count; i++, to += 12) {
+        const uint16_t tag_and_type[2] = {(uint16_t)fields[i][0], 4}; /* one number of 32 bits */
+        const uint32_t values[2] = {1, fields[i][1]};
+        memcpy(to, tag_and_type, 4);
+        memcpy(to + 4, values, 8);
+    }
+    out[TIFF_DATA + 1] = 7;
+    return TIFF_DATA + bytes;
+}
+
+static long peak_kib(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* libtiff clears a whole tile or strip before it looks whether the file has it. From 100 MB on it compares the size with
+ * a thousand times the bytes that there are, so that 2 MB of file would do for 2 GiB. */
+static void small_tiffs_that_ask_for_large_blocks(void **state)
+{
+    enum { MOST_BYTES = 300000 };
+    static const struct {
+        uint32_t width, height, tile, samples, bytes;
+        size_t limit;
+        const char *why; /* NULL: read */
+    } cases[] = {
+        {1, 1, 0, 1, 2, 0, NULL},
+        {1, 1, 4096, 1, 2, 0, "damaged or truncated TIFF"}, /* 16 MiB are allowed, but the file has not so many */
+        {1, 1, 4112, 1, 2, 0, "TIFF of 1 x 1 pixels in tiles of 16908544 bytes, above the limit of 16777216 for it"},
+        {1, 1, 8192, 1, 2, 0, "tiles of 67108864 bytes"},
+        {1, 1, 2048, 20, 2, 0, "tiles of 83886080 bytes"},
+        {1, 1, 16384, 1, MOST_BYTES, 0, "tiles of 268435456 bytes"},
+        {4096, 1, 0, 60000, MOST_BYTES, 0, "strips of 245760000 bytes, above the limit of 16777216"},
+        {4000, 4000, 16384, 1, MOST_BYTES, 16000000, "tiles of 268435456 bytes, above the limit of 128000000 for it"},
+        {1, 1, 32784, 1, 2, 0, "tiles of 32784 x 32784 pixels, above the limit of 32768 a side"},
+    };
+    uint8_t *bytes = malloc(TIFF_DATA + MOST_BYTES);
+    const long before = peak_kib();
+    (void)state;
+    assert_non_null(bytes);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dcam_image image = {-1, -1, -1, NULL};
+        const size_t n =
+            make_tiff(bytes, cases[i].width, cases[i].height, cases[i].tile, cases[i].samples, cases[i].bytes);
+        const dcam_status status = dcam_image_decode_within(bytes, n, "a.tif", cases[i].limit, NULL, &image);
+        if (cases[i].why) {
+            assert_int_equal(status, DCAM_ERROR_IMAGE);
+            says(cases[i].why);
+            assert_int_equal(image.width, -1);
+        } else {
+            assert_int_equal(status, DCAM_OK);
+            assert_int_equal(image.pixels[0], 7);
+            dcam_image_clear(&image);
+        }
+    }
+    free(bytes);
+    assert_true(peak_kib() - before < 48 * 1024);
+}
+
 /* Of a mask the three channels become one; every allocation on the way may fail. */
 static void masks_without_memory(void **state)
 {
@@ -268,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_jpeg_of_tables_alone_has_no_pixels),
         cmocka_unit_test(small_files_that_claim_to_be_huge),
         cmocka_unit_test(numbers_of_a_pnm_do_not_wrap),
+        cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(masks_without_memory),
         cmocka_unit_test(short_pngs),
         cmocka_unit_test(sides_of_a_resize),
