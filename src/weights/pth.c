@@ -14,7 +14,9 @@ typedef struct {
     dcam_zip zip;
     char folder[DCAM_MAX_ZIP_NAME + 1]; /* "archive/" */
     const uint8_t **data;               /* per zip entry: its content once read */
-    size_t inflated, storage_bytes, gathered;
+    size_t storage_bytes;               /* of the entries read */
+    size_t inflated, gathered;          /* memory beside the file, together at most */
+    size_t most_bytes;                  /* this */
 } archive;
 
 /* The one entry FOLDER/data.pkl tells the folder's name. */
@@ -55,15 +57,17 @@ static const dcam_zip_entry *find_entry(const archive *a, const char *part, cons
     return dcam_zip_find(&a->zip, name);
 }
 
-/* Reads an entry once; later calls get the same bytes. Inflated entries together stay below the limit of a file. */
+static size_t bytes_left(const archive *a) { return a->most_bytes - a->inflated - a->gathered; }
+
+/* Reads an entry once; later calls get the same bytes. */
 static dcam_status read_once(archive *a, const dcam_zip_entry *e, size_t limit, const uint8_t **out)
 {
     size_t index = (size_t)(e - a->zip.entries);
     if (!a->data[index]) {
         void *block = NULL;
         const uint8_t *content = NULL;
-        size_t left = DCAM_MAX_WEIGHTS_BYTES - a->inflated;
-        DCAM_TRY(dcam_zip_read(&a->zip, e, limit < left ? limit : left, &content, &block));
+        if (e->method != 0 && limit > bytes_left(a)) limit = bytes_left(a);
+        DCAM_TRY(dcam_zip_read(&a->zip, e, limit, &content, &block));
         if (block) {
             dcam_status status = dcam_store_keep(a->store, block);
             if (status != DCAM_OK) {
@@ -129,6 +133,10 @@ static dcam_status gather_block(archive *a, const dcam_pickle_tensor *p, const u
     size_t element = dcam_dtype_bytes(p->storage.type), bytes;
     if (!dcam_size_mul(count, element, &bytes) || bytes > a->storage_bytes - a->gathered)
         return tensor_fault(a, p, "is an expanded view, larger than what it views; save a contiguous copy of it");
+    if (bytes > bytes_left(a))
+        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: its compressed storages and rearranged views take more than %zu "
+                                             "bytes, the limit; save contiguous tensors, not compressed",
+                         a->zip.path, a->most_bytes);
     uint8_t *block = NULL;
     DCAM_TRY(dcam_alloc(count, element, &block));
     dcam_status status = dcam_store_keep(a->store, block);
@@ -162,7 +170,7 @@ static dcam_status add_tensor(archive *a, const dcam_pickle_tensor *p)
                          a->zip.path, dcam_printable_name(p->name, p->name_length).text, p->storage.elements, element,
                          entry->bytes);
     const uint8_t *storage = NULL;
-    DCAM_TRY(read_once(a, entry, DCAM_MAX_WEIGHTS_BYTES, &storage));
+    DCAM_TRY(read_once(a, entry, a->most_bytes, &storage));
     t.data = storage;
     if (t.count > 0) {
         if (!lies_inside(p)) return tensor_fault(a, p, "reaches beyond its storage");
@@ -192,9 +200,15 @@ static dcam_status check_kind(archive *a)
 
 dcam_status dcam_pth_fill(dcam_tensors *s, size_t count)
 {
+    return dcam_pth_fill_within(s, count, DCAM_MAX_WEIGHTS_BYTES);
+}
+
+dcam_status dcam_pth_fill_within(dcam_tensors *s, size_t count, size_t most_bytes)
+{
     archive a;
     memset(&a, 0, sizeof a);
     a.store = s;
+    a.most_bytes = most_bytes;
     const dcam_zip_entry *pickle = NULL;
     const uint8_t *text = NULL;
     dcam_pickle_tensor *tensors = NULL;

@@ -40,6 +40,9 @@ DCAM_MUST_CHECK dcam_status dcam_store_finish(dcam_tensors *s);
 /* Readers that fill an empty store whose bytes hold the whole file. */
 DCAM_MUST_CHECK dcam_status dcam_safetensors_fill(dcam_tensors *s, size_t count);
 DCAM_MUST_CHECK dcam_status dcam_pth_fill(dcam_tensors *s, size_t count);
+/* most_bytes: what inflated storages and gathered views may take together beside the file (and one storage alone);
+ * dcam_pth_fill's is DCAM_MAX_WEIGHTS_BYTES. */
+DCAM_MUST_CHECK dcam_status dcam_pth_fill_within(dcam_tensors *s, size_t count, size_t most_bytes);
 
 /* Chooses the reader by content. Takes the bytes (from dcam_alloc), also on failure. */
 DCAM_MUST_CHECK dcam_status dcam_tensors_take(const char *path, uint8_t *bytes, size_t count, dcam_tensors **out);

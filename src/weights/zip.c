@@ -1,5 +1,5 @@
 /* zip.c - reads zip archives in memory. Every offset and length is compared with the bytes that are there before it
- * is used; the local headers are only asked where their data begin. */
+ * is used, and all entries together with the file; the local headers are only asked where their data begin. */
 #include "weights/zip.h"
 
 #include <stdlib.h>
@@ -129,6 +129,19 @@ static int compare_entries(const void *a, const void *b)
     return compare(x->name, x->name_length, y->name, y->name_length);
 }
 
+/* Entries that lie one in the other let a small file stand for a large one, and its bytes be summed again for each:
+ * together they must find room in the file. What they hold was compared with the file one by one before, so that the
+ * sum of 70,000 of them does not overflow. */
+static dcam_status check_room(const char *path, size_t archive_bytes, const dcam_zip_entry *entries, size_t count)
+{
+    uint64_t needed = 0;
+    for (size_t i = 0; i < count; i++) needed += LOCAL_BYTES + entries[i].name_length + entries[i].packed_bytes;
+    if (needed <= archive_bytes) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: zip archive: its entries overlap: they take %llu bytes of a file of %zu; "
+                                         "get the file again, from a source that you trust",
+                     path, (unsigned long long)needed, archive_bytes);
+}
+
 dcam_status dcam_zip_open(const char *path, const uint8_t *archive, size_t archive_bytes, dcam_zip *out)
 {
     directory d = {0, 0, 0};
@@ -144,6 +157,7 @@ dcam_status dcam_zip_open(const char *path, const uint8_t *archive, size_t archi
         p += used;
         left -= used;
     }
+    if (status == DCAM_OK) status = check_room(path, archive_bytes, entries, count);
     if (status == DCAM_OK && count > 0) qsort(entries, count, sizeof *entries, compare_entries);
     for (size_t i = 1; i < count && status == DCAM_OK; i++)
         if (compare_entries(&entries[i - 1], &entries[i]) == 0)

@@ -11,6 +11,7 @@
 #include "golden_file.h"
 #include "weights/pickle.h"
 #include "weights/pth_builder.h"
+#include "weights/store.h"
 #include "weights/tensors.h"
 
 #define GOLDEN(name) DCAM_TEST_GOLDEN "/weights/" name
@@ -278,6 +279,127 @@ static void zip_fields(void **state)
     }
 }
 
+enum { SIDE = 64, SIDE_BYTES = SIDE * SIDE * 4 };
+
+/* Tensor tKEY: storage KEY of SIDE x SIDE floats, seen with rows and columns exchanged. */
+static void put_turned(buffer *b, size_t key)
+{
+    char name[24];
+    snprintf(name, sizeof name, "t%zu", key);
+    put_string(b, name);
+    put_text(b, "ctorch._utils\n_rebuild_tensor_v2\n((");
+    put_string(b, "storage");
+    put_text(b, "ctorch\nFloatStorage\n");
+    put_string(b, name + 1);
+    put_string(b, "cpu");
+    put_int(b, SIDE * SIDE);
+    put_text(b, "tQK");
+    put(b, "\0(", 2);
+    put_int(b, SIDE);
+    put_int(b, SIDE);
+    put_text(b, "t(");
+    put_int(b, 1);
+    put_int(b, SIDE);
+    put_text(b, "t\x89NtR");
+}
+
+/* A file of `count` such tensors: one storage, and the others another name for it or a copy of it. */
+static buffer build_turned(size_t count, bool copies)
+{
+    static float values[SIDE * SIDE];
+    built_zip z = {{0}, {0}, 0};
+    buffer pickle = {0};
+    char name[40];
+    for (size_t i = 0; i < SIDE * SIDE; i++) values[i] = (float)i;
+    put_text(&pickle, "\x80\x02}(");
+    for (size_t i = 0; i < count; i++) put_turned(&pickle, i);
+    put_text(&pickle, "u.");
+    put_entry(&z, "archive/data.pkl", pickle.bytes, pickle.count);
+    free(pickle.bytes);
+    const size_t record = z.directory.count;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "archive/data/%zu", i);
+        if (i == 0 || copies) {
+            put_entry(&z, name, values, sizeof values);
+            continue;
+        }
+        uint8_t entry[46];
+        memcpy(entry, z.directory.bytes + record, sizeof entry);
+        entry[28] = (uint8_t)strlen(name);
+        put(&z.directory, entry, sizeof entry);
+        put_text(&z.directory, name);
+        z.entries++;
+    }
+    return end_zip(&z);
+}
+
+/* Many entries that are one block of the file would each be summed, and each let a view of it be made. */
+static void storages_of_the_same_bytes(void **state)
+{
+    (void)state;
+    dcam_tensors *t = NULL;
+    buffer file = build_turned(200, false);
+    const size_t held = dcam_memory_held();
+    dcam_memory_reset_peak();
+    assert_int_equal(dcam_pth_parse(file.bytes, file.count, "x.pth", &t), DCAM_ERROR_WEIGHTS);
+    assert_non_null(strstr(dcam_error_message(), "x.pth: zip archive: its entries overlap"));
+    assert_true(dcam_memory_peak() - held < 20 * SIDE_BYTES);
+    assert_int_equal(dcam_memory_held(), held);
+    free(file.bytes);
+}
+
+/* One limit for what is inflated and what is gathered. */
+static void memory_beside_the_file(void **state)
+{
+    (void)state;
+    enum { COUNT = 3 };
+    buffer file = build_turned(COUNT, true);
+    const size_t held = dcam_memory_held();
+    for (size_t limit = COUNT * SIDE_BYTES - 1; limit <= COUNT * SIDE_BYTES; limit++) {
+        dcam_tensors *t = NULL;
+        assert_int_equal(dcam_store_create("x.pth", &t), DCAM_OK);
+        assert_int_equal(dcam_alloc(file.count, 1, &t->bytes), DCAM_OK);
+        memcpy(t->bytes, file.bytes, file.count);
+        const dcam_status status = dcam_pth_fill_within(t, file.count, limit);
+        if (limit < COUNT * SIDE_BYTES) {
+            assert_int_equal(status, DCAM_ERROR_WEIGHTS);
+            assert_non_null(strstr(dcam_error_message(), "rearranged views take more than 49151 bytes, the limit"));
+        } else {
+            float first[2];
+            assert_int_equal(status, DCAM_OK);
+            memcpy(first, dcam_tensors_at(t, COUNT - 1)->data, sizeof first);
+            assert_true(first[0] == 0 && first[1] == SIDE);
+        }
+        dcam_tensors_destroy(t);
+    }
+    assert_int_equal(dcam_memory_held(), held);
+    free(file.bytes);
+
+    /* What was inflated counts as well: these fit each by itself. */
+    uint8_t *bytes;
+    size_t count, inflated = 0;
+    read_golden(GOLDEN("tiny_deflated.pth"), &bytes, &count);
+    dcam_status status = DCAM_ERROR_WEIGHTS;
+    for (; status != DCAM_OK; inflated++) {
+        dcam_tensors *t = NULL;
+        assert_int_equal(dcam_store_create("x.pth", &t), DCAM_OK);
+        assert_int_equal(dcam_alloc(count, 1, &t->bytes), DCAM_OK);
+        memcpy(t->bytes, bytes, count);
+        status = dcam_pth_fill_within(t, count, inflated);
+        size_t blocks = 0; /* at least what it has beside its file */
+        for (size_t i = 0; status == DCAM_OK && i < dcam_tensors_count(t); i++) {
+            const dcam_tensor *x = dcam_tensors_at(t, i);
+            const uint8_t *data = x->data;
+            if (data < t->bytes || data >= t->bytes + count) blocks += x->count * dcam_dtype_bytes(x->type);
+        }
+        assert_true(blocks <= inflated || status != DCAM_OK);
+        if (status != DCAM_OK) assert_non_null(strstr(dcam_error_message(), "limit"));
+        dcam_tensors_destroy(t);
+        assert_true(inflated < 1 << 16);
+    }
+    dcam_free(bytes);
+}
+
 static volatile unsigned touched; /* keeps the reads */
 
 /* Whatever a reader accepts must be readable to its last byte. */
@@ -417,6 +539,7 @@ int main(void)
         cmocka_unit_test(files_of_pytorch),    cmocka_unit_test(refusals_name_the_reason),
         cmocka_unit_test(opcodes_and_globals), cmocka_unit_test(storages_and_views),
         cmocka_unit_test(twice_and_missing),   cmocka_unit_test(zip_fields),
+        cmocka_unit_test(storages_of_the_same_bytes), cmocka_unit_test(memory_beside_the_file),
         cmocka_unit_test(truncated_at_every_length), cmocka_unit_test(every_bit_flipped),
         cmocka_unit_test(damaged_pickles),     cmocka_unit_test(limits),
         cmocka_unit_test(every_allocation_fails),
