@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "weights/store.h"
 
-/* 65,536 tensors make about 25 values each; a state dict of ResNet-18 makes 2,000. */
+/* DCAM_MAX_TENSORS tensors make about 25 values each; a state dict of ResNet-18 makes 2,000. */
 #define MAX_VALUES ((size_t)2 * 1024 * 1024)
 #define MAX_STACK ((size_t)1024 * 1024)
 
@@ -89,6 +89,12 @@ static dcam_status fault(const reader *r, const char *what)
     return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: pickle: %s; a state dict saved with torch.save(model.state_dict(), ...) "
                                          "is wanted",
                      r->path, what);
+}
+
+/* Before room is made for descriptions, which are a hundred times as large as the bytes that ask for them. */
+static dcam_status too_many_tensors(const reader *r)
+{
+    return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: holds more than %d tensors, the limit", r->path, DCAM_MAX_TENSORS);
 }
 
 /* ---- values and the stack --------------------------------------------- */
@@ -350,6 +356,7 @@ static dcam_status push_tensor(reader *r, const value *arguments, size_t at_leas
         return fault(r, "a tensor without storage");
     DCAM_TRY(read_sizes(r, sizes, t.shape));
     DCAM_TRY(read_sizes(r, strides, t.stride));
+    if (r->tensor_count >= DCAM_MAX_TENSORS) return too_many_tensors(r);
     if (sizes->count != strides->count) return fault(r, "a tensor with more sizes than strides, or fewer");
     t.rank = (int)sizes->count;
     t.offset = (size_t)offset->as.integer;
@@ -474,6 +481,7 @@ static dcam_status collect(const reader *r, dcam_pickle_tensor **out, size_t *ou
     const value *root = &r->values[r->stack[0]];
     if (root->kind != DICTIONARY)
         return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: holds %s, not a state dict", r->path, kind_names[root->kind]);
+    if (root->count / 2 > DCAM_MAX_TENSORS) return too_many_tensors(r);
     dcam_pickle_tensor *tensors = NULL;
     DCAM_TRY(dcam_alloc(root->count / 2, sizeof *tensors, &tensors));
     dcam_status status = DCAM_OK;

@@ -509,6 +509,35 @@ static void limits(void **state)
     bytes[0] = '}';
     refuse_pickle((const char *)bytes, N, "2,097,152 values");
     free(bytes);
+
+    /* One tensor under more names than a file may have tensors, and more tensors of one description: refused before
+     * there is room for their descriptions. */
+    static const char one[] = "\x80\x02}(ctorch._utils\n_rebuild_tensor_v2\nq\x01((X\x07\0\0\0storagectorch\n"
+                              "FloatStorage\nX\x01\0\0\0" "0X\x03\0\0\0cpuK\x04tQK\0K\x04\x85K\x01\x85\x89Ntq\x02Rq\x03"
+                              "0X\x01\0\0\0aq\x04" "0";
+    const size_t held = dcam_memory_held();
+    for (int described = 0; described < 2; described++)
+        for (size_t n = DCAM_MAX_TENSORS; n <= DCAM_MAX_TENSORS + 1; n++) {
+            buffer p = {0};
+            dcam_pickle_tensor *t = NULL;
+            size_t found = 0;
+            put(&p, one, sizeof one - 1);
+            /* The first description is there already. */
+            for (size_t i = 0; i < n; i++) put_text(&p, described && i > 0 ? "h\4h\1h\2R" : "h\4h\3");
+            put_text(&p, "u.");
+            const dcam_status status = dcam_pickle_read("x.pth", p.bytes, p.count, &t, &found);
+            if (n == DCAM_MAX_TENSORS) {
+                assert_int_equal(status, DCAM_OK);
+                assert_int_equal(found, n);
+                assert_int_equal(t[n - 1].storage.elements, 4);
+            } else {
+                assert_int_equal(status, DCAM_ERROR_WEIGHTS);
+                assert_non_null(strstr(dcam_error_message(), "x.pth: holds more than 65536 tensors, the limit"));
+            }
+            dcam_free(t);
+            free(p.bytes);
+        }
+    assert_int_equal(dcam_memory_held(), held);
 }
 
 static void every_allocation_fails(void **state)
