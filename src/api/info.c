@@ -85,7 +85,7 @@ static json_t *metadata_json(const dcam_tensors *tensors)
     json_t *metadata = json_object();
     for (size_t i = 0; metadata && i < dcam_tensors_metadata_count(tensors); i++) {
         const char *key = dcam_tensors_metadata_key(tensors, i);
-        if (json_object_set_new(metadata, key, json_string(dcam_tensors_metadata(tensors, key))) != 0) {
+        if (json_object_set_new(metadata, key, json_string(dcam_tensors_metadata_value(tensors, i))) != 0) {
             json_decref(metadata);
             return NULL;
         }

@@ -42,7 +42,7 @@ static void add_metadata(onnx_graph *g, const dcam_model *m, const dcam_tensors 
     onnx_metadata(g, "class", options->class_index < 0 ? "" : m->classes[options->class_index].name);
     for (size_t i = 0; i < dcam_tensors_metadata_count(file); i++) {
         const char *key = dcam_tensors_metadata_key(file, i);
-        if (goes_along(key)) onnx_metadata(g, key, dcam_tensors_metadata(file, key));
+        if (goes_along(key)) onnx_metadata(g, key, dcam_tensors_metadata_value(file, i));
     }
 }
 
@@ -96,7 +96,7 @@ static dcam_status add_texts(const dcam_tensors *file, dcam_tensor_writer *w)
                                                        "layer3, batch norm in evaluation mode"));
     for (size_t i = 0; i < dcam_tensors_metadata_count(file); i++) {
         const char *key = dcam_tensors_metadata_key(file, i);
-        if (goes_along(key)) DCAM_TRY(dcam_tensor_writer_metadata(w, key, dcam_tensors_metadata(file, key)));
+        if (goes_along(key)) DCAM_TRY(dcam_tensor_writer_metadata(w, key, dcam_tensors_metadata_value(file, i)));
     }
     return DCAM_OK;
 }

@@ -128,6 +128,9 @@ dcam_status dcam_store_keep(dcam_tensors *s, void *block)
 
 dcam_status dcam_store_add_metadata(dcam_tensors *s, const char *key, const char *value)
 {
+    if (s->metadata_count >= DCAM_MAX_METADATA)
+        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: holds more than %d entries of __metadata__, the limit", s->path,
+                         DCAM_MAX_METADATA);
     DCAM_TRY(dcam_grow(&s->metadata, s->metadata_count, &s->metadata_capacity, sizeof *s->metadata));
     dcam_store_pair pair = {NULL, NULL};
     DCAM_TRY(dcam_copy_string(key, &pair.key));
@@ -272,6 +275,12 @@ const char *dcam_tensors_metadata_key(const dcam_tensors *s, size_t i)
 {
     assert(i < s->metadata_count);
     return s->metadata[i].key;
+}
+
+const char *dcam_tensors_metadata_value(const dcam_tensors *s, size_t i)
+{
+    assert(i < s->metadata_count);
+    return s->metadata[i].value;
 }
 
 const char *dcam_tensors_path(const dcam_tensors *s) { return s->path; }

@@ -13,6 +13,8 @@
 #define DCAM_MAX_WEIGHTS_BYTES ((size_t)2 * 1024 * 1024 * 1024)
 #define DCAM_MAX_HEADER_BYTES ((size_t)16 * 1024 * 1024)
 #define DCAM_MAX_TENSORS 65536
+/* Texts beside the tensors; a model file has about twenty. */
+#define DCAM_MAX_METADATA 4096
 
 typedef enum { DCAM_F32, DCAM_F16, DCAM_BF16, DCAM_I64, DCAM_I32, DCAM_I8, DCAM_U8, DCAM_F64 } dcam_dtype;
 size_t dcam_dtype_bytes(dcam_dtype type);
@@ -43,6 +45,7 @@ const dcam_tensor *dcam_tensors_find(const dcam_tensors *tensors, const char *na
 const char *dcam_tensors_metadata(const dcam_tensors *tensors, const char *key);
 size_t dcam_tensors_metadata_count(const dcam_tensors *tensors);
 const char *dcam_tensors_metadata_key(const dcam_tensors *tensors, size_t i);
+const char *dcam_tensors_metadata_value(const dcam_tensors *tensors, size_t i);
 const char *dcam_tensors_path(const dcam_tensors *tensors);
 
 /* The tensor with exactly this shape as f32 (f16, bf16, f64 converted) into out[count]; missing, misshapen

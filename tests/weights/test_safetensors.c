@@ -237,6 +237,38 @@ static void deep_and_long_headers(void **state)
     free(header);
 }
 
+/* Twenty texts are usual. Millions of them are no weights file. */
+static void many_texts(void **state)
+{
+    (void)state;
+    const size_t room = 64 + 16 * (DCAM_MAX_METADATA + 1), held = dcam_memory_held();
+    char *header = malloc(room);
+    assert_non_null(header);
+    for (size_t n = DCAM_MAX_METADATA; n <= DCAM_MAX_METADATA + 1; n++) {
+        dcam_tensors *t = NULL;
+        size_t used = (size_t)snprintf(header, room, "{\"__metadata__\":{");
+        for (size_t i = 0; i < n; i++)
+            used += (size_t)snprintf(header + used, room - used, "%s\"%zu\":\"%zx\"", i ? "," : "", i, i);
+        snprintf(header + used, room - used, "}}");
+        const dcam_status status = parse(header, 0, &t);
+        if (n > DCAM_MAX_METADATA) {
+            assert_int_equal(status, DCAM_ERROR_WEIGHTS);
+            assert_non_null(strstr(dcam_error_message(), "holds more than 4096 entries of __metadata__, the limit"));
+            continue;
+        }
+        assert_int_equal(status, DCAM_OK);
+        assert_int_equal(dcam_tensors_metadata_count(t), n);
+        for (size_t i = 0; i < n; i += 97) {
+            const char *key = dcam_tensors_metadata_key(t, i);
+            assert_string_equal(dcam_tensors_metadata_value(t, i), dcam_tensors_metadata(t, key));
+        }
+        assert_string_equal(dcam_tensors_metadata(t, "255"), "ff");
+        dcam_tensors_destroy(t);
+    }
+    free(header);
+    assert_int_equal(dcam_memory_held(), held);
+}
+
 static void wrong_header_lengths(void **state)
 {
     (void)state;
@@ -541,6 +573,7 @@ int main(void)
         cmocka_unit_test(small_floats),
         cmocka_unit_test(headers_refused_with_the_reason),
         cmocka_unit_test(deep_and_long_headers),
+        cmocka_unit_test(many_texts),
         cmocka_unit_test(wrong_header_lengths),
         cmocka_unit_test(values_asked_for),
         cmocka_unit_test(files_that_are_none),
