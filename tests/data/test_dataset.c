@@ -213,6 +213,48 @@ static void plain_folder(void **state)
     dcam_dataset_destroy(d);
 }
 
+/* Every folder has two links to the next one: 2^12 ways to the last, and each is walked once. */
+static void links_do_not_multiply(void **state)
+{
+    (void)state;
+    char name[64], path[4096], target[64];
+    for (int i = 0; i < 12; i++) {
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "web/%02d/%d", i, k);
+            snprintf(target, sizeof target, "../%02d", i + 1);
+            tree_path(root, name, path);
+            assert_int_equal(symlink(target, path), 0);
+        }
+        snprintf(name, sizeof name, "web/%02d/x.png", i);
+        tree_file(root, name, "x");
+    }
+    tree_file(root, "web/12/x.png", "x");
+    dcam_dataset *d = open_below("web", NULL);
+    assert_int_equal(d->sample_count, 13);
+    /* Under the first way that is met. */
+    size_t found = 0;
+    for (size_t i = 0; i < 13; i++) found += ends(d->samples[i].path, "web/00/0/0/x.png");
+    assert_int_equal(found, 1);
+    dcam_dataset_destroy(d);
+
+    /* More folders than the set of those walked has room for at first, and a second way to each. */
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "wide/%03d/%03d.png", i, i);
+        tree_file(root, name, "x");
+        snprintf(name, sizeof name, "wide/way%03d", i);
+        snprintf(target, sizeof target, "%03d", i);
+        tree_path(root, name, path);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    d = open_below("wide", NULL);
+    assert_int_equal(d->sample_count, 300);
+    for (size_t i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "wide/%03zu/%03zu.png", i, i);
+        assert_true(ends(d->samples[i].path, name));
+    }
+    dcam_dataset_destroy(d);
+}
+
 static void plain_folder_limits(void **state)
 {
     (void)state;
@@ -547,6 +589,7 @@ int main(void)
         TEST(photograph_called_mask),
         TEST(no_data_set),
         TEST(plain_folder),
+        TEST(links_do_not_multiply),
         TEST(plain_folder_limits),
         TEST(visa_layout),
         TEST(manifest_layout),
