@@ -77,6 +77,7 @@ static void print_value(const json_t *value, int depth)
     if (plain || depth > MAX_DEPTH) {
         char *text = NULL;
         if (dcam_json_print(value, JSON_REAL_PRECISION(8) | JSON_ENCODE_ANY, &text) != DCAM_OK) out_of_memory = true;
+        if (text) cli_make_printable(text);
         printf(" %s\n", text ? text : "-");
         dcam_free_text(text);
     } else if (json_is_array(value)) {

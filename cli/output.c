@@ -29,17 +29,27 @@ static double bar_time;
 
 /* ---- lines ------------------------------------------------------------ */
 
+void cli_make_printable(char *text)
+{
+    unsigned char *to = (unsigned char *)text;
+    for (const unsigned char *p = to; *p; p++) {
+        /* ASCII's, and those of Latin-1 as UTF-8 writes them: U+009B begins a command as ESC [ does. */
+        const bool wide = p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f;
+        *to++ = wide || p[0] < 0x20 || p[0] == 0x7f ? '?' : p[0];
+        p += wide;
+    }
+    *to = '\0';
+}
+
 const char *cli_printable(const char *text)
 {
     static _Thread_local char buffers[8][LINE_BYTES];
     static _Thread_local unsigned next;
     char *buffer = buffers[next++ % 8];
-    size_t i = 0;
-    for (; i < LINE_BYTES - 1 && text[i] != '\0'; i++) {
-        unsigned char c = (unsigned char)text[i];
-        buffer[i] = c < 0x20 || c == 0x7f ? '?' : text[i];
-    }
-    buffer[i] = '\0';
+    const size_t length = strnlen(text, LINE_BYTES - 1);
+    memcpy(buffer, text, length);
+    buffer[length] = '\0';
+    cli_make_printable(buffer);
     return buffer;
 }
 

@@ -30,6 +30,15 @@ is_file over2/b/x.png
 expect 0 detect "$PWD/in/a/x.png" -m model.safetensors -o over3
 is_file over3/x.png
 
+# Control characters of a name reach no terminal: ASCII's, and U+009B, which begins commands as ESC [ does. An umlaut
+# does.
+mkdir controls
+cp "$image" "controls/$(printf 'a\302\2332J\033[2J\303\204.png')"
+expect 0 detect controls -m model.safetensors --class "$class"
+LC_ALL=C grep -aqF "controls/$(printf 'a?2J?[2J\303\204.png')" out || fail "a name with control characters"
+expect 3 detect "$(printf 'no\302\205where')" -m model.safetensors
+! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" err || fail "a control character in an error"
+
 # A photograph is never overwritten, overlays never mix with photographs.
 sum=$(cksum in/a/x.png)
 refuse 2 'lies in in, where photographs' detect in -m model.safetensors -o in/over
