@@ -9,6 +9,7 @@
 #include "fetch.h"
 #include "files.h"
 #include "output.h"
+#include "weights/trunk.h"
 
 /* torchvision's ResNet18_Weights.IMAGENET1K_V1. Its file's name holds the first eight digits of the hash. */
 #define OFFICIAL_URL "https://download.pytorch.org/models/resnet18-f37072fd.pth"
@@ -67,17 +68,6 @@ static bool read_hash(const char *text, char out[SHA256_DIGITS + 1])
     return true;
 }
 
-static int check(const char *url, const char *part, const char *wanted)
-{
-    char found[SHA256_DIGITS + 1];
-    const dcam_status status = dcam_file_sha256(part, found);
-    if (status != DCAM_OK) return cli_fail(status);
-    if (strcmp(found, wanted) == 0) return 0;
-    unlink(part); /* going on from there would never mend it */
-    cli_error("%s: its SHA-256 is %s, not %s; it was deleted: run again, and if that does not help, do not trust this address", url, found, wanted);
-    return dcam_status_exit_code(DCAM_ERROR_WEIGHTS);
-}
-
 static int fetch_and_import(const fetch_values *values, const char *wanted, const char *part)
 {
     const cli_fetch_job job = {.url = values->url ? values->url : OFFICIAL_URL, .part = part, .proxy = values->proxy,
@@ -85,11 +75,17 @@ static int fetch_and_import(const fetch_values *values, const char *wanted, cons
     cli_note("fetching %s", job.url);
     cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
     int code = cli_fetch(&job);
-    if (code == 0) code = check(job.url, part, wanted);
     if (code != 0) return code;
-    const dcam_status status = dcam_teacher_import(part, values->output);
+    bool is_other;
+    const dcam_status status = dcam_teacher_import_summed(part, wanted, values->output, &is_other);
+    /* Another file: going on from there would never mend it. */
+    if (status == DCAM_OK || is_other) unlink(part);
+    if (is_other) {
+        cli_error("%s: %s; it was deleted: run again, and if that does not help, do not trust this address", job.url,
+                  dcam_error_message());
+        return dcam_status_exit_code(status);
+    }
     if (status != DCAM_OK) return cli_fail(status);
-    unlink(part);
     printf("wrote %s\n", cli_printable(values->output));
     return 0;
 }

@@ -1,5 +1,6 @@
 /* fetch.c - HTTP by libcurl: resumed by Range, bounded in size, time and redirects. Must never trust what it gets: the
  * caller checks the hash of the whole. */
+#define _GNU_SOURCE
 #include "fetch.h"
 
 #include <curl/curl.h>
@@ -33,6 +34,23 @@ static int fail_file(const char *path, int error)
     cli_error("%s: cannot write: %s; %s", path, strerror(error),
               status == DCAM_ERROR_DISK ? "free some space and run again, it goes on from there" : "check the path and its permissions");
     return dcam_status_exit_code(status);
+}
+
+/* Opens what was there or a new file; a descriptor, or -1 after the error line. Who can write to the folder could have
+ * put a link there, and what comes would go into another file of the user's; or a pipe, whose opening would wait. */
+static int open_part(const char *path, curl_off_t *bytes)
+{
+    struct stat facts;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    const int error = errno;
+    if (fd < 0 && error != ELOOP && error != ENXIO) return fail_file(path, error), -1;
+    if (fd >= 0 && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode)) {
+        *bytes = facts.st_size;
+        return fd;
+    }
+    if (fd >= 0) close(fd);
+    cli_error("%s: is a link or no plain file; remove it, then run again", path);
+    return -1;
 }
 
 /* The whole file came although a part was asked for: what was there makes way for it. */
@@ -215,15 +233,10 @@ static int follow(transfer *t)
 int cli_fetch(const cli_fetch_job *job)
 {
     transfer t = {.job = job};
-    struct stat facts;
     int code;
-    t.descriptor = open(job->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (t.descriptor < 0 || fstat(t.descriptor, &facts) != 0) {
-        code = fail_file(job->part, errno);
-        if (t.descriptor >= 0) close(t.descriptor);
-        return code;
-    }
-    t.offset = t.count = facts.st_size;
+    t.descriptor = open_part(job->part, &t.offset);
+    if (t.descriptor < 0) return dcam_status_exit_code(DCAM_ERROR_IO);
+    t.count = t.offset;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(t.curl = curl_easy_init())) {
         cli_error("%s: libcurl cannot be started", job->url);
         code = dcam_status_exit_code(DCAM_ERROR_MEMORY);

@@ -203,11 +203,9 @@ dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *weights, const c
 }
 
 /* "NAME sha256:DIGITS", the name shortened so that the digits always fit. */
-static void describe(const char *path, const uint8_t *bytes, size_t count, char description[256])
+static void describe(const char *path, const char digits[DCAM_SHA256_HEX], char description[256])
 {
-    char digits[DCAM_SHA256_HEX];
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    dcam_sha256_of(bytes, count, digits);
     snprintf(description, 256, "%.180s sha256:%s", name, digits);
 }
 
@@ -233,20 +231,32 @@ static dcam_status read_folded(const char *path, const dcam_tensors *tensors, dc
     return status == DCAM_ERROR_WEIGHTS ? dcam_fail_prefix(status, "%s", path) : status;
 }
 
-/* The sum is over the file as it is. */
-static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256])
+/* The file is read once: digits are those of the very bytes that the weights come from. wanted: what they must be, or
+ * NULL; others are no weights to look at. */
+static dcam_status open_summed(const char *path, const char *wanted, dcam_trunk_weights **out,
+                               char digits[DCAM_SHA256_HEX])
 {
     uint8_t *bytes = NULL;
     size_t count = 0;
-    char said[256];
     dcam_tensors *tensors = NULL;
     DCAM_TRY(dcam_file_read(path, DCAM_MAX_WEIGHTS_BYTES, &bytes, &count));
-    describe(path, bytes, count, said);
+    dcam_sha256_of(bytes, count, digits);
+    if (wanted && strcmp(digits, wanted) != 0) {
+        dcam_free(bytes);
+        return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: its SHA-256 is %s, not %s", path, digits, wanted);
+    }
     dcam_status status = dcam_tensors_take(path, bytes, count, &tensors);
     if (status == DCAM_OK) status = read_folded(path, tensors, out);
-    if (status == DCAM_OK) memcpy(description, said, sizeof said);
     dcam_tensors_destroy(tensors);
     return status;
+}
+
+static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256])
+{
+    char digits[DCAM_SHA256_HEX];
+    DCAM_TRY(open_summed(path, NULL, out, digits));
+    describe(path, digits, description);
+    return DCAM_OK;
 }
 
 static dcam_status open_embedded(dcam_trunk_weights **out, char description[256])
@@ -256,7 +266,9 @@ static dcam_status open_embedded(dcam_trunk_weights **out, char description[256]
     dcam_tensors *tensors = NULL;
     dcam_status status = dcam_safetensors_parse(bytes, count, DCAM_EMBEDDED_TEACHER, &tensors);
     if (status == DCAM_OK) status = read_folded(DCAM_EMBEDDED_TEACHER, tensors, out);
-    if (status == DCAM_OK) describe(DCAM_EMBEDDED_TEACHER, bytes, count, description);
+    char digits[DCAM_SHA256_HEX];
+    dcam_sha256_of(bytes, count, digits);
+    if (status == DCAM_OK) describe(DCAM_EMBEDDED_TEACHER, digits, description);
     dcam_tensors_destroy(tensors);
     return status;
 }
@@ -288,17 +300,34 @@ dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char d
     return DCAM_OK;
 }
 
-dcam_status dcam_teacher_import_file(const char *from, const char *to)
+/* Takes w. */
+static dcam_status save_teacher(dcam_trunk_weights *w, const char *source, const char *to)
 {
-    char source[256];
-    dcam_trunk_weights *w = NULL;
     dcam_tensor_writer *writer = NULL;
-    dcam_status status = dcam_teacher_open(from, &w, source);
-    if (status == DCAM_OK) status = dcam_tensor_writer_create(&writer);
+    dcam_status status = dcam_tensor_writer_create(&writer);
     if (status == DCAM_OK) status = add_teacher_metadata(writer, w, source);
     if (status == DCAM_OK) status = dcam_trunk_weights_add(w, "", writer);
     if (status == DCAM_OK) status = dcam_tensor_writer_save(writer, to);
     dcam_tensor_writer_destroy(writer);
     dcam_trunk_weights_destroy(w);
     return status;
+}
+
+dcam_status dcam_teacher_import_file(const char *from, const char *to)
+{
+    char source[256];
+    dcam_trunk_weights *w = NULL;
+    DCAM_TRY(dcam_teacher_open(from, &w, source));
+    return save_teacher(w, source, to);
+}
+
+dcam_status dcam_teacher_import_summed(const char *from, const char *sha256, const char *to, bool *is_other)
+{
+    char source[256], digits[DCAM_SHA256_HEX] = "";
+    dcam_trunk_weights *w = NULL;
+    dcam_status status = open_summed(from, sha256, &w, digits);
+    *is_other = digits[0] != '\0' && strcmp(digits, sha256) != 0;
+    if (status != DCAM_OK) return status;
+    describe(from, digits, source);
+    return save_teacher(w, source, to);
 }

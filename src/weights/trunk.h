@@ -91,5 +91,9 @@ DCAM_MUST_CHECK dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *
                                                       const char *path);
 /* `dcam teacher import`: reads, checks, folds and writes a teacher file (safetensors, with metadata). */
 DCAM_MUST_CHECK dcam_status dcam_teacher_import_file(const char *from, const char *to);
+/* The same of a file that must have this sum (64 digits in lower case): it is read once, so that what is imported is
+ * what was summed, whoever else may write to the file. *is_other: whether it has another, which is an error. */
+DCAM_MUST_CHECK dcam_status dcam_teacher_import_summed(const char *from, const char *sha256, const char *to,
+                                                       bool *is_other);
 
 #endif

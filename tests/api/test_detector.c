@@ -298,6 +298,19 @@ static void loops_of_links_are_passed_over(void **state)
     case_message("more than 32 folders deep");
 }
 
+static void a_sum_of_a_file(void **state)
+{
+    char digits[65] = "as it was";
+    (void)state;
+    tree_file(case_root, "abc", "abc");
+    assert_int_equal(dcam_file_sha256(case_path("nowhere"), digits), DCAM_ERROR_IO);
+    assert_int_equal(dcam_file_sha256(NULL, digits), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_file_sha256(case_path("abc"), NULL), DCAM_ERROR_USAGE);
+    assert_string_equal(digits, "as it was");
+    assert_int_equal(dcam_file_sha256(case_path("abc"), digits), DCAM_OK);
+    assert_string_equal(digits, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +318,7 @@ int main(void)
         cmocka_unit_test(pixels_are_refused), cmocka_unit_test(a_given_class_is_used),
         cmocka_unit_test(overlay_and_map_are_written), cmocka_unit_test(every_file_once_in_order),
         cmocka_unit_test(stopping_and_refusing), cmocka_unit_test(loops_of_links_are_passed_over),
+        cmocka_unit_test(a_sum_of_a_file),
     };
     return cmocka_run_group_tests(tests, create, destroy);
 }

@@ -40,6 +40,16 @@ fetch 0 --url "$base/file"
 is_file teacher
 rm teacher
 
+# Who can write to the folder must not lead what comes into another file, nor make the tool wait.
+echo precious >kept
+ln -s kept teacher.part
+refuse_fetch 3 'teacher\.part: is a link' file
+same "a file behind a link" precious "$(cat kept)"
+rm teacher.part
+mkfifo teacher.part
+refuse_fetch 3 'teacher\.part: is a link or no plain file' file
+rm teacher.part kept
+
 # The hash decides: another file, and a part that was of another file.
 refuse 4 'its SHA-256 is' teacher fetch -o teacher -q --url "$base/file"
 is_absent teacher

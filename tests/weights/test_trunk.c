@@ -473,6 +473,36 @@ static void import_and_open(void **state)
     assert_string_equal(dcam_tensors_metadata(t, "source"), description);
     dcam_tensors_destroy(t);
 
+    /* With its sum: the same file; with another, and of a file that is none, nothing. */
+    char *summed = in_folder("summed.safetensors"), other[65];
+    const char *sum = strstr(description, " sha256:") + 8;
+    bool is_other = true;
+    assert_int_equal(dcam_teacher_import_summed(from, sum, summed, &is_other), DCAM_OK);
+    assert_false(is_other);
+    uint8_t *bytes[2];
+    size_t counts[2];
+    assert_int_equal(dcam_file_read(to, 1 << 30, &bytes[0], &counts[0]), DCAM_OK);
+    assert_int_equal(dcam_file_read(summed, 1 << 30, &bytes[1], &counts[1]), DCAM_OK);
+    assert_int_equal(counts[0], counts[1]);
+    assert_memory_equal(bytes[0], bytes[1], counts[0]);
+    dcam_free(bytes[0]);
+    dcam_free(bytes[1]);
+    unlink(summed);
+    memcpy(other, sum, sizeof other);
+    other[63] = other[63] == '0' ? '1' : '0';
+    assert_int_equal(dcam_teacher_import_summed(from, other, summed, &is_other), DCAM_ERROR_WEIGHTS);
+    assert_true(is_other);
+    assert_non_null(strstr(dcam_error_message(), "from.pth: its SHA-256 is "));
+    assert_int_equal(dcam_teacher_import_summed(DCAM_TEST_GOLDEN "/weights/evil.pth", sum, summed, &is_other),
+                     DCAM_ERROR_WEIGHTS);
+    assert_true(is_other);
+    assert_int_equal(dcam_teacher_import_summed("/nonexistent/from.pth", sum, summed, &is_other), DCAM_ERROR_IO);
+    assert_false(is_other);
+    assert_false(dcam_path_exists(summed));
+    assert_int_equal(dcam_teacher_import_summed(from, sum, "/nonexistent/to.safetensors", &is_other), DCAM_ERROR_IO);
+    assert_false(is_other);
+    dcam_free(summed);
+
     assert_int_equal(dcam_teacher_import_file(from, "/nonexistent/to.safetensors"), DCAM_ERROR_IO);
     assert_int_equal(dcam_teacher_import_file("/nonexistent/from.pth", to), DCAM_ERROR_IO);
     assert_int_equal(dcam_teacher_import_file(DCAM_TEST_GOLDEN "/weights/evil.pth", to), DCAM_ERROR_WEIGHTS);
@@ -588,7 +618,7 @@ static int remove_folder(void **state)
 {
     (void)state;
     static const char *const names[] = {"names.safetensors", "model.safetensors", "from.pth", "to.safetensors",
-                                        "copy.safetensors"};
+                                        "copy.safetensors", "summed.safetensors", "drawn.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = in_folder(names[i]);
         unlink(path);
