@@ -8,6 +8,8 @@
 #include "serve/internal.h"
 
 #define JSON_TYPE "application/json"
+#define MAP_NUMBER_BYTES 14 /* -1.234567e-38, and a comma */
+#define BESIDE_MAPS 4096    /* of an answer with maps; more makes its memory grow */
 
 void serve_text_answer(serve_request *r, int status, const char *content_type)
 {
@@ -20,6 +22,7 @@ static void set_error(serve_request *r, int status)
 {
     dcam_text *body = &r->answer.body;
     dcam_text_clear(body);
+    r->answer.header_bytes = 0;
     dcam_text_add(body, "{\"error\":");
     dcam_text_json(body, r->answer.error);
     dcam_text_add(body, "}\n");
@@ -100,7 +103,21 @@ static void add_binary_data(dcam_text *t, const serve_request *r, int output)
     }
 }
 
-static void add_output(dcam_text *json, dcam_text *binary, const serve_request *r, int position)
+static size_t binary_bytes(const serve_request *r, int output)
+{
+    const size_t n = (size_t)r->image_count;
+    size_t names = 0;
+    switch (output) {
+    case DCAM_OUTPUT_ANOMALOUS: return n;
+    case DCAM_OUTPUT_CLASS:
+        for (size_t i = 0; i < n; i++) names += 4 + strlen(r->engine->model->classes[r->images[i].verdict.class_index].name);
+        return names;
+    case DCAM_OUTPUT_MAP: return n * r->engine->pixels * sizeof(float);
+    default: return n * sizeof(float);
+    }
+}
+
+static void add_output(dcam_text *json, const serve_request *r, int position)
 {
     const int output = r->infer.outputs[position];
     const dcam_preprocessing *p = &r->engine->model->preprocessing;
@@ -109,34 +126,31 @@ static void add_output(dcam_text *json, dcam_text *binary, const serve_request *
                      dcam_output_datatypes[output], r->image_count);
     if (output == DCAM_OUTPUT_MAP) dcam_text_format(json, ",%d,%d", p->height, p->width);
     dcam_text_add(json, "]");
-    if (r->infer.output_binary[position]) {
-        const size_t before = binary->used;
-        add_binary_data(binary, r, output);
-        dcam_text_format(json, ",\"parameters\":{\"binary_data_size\":%zu}", binary->used - before);
-    } else {
+    if (r->infer.output_binary[position])
+        dcam_text_format(json, ",\"parameters\":{\"binary_data_size\":%zu}", binary_bytes(r, output));
+    else
         add_json_data(json, r, output);
-    }
     dcam_text_add(json, "}");
 }
 
 static void answer_infer(serve_request *r)
 {
-    dcam_text *json = &r->answer.body, binary = {0};
+    const dcam_infer_request *q = &r->infer;
+    dcam_text *json = &r->answer.body;
     dcam_text_format(json, "{\"model_name\":\"%s\",\"model_version\":\"1\"", r->model->name);
-    if (r->infer.id) {
+    if (q->id) {
         dcam_text_add(json, ",\"id\":");
-        dcam_text_json(json, r->infer.id);
+        dcam_text_json(json, q->id);
     }
     dcam_text_add(json, ",\"outputs\":[");
-    for (int i = 0; i < r->infer.output_count; i++) add_output(json, &binary, r, i);
+    for (int i = 0; i < q->output_count; i++) add_output(json, r, i);
     dcam_text_add(json, "]}");
-    if (binary.used > 0) {
-        r->answer.header_bytes = (long long)json->used;
-        dcam_text_bytes(json, binary.bytes, binary.used);
-    }
-    if (binary.failed) json->failed = true;
-    serve_text_answer(r, 200, binary.used > 0 ? "application/octet-stream" : JSON_TYPE);
-    dcam_text_clear(&binary);
+    const size_t json_bytes = json->used;
+    for (int i = 0; i < q->output_count; i++)
+        if (q->output_binary[i]) add_binary_data(json, r, q->outputs[i]);
+    const bool binary = json->used > json_bytes;
+    if (binary) r->answer.header_bytes = (long long)json_bytes;
+    serve_text_answer(r, 200, binary ? "application/octet-stream" : JSON_TYPE);
 }
 
 /* ---- photographs ---- */
@@ -197,6 +211,11 @@ static void answer_png(serve_request *r, const dcam_region *regions, size_t coun
     dcam_status status = dcam_overlay_draw(c, &r->photo, r->images[0].map, p->width, p->height, regions, count, &overlay);
     if (status == DCAM_OK) status = dcam_png_encode(&overlay, &png, &bytes);
     dcam_image_clear(&overlay);
+    if (status == DCAM_OK) {
+        /* The encoder's buffer has room for pixels that cannot be packed. */
+        status = dcam_realloc(bytes, 1, &png);
+        if (status != DCAM_OK) dcam_free(png);
+    }
     if (status != DCAM_OK) {
         serve_fail(r, status);
         return;
@@ -251,13 +270,22 @@ static void count_verdicts(const serve_request *r)
     serve_metrics_unlock(r->server->metrics);
 }
 
+size_t serve_map_bytes(const serve_request *r)
+{
+    const size_t values = (size_t)r->infer.images * r->engine->pixels;
+    if (r->endpoint == ENDPOINT_DETECT) return r->wants_map && !r->wants_png ? 4 * r->engine->pixels * sizeof(float) / 3 : 0;
+    for (int i = 0; i < r->infer.output_count; i++)
+        if (r->infer.outputs[i] == DCAM_OUTPUT_MAP) return values * (r->infer.output_binary[i] ? sizeof(float) : MAP_NUMBER_BYTES);
+    return 0;
+}
+
 void serve_build_answer(serve_request *r)
 {
+    const size_t map_bytes = serve_map_bytes(r);
     count_verdicts(r);
+    if (map_bytes > 0) dcam_text_reserve(&r->answer.body, map_bytes + BESIDE_MAPS);
     if (r->endpoint == ENDPOINT_INFER) answer_infer(r);
     else answer_detect(r);
-    if (dcam_text_check(&r->answer.body) != DCAM_OK) {
-        r->answer.header_bytes = 0;
-        serve_fail(r, DCAM_ERROR_MEMORY);
-    }
+    if (dcam_text_check(&r->answer.body) != DCAM_OK) serve_fail(r, DCAM_ERROR_MEMORY);
+    else if (map_bytes > 0) dcam_text_trim(&r->answer.body);
 }

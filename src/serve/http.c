@@ -177,7 +177,7 @@ static serve_request *create_request(dcam_server *s, struct MHD_Connection *conn
     return r;
 }
 
-static void free_body(serve_request *r)
+void serve_free_body(serve_request *r)
 {
     dcam_server *s = r->server;
     dcam_free(r->body);
@@ -193,7 +193,7 @@ static void destroy_request(serve_request *r)
 {
     dcam_server *s = r->server;
     serve_request_clear(r);
-    free_body(r);
+    serve_free_body(r);
     serve_engine_release(s, r->engine);
     pthread_mutex_lock(&s->lock);
     s->open_requests--;
@@ -260,7 +260,7 @@ static void too_large(serve_request *r)
 
 static void drop_body(serve_request *r)
 {
-    free_body(r);
+    serve_free_body(r);
     r->drop_body = true;
 }
 
@@ -377,6 +377,7 @@ static enum MHD_Result go_on(serve_request *r)
         if (over) serve_error(r, 503, "the server ends");
         else serve_error(r, 503, "the queue is full (%d requests); try again later", s->options.queue);
         r->answer.retry_after = 1;
+        serve_free_body(r);
         return send_answer(r);
     }
     r->deadline = r->times.received + s->options.deadline;

@@ -25,6 +25,8 @@
 #define SERVE_ID_BYTES 65           /* of a request id, with its zero */
 #define SERVE_MAX_MODELS 64
 #define SERVE_MAX_NAME 63           /* bytes of a model's name */
+/* All large answers and the photographs for them, until they are sent; beyond, one that is not alone is put off. */
+#define SERVE_ANSWER_MEMORY ((size_t)1 << 30)
 
 typedef struct serve_request serve_request;
 
@@ -125,6 +127,7 @@ struct serve_request {
     serve_image *images;
     int image_count, images_left;   /* images_left: not yet through a lane; under server->lock */
     int images_reserved;            /* in the queue's count */
+    size_t held;                    /* in the server's answer_memory */
     bool failed;                    /* answered before all images were run; under server->lock */
     double deadline;
     serve_times times;
@@ -178,6 +181,7 @@ struct dcam_server {
     int handing_back;               /* answered ones that libmicrohttpd is being told of */
     int open_requests;              /* requests of which headers were read, until they are sent */
     size_t body_memory;             /* bytes held by bodies */
+    size_t answer_memory;           /* bytes promised to answers, and held by them and by photographs to be drawn on */
     serve_connection *connections;
     int connection_count;
     bool find_batch;                /* no size was asked for: each engine has its own */
@@ -214,6 +218,7 @@ void serve_http_stop_listening(dcam_server *s);
 void serve_http_stop(dcam_server *s);                                /* no request is with the workers any more */
 void *serve_watchdog(void *server);                                  /* thread: ends slow connections */
 void serve_finish(serve_request *r);                                 /* any thread: the answer is there */
+void serve_free_body(serve_request *r);
 /* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. */
 void serve_route(serve_request *r, const char *url, const char *method);
 /* pool.c */
@@ -222,6 +227,8 @@ void serve_pool_stop(dcam_server *s);
 void serve_submit(serve_request *r);                                 /* the body is complete */
 /* Takes room for n images in the queue; false when there is none. */
 bool serve_reserve_images(serve_request *r, int n);
+/* Makes the request's share of answer_memory `bytes`; little is not counted. False: there is no room, r->answer is filled. */
+bool serve_hold(serve_request *r, size_t bytes);
 void serve_request_ran(serve_request *r);                            /* all images are through; the caller holds the lock */
 DCAM_MUST_CHECK dcam_status serve_thread_start(pthread_t *thread, void *(*body)(void *), void *argument);
 /* runner.c */
@@ -232,6 +239,7 @@ void serve_enqueue(serve_request *r);                                /* r->image
 /* prepare.c and answer.c: a worker's steps. True: on to the lanes; false: r->answer is filled. */
 bool serve_prepare(serve_request *r);
 void serve_build_answer(serve_request *r);
+size_t serve_map_bytes(const serve_request *r);                      /* of the maps in r's answer, at most */
 void serve_request_clear(serve_request *r);                          /* images, photograph, tensors, answer; not the engine */
 /* answer.c */
 void serve_error(serve_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));

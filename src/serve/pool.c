@@ -4,6 +4,9 @@
 #include "base/parallel.h"
 #include "serve/internal.h"
 
+/* Answers up to this are not counted: a client that wants only scores is served beside those that hold large ones. */
+#define SMALL_ANSWER (64 * 1024)
+
 static void append(request_list *list, serve_request *r)
 {
     r->next = NULL;
@@ -44,6 +47,25 @@ bool serve_reserve_images(serve_request *r, int n)
     return fits;
 }
 
+bool serve_hold(serve_request *r, size_t bytes)
+{
+    dcam_server *s = r->server;
+    if (bytes <= SMALL_ANSWER) bytes = 0;
+    pthread_mutex_lock(&s->lock);
+    const size_t others = s->answer_memory - r->held;
+    const bool fits = bytes <= r->held || others == 0 || (others < SERVE_ANSWER_MEMORY && bytes <= SERVE_ANSWER_MEMORY - others);
+    if (fits) {
+        s->answer_memory = others + bytes;
+        r->held = bytes;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (fits) return true;
+    serve_count_rejected(s->metrics, "memory");
+    serve_error(r, 503, "too many large answers at a time; try again later");
+    r->answer.retry_after = 1;
+    return false;
+}
+
 /* ---- workers ---- */
 
 /* The request no longer counts in the queue. Its pixels go now, not when the last byte of the answer is sent. */
@@ -75,11 +97,25 @@ static void count_times(const serve_request *r)
     serve_count_seconds(m, STAGE_TOTAL, t->answered - t->begun);
 }
 
+/* What the answer was made of goes now, not when the client has taken the last byte of it. */
+static void let_go(serve_request *r)
+{
+    for (int i = 0; i < r->image_count; i++) {
+        dcam_free(r->images[i].map);
+        r->images[i].map = NULL;
+    }
+    dcam_image_clear(&r->photo);
+    dcam_infer_request_clear(&r->infer);
+    serve_free_body(r);
+    if (!serve_hold(r, r->answer.body.capacity)) serve_hold(r, 0);
+}
+
 static void answer(serve_request *r)
 {
     leave_queue(r);
     const bool counted = r->answer.status == 0;
     if (r->answer.status == 0) serve_build_answer(r);
+    let_go(r);
     r->times.answered = dcam_seconds();
     if (counted) count_times(r);
     serve_finish(r);

@@ -128,6 +128,9 @@ static bool prepare_infer(serve_request *r)
         const double deadline = r->times.received + 1e-6 * (double)q->timeout;
         if (deadline < r->deadline) r->deadline = deadline;
     }
+    status = dcam_infer_request_check_maps(q, r->engine->pixels);
+    if (status != DCAM_OK) return fail(r, status);
+    if (!serve_hold(r, serve_map_bytes(r))) return false;
     if (!make_images(r, q->images, wants_output(q, DCAM_OUTPUT_MAP))) return false;
     for (int i = 0; i < q->images; i++)
         if (q->class_names[i] && !find_class(r, q->class_names[i], &r->images[i].class_index)) return false;
@@ -183,7 +186,8 @@ static bool prepare_detect(serve_request *r)
     r->photo_height = r->photo.height;
     status = fit(r, &r->photo, r->wants_png, &r->images[0]);
     if (!r->wants_png) dcam_image_clear(&r->photo);
-    return status == DCAM_OK ? true : fail(r, status);
+    if (status != DCAM_OK) return fail(r, status);
+    return serve_hold(r, r->wants_png ? (size_t)r->photo_width * (size_t)r->photo_height * 3 : serve_map_bytes(r));
 }
 
 bool serve_prepare(serve_request *r)
@@ -211,4 +215,5 @@ void serve_request_clear(serve_request *r)
     dcam_image_clear(&r->photo);
     dcam_infer_request_clear(&r->infer);
     dcam_text_clear(&r->answer.body);
+    serve_hold(r, 0);
 }

@@ -21,6 +21,7 @@
 #define DCAM_REQUEST_MAX_JSON (64u * 1024u)   /* bytes of a request's JSON without the numbers of its tensors */
 #define DCAM_REQUEST_MAX_INPUTS 8             /* tensors; three have a meaning */
 #define DCAM_REQUEST_MAX_IMAGES 64            /* a request; more gain nothing over a second request */
+#define DCAM_REQUEST_MAX_JSON_VALUES (1u << 20) /* of maps in a JSON answer: 16 of 256x256, some 12 MB of digits */
 #define DCAM_REQUEST_MAX_DEPTH 32             /* of nested JSON */
 #define DCAM_REQUEST_MAX_ID 256               /* bytes of "id", which is echoed */
 #define DCAM_REQUEST_MAX_SIDE 32768           /* pixels, as of photographs in files */
@@ -75,6 +76,8 @@ typedef struct {
 DCAM_MUST_CHECK dcam_status dcam_infer_request_parse(const uint8_t *body, size_t count, long long header_bytes,
                                                      size_t max_pixels, dcam_infer_request *out);
 void dcam_infer_request_clear(dcam_infer_request *request);
+/* Whether maps of map_pixels each can be answered as they are asked for. */
+DCAM_MUST_CHECK dcam_status dcam_infer_request_check_maps(const dcam_infer_request *request, size_t map_pixels);
 /* images x height x width x 3 bytes of "image". */
 DCAM_MUST_CHECK dcam_status dcam_infer_request_rgb(const dcam_infer_request *request, uint8_t *out);
 /* images x 3 x height x width floats of "input": finite, and in 0..1 unless normalised. */

@@ -334,6 +334,17 @@ void dcam_infer_request_clear(dcam_infer_request *r)
     *r = (dcam_infer_request){0};
 }
 
+dcam_status dcam_infer_request_check_maps(const dcam_infer_request *r, size_t map_pixels)
+{
+    const size_t images = (size_t)r->images;
+    for (int k = 0; k < r->output_count; k++)
+        if (r->outputs[k] == DCAM_OUTPUT_MAP && !r->output_binary[k] && map_pixels > DCAM_REQUEST_MAX_JSON_VALUES / images)
+            return refuse("output anomaly_map: %zu x %zu numbers in JSON are above the limit of %u; ask for it with \"binary_data\": "
+                          "true, for fewer images at a time, or name other \"outputs\"", images, map_pixels,
+                          DCAM_REQUEST_MAX_JSON_VALUES);
+    return DCAM_OK;
+}
+
 dcam_status dcam_infer_request_rgb(const dcam_infer_request *r, uint8_t *out)
 {
     const size_t count = value_count(r);

@@ -17,7 +17,7 @@ void dcam_text_clear(dcam_text *text)
 }
 
 /* Room for `more` bytes and the zero behind them. */
-static bool reserve(dcam_text *text, size_t more)
+static bool reserve(dcam_text *text, size_t more, bool exactly)
 {
     size_t wanted;
     if (text->failed) return false;
@@ -28,7 +28,7 @@ static bool reserve(dcam_text *text, size_t more)
     if (wanted <= text->capacity) return true;
     size_t capacity = text->capacity ? text->capacity : FIRST_CAPACITY;
     while (capacity < wanted && capacity <= SIZE_MAX / 2) capacity *= 2;
-    if (capacity < wanted) capacity = wanted;
+    if (capacity < wanted || exactly) capacity = wanted;
     if (dcam_realloc(capacity, 1, &text->bytes) != DCAM_OK) {
         text->failed = true;
         return false;
@@ -37,9 +37,18 @@ static bool reserve(dcam_text *text, size_t more)
     return true;
 }
 
+void dcam_text_reserve(dcam_text *text, size_t more) { reserve(text, more, true); }
+
+void dcam_text_trim(dcam_text *text)
+{
+    /* Without the memory to move it stays as it is. */
+    if (text->used < text->capacity - text->capacity / 8 && dcam_realloc(text->used + 1, 1, &text->bytes) == DCAM_OK)
+        text->capacity = text->used + 1;
+}
+
 void dcam_text_bytes(dcam_text *text, const void *bytes, size_t count)
 {
-    if (!reserve(text, count)) return;
+    if (!reserve(text, count, false)) return;
     if (count > 0) memcpy(text->bytes + text->used, bytes, count);
     text->used += count;
     text->bytes[text->used] = '\0';
@@ -56,7 +65,7 @@ void dcam_text_format(dcam_text *text, const char *format, ...)
     va_end(args);
     if (length < 0) {
         text->failed = true;
-    } else if (reserve(text, (size_t)length)) {
+    } else if (reserve(text, (size_t)length, false)) {
         vsnprintf(text->bytes + text->used, (size_t)length + 1, format, again);
         text->used += (size_t)length;
     }
@@ -97,7 +106,8 @@ void dcam_text_json(dcam_text *text, const char *string)
 
 void dcam_text_number(dcam_text *text, double value, int digits)
 {
-    if (isfinite(value)) dcam_text_format(text, "%.*g", digits, value);
+    char number[64]; /* at once: maps have a million of them, and dcam_text_format prints twice */
+    if (isfinite(value)) dcam_text_bytes(text, number, (size_t)snprintf(number, sizeof number, "%.*g", digits, value));
     else dcam_text_add(text, "null");
 }
 
@@ -109,7 +119,7 @@ void dcam_text_base64(dcam_text *text, const void *bytes, size_t count)
         text->failed = true;
         return;
     }
-    if (!reserve(text, (count + 2) / 3 * 4)) return;
+    if (!reserve(text, (count + 2) / 3 * 4, false)) return;
     char *out = text->bytes + text->used;
     for (size_t i = 0; i < count; i += 3) {
         size_t left = count - i;

@@ -17,6 +17,9 @@ typedef struct {
 } dcam_text;
 
 void dcam_text_clear(dcam_text *text);
+/* Room for exactly so many bytes more, for what is large: else it doubles. And gives back the room that is left over. */
+void dcam_text_reserve(dcam_text *text, size_t more);
+void dcam_text_trim(dcam_text *text);
 void dcam_text_bytes(dcam_text *text, const void *bytes, size_t count);
 void dcam_text_add(dcam_text *text, const char *string);
 void dcam_text_format(dcam_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));

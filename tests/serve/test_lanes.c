@@ -135,17 +135,15 @@ static void destroy_server(dcam_server *s)
     free(s);
 }
 
-/* Request k of images k, k + 1, ...: with maps or without, every third one as floats. */
-static void make_request(dcam_server *s, size_t k, serve_request *r)
+/* n images k, k + 1, ... and what is wanted of them, all in binary form. */
+static void make_infer(dcam_server *s, size_t k, size_t n, bool floats, const char *outputs, serve_request *r)
 {
-    const size_t n = 1 + k % MOST_IMAGES;
-    const bool floats = k % 3 == 2, map = k % 2;
     const size_t one = floats ? BYTES * sizeof(float) : BYTES;
     char head[512];
     uint8_t rgb[BYTES];
     const int length = snprintf(head, sizeof head, "{\"inputs\":[{\"name\":\"%s\",\"datatype\":\"%s\",\"shape\":[%zu,%s],\"parameters\":{"
-                                "\"binary_data_size\":%zu}}],\"outputs\":[{\"name\":\"raw\"}%s]}", floats ? "input" : "image",
-                                floats ? "FP32" : "UINT8", n, floats ? "3,32,32" : "32,32,3", n * one, map ? ",{\"name\":\"anomaly_map\"}" : "");
+                                "\"binary_data_size\":%zu}}],%s}", floats ? "input" : "image", floats ? "FP32" : "UINT8", n,
+                                floats ? "3,32,32" : "32,32,3", n * one, outputs);
     memset(r, 0, sizeof *r);
     r->server = s;
     r->method = "POST";
@@ -153,8 +151,7 @@ static void make_request(dcam_server *s, size_t k, serve_request *r)
     r->model = &s->models[0];
     r->header_bytes = length;
     r->body_bytes = (size_t)length + n * one;
-    r->body = malloc(r->body_bytes);
-    assert_non_null(r->body);
+    assert_int_equal(dcam_alloc(r->body_bytes, 1, &r->body), DCAM_OK);
     memcpy(r->body, head, (size_t)length);
     for (size_t i = 0; i < n; i++) {
         uint8_t *to = r->body + (size_t)length + i * one;
@@ -170,6 +167,16 @@ static void make_request(dcam_server *s, size_t k, serve_request *r)
     r->deadline = r->times.received + s->options.deadline;
 }
 
+#define IN_BINARY "\"parameters\":{\"binary_data_output\":true},"
+#define ONLY_RAW IN_BINARY "\"outputs\":[{\"name\":\"raw\"}]"
+#define WITH_MAPS IN_BINARY "\"outputs\":[{\"name\":\"raw\"},{\"name\":\"anomaly_map\"}]"
+
+/* With maps or without, every third one as floats. */
+static void make_request(dcam_server *s, size_t k, serve_request *r)
+{
+    make_infer(s, k, 1 + k % MOST_IMAGES, k % 3 == 2, k % 2 ? WITH_MAPS : ONLY_RAW, r);
+}
+
 static void submit(dcam_server *s, serve_request *r)
 {
     pthread_mutex_lock(&s->lock);
@@ -182,13 +189,19 @@ static void submit(dcam_server *s, serve_request *r)
 static void check_answer(size_t k, const serve_request *r)
 {
     if (r->answer.status != 200) fail_msg("request %zu: %d, %s", k, r->answer.status, r->answer.error);
-    for (int i = 0; i < r->image_count; i++) {
-        const size_t index = (k + (size_t)i) % IMAGES;
+    const char *raws = r->answer.body.bytes + r->answer.header_bytes;
+    const size_t n = (size_t)r->image_count, map_bytes = k % 2 ? n * sizeof right_maps[0] : 0;
+    assert_int_equal(r->answer.body.used, (size_t)r->answer.header_bytes + n * sizeof(float) + map_bytes);
+    for (size_t i = 0; i < n; i++) {
+        const size_t index = (k + i) % IMAGES;
         const dcam_verdict *v = &r->images[i].verdict, *w = &right[index];
-        assert_true(fabsf(v->raw - w->raw) <= 1e-4f * fabsf(w->raw));
+        float raw, map[PIXELS];
+        memcpy(&raw, raws + i * sizeof raw, sizeof raw);
+        assert_true(raw == v->raw && fabsf(raw - w->raw) <= 1e-4f * fabsf(w->raw));
         assert_int_equal(v->class_index, w->class_index);
-        for (size_t p = 0; r->images[i].map && p < PIXELS; p++)
-            assert_true(fabsf(r->images[i].map[p] - right_maps[index][p]) <= 1e-4f * fabsf(w->raw) + 1e-6f);
+        if (map_bytes > 0) memcpy(map, raws + n * sizeof raw + i * sizeof map, sizeof map);
+        for (size_t p = 0; map_bytes > 0 && p < PIXELS; p++)
+            assert_true(fabsf(map[p] - right_maps[index][p]) <= 1e-4f * fabsf(w->raw) + 1e-6f);
     }
     assert_int_equal(r->images_left, 0);
     assert_true(r->times.prepared <= r->times.run_begun && r->times.run_begun <= r->times.run_ended && r->times.run_ended <= r->times.answered);
@@ -198,7 +211,7 @@ static void clear_request(dcam_server *s, serve_request *r)
 {
     serve_request_clear(r);
     serve_engine_release(s, r->engine);
-    free(r->body);
+    serve_free_body(r);
 }
 
 /* All at a time, then one after the other. */
@@ -238,6 +251,102 @@ static void answers_are_those_of_a_scorer(void **state)
         }
 }
 
+/* One request at a time, until it is answered. */
+static void answer_one(dcam_server *s, serve_request *r)
+{
+    submit(s, r);
+    await(1);
+}
+
+/* A photograph, for /detect, with Accept: image/png. */
+static void make_photograph(dcam_server *s, serve_request *r)
+{
+    static const char head[] = "P6\n32 32\n255\n";
+    memset(r, 0, sizeof *r);
+    r->server = s;
+    r->method = "POST";
+    r->endpoint = ENDPOINT_DETECT;
+    r->model = &s->models[0];
+    r->wants_png = true;
+    r->body_bytes = sizeof head - 1 + BYTES;
+    assert_int_equal(dcam_alloc(r->body_bytes, 1, &r->body), DCAM_OK);
+    memcpy(r->body, head, sizeof head - 1);
+    make_image(0, r->body + sizeof head - 1);
+    r->times.begun = r->times.received = dcam_seconds();
+    r->deadline = r->times.received + s->options.deadline;
+}
+
+static dcam_server *open_server(int threads, int batch, double delay)
+{
+    dcam_server *s = make_server(threads, batch, delay);
+    assert_int_equal(serve_models_open(s), DCAM_OK);
+    assert_int_equal(serve_pool_start(s), DCAM_OK);
+    return s;
+}
+
+/* While a client takes its answer, nothing is held but the answer: no body, map, photograph or tensor. */
+static void an_answer_is_all_that_is_held(void **state)
+{
+    (void)state;
+    serve_request r;
+    dcam_server *s = open_server(1, 1, 0);
+    const size_t before = dcam_memory_held();
+    for (int k = 0; k < 3; k++) {
+        if (k == 0) make_photograph(s, &r);
+        else make_infer(s, 0, 64, k == 1, k == 1 ? WITH_MAPS : "\"outputs\":[{\"name\":\"anomaly_map\"}]", &r);
+        answer_one(s, &r);
+        assert_int_equal(r.answer.status, 200);
+        assert_true(dcam_memory_held() <= before + r.answer.body.capacity + (size_t)r.image_count * sizeof *r.images);
+        assert_true(r.answer.body.capacity <= r.answer.body.used + r.answer.body.used / 4 + 1);
+        if (k > 0) assert_int_equal(s->answer_memory, r.answer.body.capacity);
+        clear_request(s, &r);
+        assert_int_equal(s->answer_memory, 0);
+        assert_int_equal(dcam_memory_held(), before);
+    }
+    destroy_server(s);
+}
+
+static void expect_answer(dcam_server *s, serve_request *r, int status, const char *error)
+{
+    answer_one(s, r);
+    if (r->answer.status != status || !strstr(r->answer.error, error)) fail_msg("%d: %s", r->answer.status, r->answer.error);
+    clear_request(s, r);
+}
+
+/* Beside answers that fill their share of the memory a large one is put off, a small one is given. */
+static void answers_are_bounded(void **state)
+{
+    (void)state;
+    serve_request r;
+    dcam_server *s = open_server(1, 1, 0);
+    s->answer_memory = SERVE_ANSWER_MEMORY;
+    make_infer(s, 0, 64, false, WITH_MAPS, &r);
+    answer_one(s, &r);
+    assert_int_equal(r.answer.retry_after, 1);
+    assert_int_equal(r.image_count, 0); /* before any work */
+    assert_int_equal(r.answer.status, 503);
+    clear_request(s, &r);
+    make_infer(s, 0, 64, false, ONLY_RAW, &r);
+    expect_answer(s, &r, 200, "");
+    assert_int_equal(s->answer_memory, SERVE_ANSWER_MEMORY);
+    s->answer_memory = SERVE_ANSWER_MEMORY - 64 * PIXELS * sizeof(float);
+    make_infer(s, 0, 64, false, WITH_MAPS, &r);
+    answer_one(s, &r);
+    assert_int_equal(r.answer.status, 503); /* by its head, too large in the end */
+    assert_int_equal(r.answer.header_bytes, 0);
+    clear_request(s, &r);
+    s->answer_memory = 0;
+    make_infer(s, 0, 64, false, WITH_MAPS, &r);
+    expect_answer(s, &r, 200, "");
+    /* A model of 1024x1024 would give as many numbers in two maps; it is looked at before anything is made. */
+    const size_t pixels = s->models[0].engine->pixels;
+    s->models[0].engine->pixels = DCAM_REQUEST_MAX_JSON_VALUES;
+    make_infer(s, 0, 2, false, "\"id\":\"default outputs\"", &r);
+    expect_answer(s, &r, 400, "binary_data");
+    s->models[0].engine->pixels = pixels;
+    destroy_server(s);
+}
+
 /* An engine with several lanes lacks one allocation; every seventh is tried, to save time: fault.serve has all of them. */
 static void lack_of_memory(void **state)
 {
@@ -266,7 +375,8 @@ static void lack_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(lack_of_memory),
+        cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(an_answer_is_all_that_is_held),
+        cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -392,6 +392,29 @@ static void limits(void **state)
 #define PIXEL "{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":[1,2,3]}"
 #define CLASS(shape, data) "{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[" shape "],\"data\":" data "}"
 
+/* Sixteen maps of 256x256 in JSON are given, more are not; in binary form any number, and where none is wanted. */
+static void maps_in_json(void **state)
+{
+    static const struct { const char *rest; int images; dcam_status status; } cases[] = {
+        {"", 1, DCAM_OK}, {"", 16, DCAM_OK}, {"", 17, DCAM_ERROR_USAGE}, {"", 64, DCAM_ERROR_USAGE},
+        {",\"parameters\":{\"binary_data_output\":true}", 64, DCAM_OK},
+        {",\"outputs\":[{\"name\":\"anomaly_map\"}]", 17, DCAM_ERROR_USAGE},
+        {",\"outputs\":[{\"name\":\"anomaly_map\",\"parameters\":{\"binary_data\":true}}]", 64, DCAM_OK},
+        {",\"outputs\":[{\"name\":\"score\"}]", 64, DCAM_OK},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dcam_infer_request r;
+        char text[400];
+        snprintf(text, sizeof text, "{\"inputs\":[" IMAGE "]%s}", cases[i].rest);
+        accept(text, &r);
+        r.images = cases[i].images;
+        assert_int_equal(dcam_infer_request_check_maps(&r, 256 * 256), cases[i].status);
+        if (cases[i].status != DCAM_OK) message("binary_data");
+        dcam_infer_request_clear(&r);
+    }
+}
+
 static void floats_in_json(void **state)
 {
     static const struct { const char *text; dcam_status status; const char *why; } cases[] = {
@@ -519,7 +542,7 @@ int main(void)
         cmocka_unit_test_teardown(binary_classes, no_leak),   cmocka_unit_test_teardown(damaged_requests, no_leak),
         cmocka_unit_test_teardown(lack_of_memory, no_leak),   cmocka_unit_test(digits),
         cmocka_unit_test_teardown(limits, no_leak),           cmocka_unit_test_teardown(floats_in_json, no_leak),
-        cmocka_unit_test_teardown(wrong_kinds, no_leak),
+        cmocka_unit_test_teardown(wrong_kinds, no_leak),      cmocka_unit_test_teardown(maps_in_json, no_leak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
