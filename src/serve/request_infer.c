@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "serve/request.h"
+#include "weights/json_text.h"
 
 const char *const dcam_output_names[DCAM_OUTPUTS] = {"score", "raw", "anomalous", "class", "anomaly_map"};
 const char *const dcam_output_datatypes[DCAM_OUTPUTS] = {"FP32", "FP32", "BOOL", "BYTES", "FP32"};
@@ -35,6 +36,16 @@ long long dcam_request_digits(const char *text)
         value = 10 * value + (*text - '0');
     }
     return value;
+}
+
+/* A good request must not be called wrong because memory was short. */
+static dcam_status parse_json(const char *text, size_t count, const char *what, json_t **out)
+{
+    dcam_json_error error;
+    *out = dcam_json_parse(text, count, &error);
+    if (*out) return DCAM_OK;
+    if (error.no_memory) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: %s cannot be read", what);
+    return refuse("%s is not valid JSON: %s", what, error.reason);
 }
 
 static dcam_status optional_object(const json_t *parent, const char *key, json_t **out)
@@ -173,9 +184,9 @@ static dcam_status read_binary_classes(reader *q, dcam_span data)
 static dcam_status read_json_classes(reader *q, dcam_span data)
 {
     if (data.count > DCAM_REQUEST_MAX_JSON) return refuse("input class: its data are too long");
-    json_error_t error;
-    json_t *list = json_loadb((const char *)data.bytes, data.count, 0, &error);
-    dcam_status status = DCAM_OK;
+    json_t *list;
+    dcam_status status = parse_json((const char *)data.bytes, data.count, "\"data\" of the input class", &list);
+    if (status != DCAM_OK) return status;
     if (!json_is_array(list) || json_array_size(list) != (size_t)q->class_count)
         status = refuse("input class: \"data\" must be an array of %d names", q->class_count);
     for (int i = 0; status == DCAM_OK && i < q->class_count; i++) {
@@ -314,12 +325,9 @@ dcam_status dcam_infer_request_parse(const uint8_t *body, size_t count, long lon
     dcam_json_parts parts = {0};
     DCAM_TRY(dcam_json_split(body, json_bytes, &parts));
     reader q = {.parts = &parts, .binary = {body + json_bytes, count - json_bytes}, .max_pixels = max_pixels};
-    json_error_t error;
-    json_t *root = json_loadb(parts.skeleton, parts.skeleton_bytes, JSON_REJECT_DUPLICATES, &error);
-    dcam_status status;
-    if (!root) status = refuse("the request is not valid JSON: %s", error.text);
-    else if (!json_is_object(root)) status = refuse("the request is not a JSON object");
-    else status = read_request(&q, root);
+    json_t *root;
+    dcam_status status = parse_json(parts.skeleton, parts.skeleton_bytes, "the request", &root);
+    if (status == DCAM_OK) status = json_is_object(root) ? read_request(&q, root) : refuse("the request is not a JSON object");
     json_decref(root);
     dcam_json_parts_clear(&parts);
     if (status == DCAM_OK) *out = q.r;

@@ -1,5 +1,5 @@
 /* request_json.c - takes the tensors' numbers out of a request's JSON and reads them. A JSON library would spend some
- * forty bytes a number; here they go straight into the tensor. What is left over is small and is checked by jansson. */
+ * forty bytes a number; here they go straight into the tensor. What is left over is small; json_text.h reads it. */
 #include <math.h>
 #include <string.h>
 
@@ -104,7 +104,7 @@ static dcam_status take_string(splitter *s)
     const size_t length = (size_t)(s->in.at - start);
     const bool key = s->key_next && s->depth > 0 && s->open[s->depth - 1] == '{';
     s->key_next = false;
-    /* An escaped spelling of "data" would reach jansson as the real key, with a value of the client's in place of an
+    /* An escaped spelling of "data" would reach the parser as the real key, with a value of the client's in place of an
      * index of ours. */
     if (key && in_input(s) && memchr(start, '\\', length)) return broken("an escape in a key of a tensor");
     DCAM_TRY(keep(s, start, length));

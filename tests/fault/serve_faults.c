@@ -1,10 +1,11 @@
 /* serve_faults.c - dcam serve with each of its calls to the system and each allocation failing in turn, through shim.c:
  *   serve_faults TOOL SHIM [STEP [PHASE [KIND [FIRST]]]]
- * STEP as of faults.c: 1 tries every call, from the FIRST on; "stacks"; 0 (as without) a sample. The calls of four phases
+ * STEP as of faults.c: 1 tries every call, from the FIRST on; "stacks"; 0 (as without) a sample. The calls of five phases
  * are counted apart:
  *   start    until the URL is printed. The server comes up and all is well, or it ends by itself with the exit code that
  *            fits the fault, an error line, and no URL
  *   request  one photograph. The right answer, an error object with status 5xx, or a connection that is cut
+ *   infer    the same of one inference request, with a class and all outputs, in JSON
  *   reload   SIGHUP. Each model is loaded anew or kept, and what became of it is counted
  *   stop     SIGTERM
  * In every phase but the first: the next requests get the right answers, and SIGTERM ends the process with exit code 0.
@@ -21,8 +22,8 @@
 #define MODELS 2
 #define LAST_OF_START 14
 
-typedef enum { START, REQUEST, RELOAD, STOP, PHASES } phase;
-static const char *const phase_names[PHASES] = {"start", "request", "reload", "stop"};
+typedef enum { START, REQUEST, INFER, RELOAD, STOP, PHASES } phase;
+static const char *const phase_names[PHASES] = {"start", "request", "infer", "reload", "stop"};
 static const char words[] = "serve --listen 127.0.0.1:0 -m a=model -m b=model --token-file token --threads 2 --workers 1 --batch 1 "
                             "--no-watch";
 
@@ -39,7 +40,7 @@ static const struct {
 };
 enum { KINDS = sizeof faults / sizeof faults[0] };
 
-static char *photograph, right_score[64];
+static char *photograph, right_score[64], tensor[512], right_outputs[ANSWER_BYTES];
 static size_t photograph_bytes;
 static long runs, blocks_left, first_call = 1;
 /* Of STACKS. */
@@ -124,7 +125,7 @@ static int connected(int port)
 }
 
 /* The status of the answer, 0 where the connection was cut; what follows its headers in body. */
-static int ask(server *s, const char *line, const char *bytes, size_t count, char body[ANSWER_BYTES])
+static int ask(server *s, const char *line, const char *type, const char *bytes, size_t count, char body[ANSWER_BYTES])
 {
     char head[512], answer[ANSWER_BYTES];
     size_t got = 0;
@@ -133,7 +134,7 @@ static int ask(server *s, const char *line, const char *bytes, size_t count, cha
     body[0] = '\0';
     if (fd < 0) return 0;
     const int n = snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " TOKEN "\r\n"
-                           "Content-Type: image/png\r\nContent-Length: %zu\r\n\r\n", line, count);
+                           "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", line, type, count);
     bool sent = send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && (count == 0 || send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
     while (sent) {
         struct pollfd wait = {fd, POLLIN, 0};
@@ -166,7 +167,12 @@ static int detect(server *s, const char *model, char body[ANSWER_BYTES])
 {
     char line[64];
     snprintf(line, sizeof line, "POST /detect?model=%s", model);
-    return ask(s, line, photograph, photograph_bytes, body);
+    return ask(s, line, "image/png", photograph, photograph_bytes, body);
+}
+
+static int infer(server *s, char body[ANSWER_BYTES])
+{
+    return ask(s, "POST /v2/models/a/infer", "application/json", tensor, strlen(tensor), body);
 }
 
 static bool is_right(int status, const char *body)
@@ -192,7 +198,7 @@ static int reloads(server *s, const char *result)
     char name[32];
     int sum = 0, n;
     snprintf(name, sizeof name, "result=\"%s\"} ", result);
-    if (ask(s, "GET /metrics", NULL, 0, body) != 200) return -1;
+    if (ask(s, "GET /metrics", "text/plain", NULL, 0, body) != 200) return -1;
     for (const char *at = body; (at = strstr(at, "dcam_model_reloads_total{")); at++) {
         const char *value = strstr(at, name), *line_end = strchr(at, '\n');
         if (value && line_end && value < line_end && sscanf(value + strlen(name), "%d", &n) == 1) sum += n;
@@ -244,14 +250,15 @@ static void check_start(server *s, const char *what, const char *error)
     free(said);
 }
 
-static void try_request(server *s, const char *what)
+static void try_request(server *s, const char *what, bool tensors)
 {
     static char body[ANSWER_BYTES];
     set_gate(true);
-    const int status = detect(s, "a", body);
+    const int status = tensors ? infer(s, body) : detect(s, "a", body);
     set_gate(false);
     const bool failed = status == 0 || (status >= 500 && status < 600 && strstr(body, "\"error\""));
-    if (!failed && !is_right(status, body)) COMPLAIN("%s: status %d, %.200s", what, status, body);
+    const bool right = tensors ? status == 200 && strcmp(body, right_outputs) == 0 : is_right(status, body);
+    if (!failed && !right) COMPLAIN("%s: status %d, %.200s", what, status, body);
 }
 
 static void try_reload(server *s, const char *what, bool must_succeed)
@@ -292,7 +299,7 @@ static void run(phase p, const char *fault, const char *error)
         COMPLAIN("%s: does not come up, exit code %d", what, s.ended ? s.code : 0);
         if (!s.ended) end(&s, what, NULL);
     } else {
-        if (p == REQUEST) try_request(&s, what);
+        if (p == REQUEST || p == INFER) try_request(&s, what, p == INFER);
         if (p == RELOAD) try_reload(&s, what, harmless);
         if (!s.ended) answers_rightly(&s, what);
         set_gate(p == STOP);
@@ -365,6 +372,14 @@ static void try_phase(phase p, long step, const char *only)
 
 /* ---- what is needed ---- */
 
+/* class_name is that of the photograph: data/NAME/test/... */
+static void make_tensor(const char *class_name)
+{
+    snprintf(tensor, sizeof tensor, "{\"id\":\"a part with a long name\",\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\","
+             "\"shape\":[1,2,2,3],\"data\":[[[[9,80,70],[60,50,40]],[[30,20,10],[0,255,7]]]]},{\"name\":\"class\",\"datatype\":\"BYTES\","
+             "\"shape\":[1],\"data\":[\"%.*s\"]}]}", (int)strcspn(class_name, "/"), class_name);
+}
+
 static void make_files(void)
 {
     static char body[ANSWER_BYTES], *list[64];
@@ -378,13 +393,20 @@ static void make_files(void)
     at_root(path, "data");
     const size_t count = list_files(path, list, 0, 64);
     for (size_t i = 0; i < count; i++) {
-        if (!photograph && strstr(list[i], "/test/") && strstr(list[i], ".png")) photograph = read_file(list[i], &photograph_bytes);
+        if (!photograph && strstr(list[i], "/test/") && strstr(list[i], ".png")) {
+            photograph = read_file(list[i], &photograph_bytes);
+            make_tensor(list[i] + strlen(path) + 1);
+        }
         free(list[i]);
     }
     if (!photograph) die("no photograph");
     server s = start(NULL, false);
     if (s.port <= 0 || detect(&s, "a", body) != 200 || !score_of(body, right_score)) {
         COMPLAIN("serve without the gate: port %d, %.300s", s.port, body);
+        exit(1);
+    }
+    if (infer(&s, right_outputs) != 200 || !strstr(right_outputs, "\"anomaly_map\"")) {
+        COMPLAIN("inference without the gate: %.300s", right_outputs);
         exit(1);
     }
     end(&s, "serve", NULL);

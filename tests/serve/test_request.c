@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -514,6 +515,31 @@ static void lack_of_memory(void **state)
     }
 }
 
+static long allocations_left;
+
+static void *few(size_t bytes) { return allocations_left-- > 0 ? malloc(bytes) : NULL; }
+
+/* jansson's own: a good request is never called wrong for want of memory. */
+static void lack_of_memory_is_no_fault_of_the_client(void **state)
+{
+    static const char good[] = "{\"id\":\"a name of more than sixteen bytes\",\"inputs\":[" IMAGE ",{\"name\":\"class\",\"datatype\":\"BYTES\","
+                               "\"shape\":[1],\"data\":[\"another name of more than sixteen bytes\"]}]}";
+    dcam_status status = DCAM_ERROR_MEMORY;
+    long n = 0;
+    (void)state;
+    json_set_alloc_funcs(few, free);
+    for (; status != DCAM_OK && n < 1000; n++) {
+        dcam_infer_request r;
+        allocations_left = n;
+        status = parse(good, sizeof good - 1, -1, &r);
+        if (status == DCAM_OK) dcam_infer_request_clear(&r);
+        else if (status != DCAM_ERROR_MEMORY) break;
+    }
+    json_set_alloc_funcs(malloc, free);
+    if (status != DCAM_OK) fail_msg("allocation %ld: %s, %s", n, dcam_status_name(status), dcam_error_message());
+    assert_true(n > 20);
+}
+
 static void digits(void **state)
 {
     (void)state;
@@ -541,6 +567,7 @@ int main(void)
         cmocka_unit_test_teardown(binary_floats, no_leak),    cmocka_unit_test_teardown(binary_sizes, no_leak),
         cmocka_unit_test_teardown(binary_classes, no_leak),   cmocka_unit_test_teardown(damaged_requests, no_leak),
         cmocka_unit_test_teardown(lack_of_memory, no_leak),   cmocka_unit_test(digits),
+        cmocka_unit_test_teardown(lack_of_memory_is_no_fault_of_the_client, no_leak),
         cmocka_unit_test_teardown(limits, no_leak),           cmocka_unit_test_teardown(floats_in_json, no_leak),
         cmocka_unit_test_teardown(wrong_kinds, no_leak),      cmocka_unit_test_teardown(maps_in_json, no_leak),
     };
