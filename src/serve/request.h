@@ -80,7 +80,7 @@ void dcam_infer_request_clear(dcam_infer_request *request);
 DCAM_MUST_CHECK dcam_status dcam_infer_request_check_maps(const dcam_infer_request *request, size_t map_pixels);
 /* images x height x width x 3 bytes of "image". */
 DCAM_MUST_CHECK dcam_status dcam_infer_request_rgb(const dcam_infer_request *request, uint8_t *out);
-/* images x 3 x height x width floats of "input": finite, and in 0..1 unless normalised. */
+/* images x 3 x height x width floats of "input": in 0..1, or, where they are normalised, within 1e4 of 0. */
 DCAM_MUST_CHECK dcam_status dcam_infer_request_floats(const dcam_infer_request *request, float *out);
 
 /* ---- forms (request_form.c) ---- */

@@ -13,6 +13,8 @@ const char *const dcam_output_datatypes[DCAM_OUTPUTS] = {"FP32", "FP32", "BOOL",
 
 /* Values that came from [0, 1] through a resize may lie this far outside. */
 #define RANGE_SLACK 1e-3f
+/* Far beyond what (rgb - mean) / deviation gives, and such that no activation of a network of that size overflows. */
+#define MAX_NORMALISED 1e4f
 
 typedef struct {
     const dcam_json_parts *parts; /* of the JSON */
@@ -363,9 +365,12 @@ dcam_status dcam_infer_request_rgb(const dcam_infer_request *r, uint8_t *out)
 
 static dcam_status check_floats(const dcam_infer_request *r, const float *v, size_t count)
 {
-    const float low = r->normalised ? -INFINITY : -RANGE_SLACK, high = r->normalised ? INFINITY : 1 + RANGE_SLACK;
+    const float low = r->normalised ? -MAX_NORMALISED : -RANGE_SLACK, high = r->normalised ? MAX_NORMALISED : 1 + RANGE_SLACK;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(v[i])) return refuse("input input: value %zu is not a finite number", i);
+        if (r->normalised && (v[i] < low || v[i] > high))
+            return refuse("input input: value %zu is %g; what is normalised lies within -%g..%g", i, (double)v[i],
+                          (double)MAX_NORMALISED, (double)MAX_NORMALISED);
         if (v[i] < low || v[i] > high)
             return refuse("input input: value %zu is %g; RGB in 0..1 is expected (for what is normalised already set "
                           "the parameter \"normalised\": true)", i, (double)v[i]);

@@ -147,30 +147,44 @@ static void note_times(serve_times *t, double begun, double ended)
 
 /* Lets go of the lock while the network runs. A request of several images may be in several lanes: what is its own is
  * written under the lock. */
-static void run(const serve_lane *lane, bool whole, serve_image **batch, int n)
+static dcam_status run_unlocked(dcam_server *s, const serve_network *net, serve_image **batch, int n)
 {
-    dcam_server *s = lane->server;
-    const serve_network *net = network_of(lane, whole, batch[0]->request->engine);
-    s->running++;
-    s->whole_runs = whole;
     pthread_mutex_unlock(&s->lock);
     const double begun = dcam_seconds();
-    if (lane->index == 0) dcam_set_threads(whole ? s->options.threads : 1);
     const dcam_status status = n == 1 ? run_one(net, batch[0]) : run_together(net, batch, n);
     const double ended = dcam_seconds();
     serve_count_batch(s->metrics, n);
     pthread_mutex_lock(&s->lock);
-    s->whole_runs = false;
-    s->running--;
+    for (int i = 0; status == DCAM_OK && i < n; i++) note_times(&batch[i]->request->times, begun, ended);
+    return status;
+}
+
+/* What one client sent may fail on its way through the network, and then all that ran beside it: each is run alone, and
+ * only the one at fault fails. All hold the engine, so that it is there for the last of them. */
+static void run_batch(const serve_lane *lane, const serve_network *net, serve_image **batch, int n)
+{
+    dcam_server *s = lane->server;
+    const bool together = n > 1 && run_unlocked(s, net, batch, n) == DCAM_OK;
     for (int i = 0; i < n; i++) {
         serve_request *r = batch[i]->request;
+        const dcam_status status = together || r->failed ? DCAM_OK : run_unlocked(s, net, &batch[i], 1);
         if (status != DCAM_OK && !r->failed) {
             r->failed = true;
             serve_fail(r, status);
         }
-        if (status == DCAM_OK) note_times(&r->times, begun, ended);
         image_done(r);
     }
+}
+
+static void run(const serve_lane *lane, bool whole, serve_image **batch, int n)
+{
+    dcam_server *s = lane->server;
+    s->running++;
+    s->whole_runs = whole;
+    if (lane->index == 0) dcam_set_threads(whole ? s->options.threads : 1);
+    run_batch(lane, network_of(lane, whole, batch[0]->request->engine), batch, n);
+    s->whole_runs = false;
+    s->running--;
 }
 
 /* ---- the threads; the caller holds the lock ---- */

@@ -313,6 +313,39 @@ static void expect_answer(dcam_server *s, serve_request *r, int status, const ch
     clear_request(s, r);
 }
 
+/* What a client's tensor does to the network is its own affair: whoever ran beside it is answered. The values are beyond
+ * what a request may hold, lest the test depend on which ones a network bears. */
+static void one_at_fault_fails_alone(void **state)
+{
+    enum { BESIDE = 4 };
+    (void)state;
+    static serve_request requests[BESIDE];
+    dcam_server *s = open_server(1, BESIDE, 5);
+    for (size_t k = 0; k < BESIDE; k++) {
+        make_infer(s, k, 1, true, ONLY_RAW, &requests[k]);
+        requests[k].engine = s->models[0].engine;
+        s->models[0].engine->references++;
+        assert_int_equal(dcam_infer_request_parse(requests[k].body, requests[k].body_bytes, requests[k].header_bytes, 1 << 20,
+                                                  &requests[k].infer), DCAM_OK);
+        assert_int_equal(dcam_alloc_zero(1, sizeof *requests[k].images, &requests[k].images), DCAM_OK);
+        requests[k].image_count = 1;
+        serve_image *image = &requests[k].images[0];
+        *image = (serve_image){.request = &requests[k], .class_index = (int)k % CLASSES};
+        assert_int_equal(dcam_alloc(BYTES, sizeof *image->input, &image->input), DCAM_OK);
+        for (size_t i = 0; i < BYTES; i++) image->input[i] = k == 1 ? 3e38f : (float)(i % 7) - 3;
+        requests[k].times.prepared = dcam_seconds();
+    }
+    s->working = BESIDE;
+    for (size_t k = 0; k < BESIDE; k++) serve_enqueue(&requests[k]); /* one batch: the lane waits for so many */
+    await(BESIDE);
+    for (size_t k = 0; k < BESIDE; k++) {
+        if (requests[k].answer.status != (k == 1 ? 500 : 200)) fail_msg("%zu: %d %s", k, requests[k].answer.status, requests[k].answer.error);
+        clear_request(s, &requests[k]);
+    }
+    assert_true(s->working == 0 && s->running == 0 && !s->first_image);
+    destroy_server(s);
+}
+
 /* Beside answers that fill their share of the memory a large one is put off, a small one is given. */
 static void answers_are_bounded(void **state)
 {
@@ -376,7 +409,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(an_answer_is_all_that_is_held),
-        cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
+        cmocka_unit_test(one_at_fault_fails_alone), cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

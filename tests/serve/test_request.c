@@ -262,7 +262,7 @@ static dcam_status parse_floats(const float values[6], bool normalised, float ou
 static void binary_floats(void **state)
 {
     const float good[6] = {0, 0.25f, 1, 0.5f, 0.75f, 1}, wide[6] = {0, -2.1f, 1, 0, 0, 0}, nan_there[6] = {0, 0, 0, 0, NAN, 0},
-                infinite[6] = {0, INFINITY, 0, 0, 0, 0};
+                infinite[6] = {0, INFINITY, 0, 0, 0, 0}, far[6] = {1e4f, -1e4f, 0, 0, 0, 0}, beyond[6] = {0, 0, 0, -10001, 0, 0};
     float out[6];
     (void)state;
     assert_int_equal(parse_floats(good, false, out), DCAM_OK);
@@ -273,6 +273,9 @@ static void binary_floats(void **state)
     assert_int_equal(parse_floats(nan_there, true, out), DCAM_ERROR_USAGE);
     message("value 4 is not a finite number");
     assert_int_equal(parse_floats(infinite, true, out), DCAM_ERROR_USAGE);
+    assert_int_equal(parse_floats(far, true, out), DCAM_OK);
+    assert_int_equal(parse_floats(beyond, true, out), DCAM_ERROR_USAGE);
+    message("value 3 is -10001; what is normalised lies within -10000..10000");
 }
 
 static void binary_sizes(void **state)
