@@ -129,7 +129,7 @@ struct serve_request {
     int images_reserved;            /* in the queue's count */
     size_t held;                    /* in the server's answer_memory */
     bool failed;                    /* answered before all images were run; under server->lock */
-    double deadline;
+    double deadline;                /* on dcam_seconds() */
     serve_times times;
     serve_answer answer;
 };

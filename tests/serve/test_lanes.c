@@ -346,6 +346,24 @@ static void one_at_fault_fails_alone(void **state)
     destroy_server(s);
 }
 
+/* Workers do not decode what comes too late: it is not even found out that this is no request. */
+static void what_is_late_is_not_looked_at(void **state)
+{
+    (void)state;
+    serve_request r;
+    dcam_text text = {0};
+    dcam_server *s = open_server(1, 1, 0);
+    make_infer(s, 0, 1, false, "\"outputs\":7", &r);
+    r.deadline = r.times.received - 1;
+    expect_answer(s, &r, 504, "deadline");
+    make_infer(s, 0, 1, false, "\"outputs\":7", &r);
+    expect_answer(s, &r, 400, "not an array");
+    serve_metrics_write(s, &text);
+    assert_non_null(strstr(text.bytes, "dcam_rejected_total{reason=\"deadline\"} 1\n"));
+    dcam_text_clear(&text);
+    destroy_server(s);
+}
+
 /* Beside answers that fill their share of the memory a large one is put off, a small one is given. */
 static void answers_are_bounded(void **state)
 {
@@ -409,7 +427,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(an_answer_is_all_that_is_held),
-        cmocka_unit_test(one_at_fault_fails_alone), cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
+        cmocka_unit_test(one_at_fault_fails_alone), cmocka_unit_test(what_is_late_is_not_looked_at),
+        cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
