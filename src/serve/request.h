@@ -47,6 +47,8 @@ typedef struct {
 DCAM_MUST_CHECK dcam_status dcam_json_split(const uint8_t *bytes, size_t count, dcam_json_parts *out);
 void dcam_json_parts_clear(dcam_json_parts *parts);
 
+/* Before memory for count numbers is asked for: whether the text is long enough for so many. If not, what is wrong. */
+DCAM_MUST_CHECK dcam_status dcam_json_numbers_fit(dcam_span json, size_t count);
 /* An array of exactly `count` numbers, flat or nested. Whole numbers 0..255; numbers that fit FP32. */
 DCAM_MUST_CHECK dcam_status dcam_json_numbers_u8(dcam_span json, size_t count, uint8_t *out);
 DCAM_MUST_CHECK dcam_status dcam_json_numbers_f32(dcam_span json, size_t count, float *out);
@@ -72,7 +74,8 @@ typedef struct {
 } dcam_infer_request;
 
 /* header_bytes: the value of Inference-Header-Content-Length, or negative without it. max_pixels: of one image. The
- * request's data point into body. Sizes of binary data are checked here, JSON numbers when they are read. */
+ * request's data point into body. Sizes of binary data are checked here, JSON numbers when they are read; there are never
+ * more than the bytes of the body give reason for. */
 DCAM_MUST_CHECK dcam_status dcam_infer_request_parse(const uint8_t *body, size_t count, long long header_bytes,
                                                      size_t max_pixels, dcam_infer_request *out);
 void dcam_infer_request_clear(dcam_infer_request *request);

@@ -149,8 +149,9 @@ static dcam_status read_image(reader *q, const json_t *input, const char *name, 
     DCAM_TRY(flag(parameters, "normalised", false, &r->normalised));
     if (r->normalised && !r->floats) return refuse("input image: \"normalised\" is for the input \"input\" only");
     DCAM_TRY(take_data(q, input, name, parameters, &r->data, &r->binary));
+    if (!r->binary) return dcam_json_numbers_fit(r->data, value_count(r));
     const size_t bytes = value_count(r) * (r->floats ? 4 : 1);
-    if (r->binary && r->data.count != bytes)
+    if (r->data.count != bytes)
         return refuse("input %s: its shape needs %zu bytes of data, binary_data_size is %zu", name, bytes, r->data.count);
     return DCAM_OK;
 }

@@ -235,7 +235,7 @@ static bool read_u8(cursor *c, uint8_t *out)
     return true;
 }
 
-/* Exactly one of u8 and f32 is given. Brackets may nest anyhow as long as the commas are right: the count decides. */
+/* u8 or f32 is given, or none: then the values are only looked at. Brackets may nest anyhow as long as the commas are right: the count decides. */
 static dcam_status read_numbers(dcam_span json, size_t count, uint8_t *u8, float *f32)
 {
     cursor c = {json.bytes, json.bytes + json.count};
@@ -266,11 +266,11 @@ static dcam_status read_numbers(dcam_span json, size_t count, uint8_t *u8, float
         if (used == count)
             return dcam_fail(DCAM_ERROR_USAGE, "more values in the tensor's data than its shape has (%zu)", count);
         if (u8 && !read_u8(&c, &u8[used])) return wrong_number(used, "a whole number from 0 to 255");
-        if (f32) {
+        if (!u8) {
             double value;
             if (!read_number(&c, &value)) return wrong_number(used, "a number");
-            f32[used] = (float)value;
-            if (!isfinite(f32[used])) return wrong_number(used, "within the range of FP32");
+            if (!isfinite((float)value)) return wrong_number(used, "within the range of FP32");
+            if (f32) f32[used] = (float)value;
         }
         used++;
         value_next = may_close = false;
@@ -280,6 +280,13 @@ static dcam_status read_numbers(dcam_span json, size_t count, uint8_t *u8, float
     if (used != count)
         return dcam_fail(DCAM_ERROR_USAGE, "%zu values in the tensor's data, its shape has %zu", used, count);
     return DCAM_OK;
+}
+
+dcam_status dcam_json_numbers_fit(dcam_span json, size_t count)
+{
+    /* Each value is a digit and a comma or the last bracket, behind the first bracket. */
+    if (json.count / 2 >= count) return DCAM_OK;
+    return read_numbers(json, count, NULL, NULL);
 }
 
 dcam_status dcam_json_numbers_u8(dcam_span json, size_t count, uint8_t *out) { return read_numbers(json, count, out, NULL); }

@@ -419,6 +419,24 @@ static void maps_in_json(void **state)
     }
 }
 
+/* Shapes that promise more than the text holds are refused before anybody asks for their memory. */
+static void promises_in_json(void **state)
+{
+    (void)state;
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[64,100,100,3],\"data\":[0]}]}", "1 values in the tensor's data, its shape has 1920000");
+    refuse("{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,1,1],\"data\":[0,1]}]}", "2 values in the tensor's data, its shape has 3");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":[]}]}", "0 values");
+    refuse("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":[\"1\"]}]}", "not a number");
+    /* The shortest spelling of as many as there must be. */
+    dcam_infer_request r;
+    uint8_t rgb[3] = {7, 7, 7};
+    accept("{\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\",\"shape\":[1,1,1,3],\"data\":[1,2,3]}]}", &r);
+    assert_int_equal(r.data.count, 7);
+    assert_int_equal(dcam_infer_request_rgb(&r, rgb), DCAM_OK);
+    assert_true(rgb[0] == 1 && rgb[1] == 2 && rgb[2] == 3);
+    dcam_infer_request_clear(&r);
+}
+
 static void floats_in_json(void **state)
 {
     static const struct { const char *text; dcam_status status; const char *why; } cases[] = {
@@ -573,6 +591,7 @@ int main(void)
         cmocka_unit_test_teardown(lack_of_memory_is_no_fault_of_the_client, no_leak),
         cmocka_unit_test_teardown(limits, no_leak),           cmocka_unit_test_teardown(floats_in_json, no_leak),
         cmocka_unit_test_teardown(wrong_kinds, no_leak),      cmocka_unit_test_teardown(maps_in_json, no_leak),
+        cmocka_unit_test_teardown(promises_in_json, no_leak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
