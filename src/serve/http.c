@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -344,6 +345,35 @@ void serve_finish(serve_request *r)
 
 /* ---- the steps of a request ---- */
 
+typedef struct {
+    int lengths, codings;
+    bool chunked;
+} framing;
+
+static enum MHD_Result look_at_header(void *found, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    framing *f = found;
+    (void)kind;
+    if (strcasecmp(name, "Content-Length") == 0) f->lengths++;
+    if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        f->codings++;
+        f->chunked = value && strcasecmp(value, "chunked") == 0;
+    }
+    return MHD_YES;
+}
+
+/* Where two headers say where the body ends, a proxy may believe the other one, and take what follows for another client's
+ * request (RFC 9112, 6.3). */
+static void check_framing(serve_request *r)
+{
+    framing f = {0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at_header, &f);
+    if (f.lengths + f.codings <= 1 && f.chunked == (f.codings == 1)) return;
+    if (f.lengths + f.codings > 1) serve_error(r, 400, "give one of Content-Length and Transfer-Encoding, once");
+    else serve_error(r, 400, "Transfer-Encoding must be chunked");
+    r->close = true;
+}
+
 /* The headers are there. */
 static enum MHD_Result begin(serve_request *r, const char *url, const char *method)
 {
@@ -351,11 +381,12 @@ static enum MHD_Result begin(serve_request *r, const char *url, const char *meth
     const long long length = length_text ? dcam_request_digits(length_text) : -1;
     const bool chunked = header(r, "Transfer-Encoding") != NULL;
     set_wait(r, WAIT_BODY);
+    check_framing(r);
     serve_route(r, url, method);
     if (r->answer.status == 0 && length > 0 && (size_t)length > r->server->options.max_body_bytes) too_large(r);
     if (r->answer.status == 0) return MHD_YES;
     r->drop_body = true;
-    if (length > MAX_DROPPED || chunked) {
+    if (length > MAX_DROPPED || chunked || r->close) {
         r->close = true;
         return send_answer(r);
     }

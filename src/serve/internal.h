@@ -219,7 +219,8 @@ void serve_http_stop(dcam_server *s);                                /* no reque
 void *serve_watchdog(void *server);                                  /* thread: ends slow connections */
 void serve_finish(serve_request *r);                                 /* any thread: the answer is there */
 void serve_free_body(serve_request *r);
-/* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. */
+/* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. Where there is an
+ * answer already only the method is noted. */
 void serve_route(serve_request *r, const char *url, const char *method);
 /* pool.c */
 DCAM_MUST_CHECK dcam_status serve_pool_start(dcam_server *s);

@@ -287,6 +287,7 @@ void serve_route(serve_request *r, const char *url, const char *method)
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (strcmp(method, methods[i]) == 0) r->method = methods[i];
     r->head_only = strcmp(method, "HEAD") == 0;
+    if (r->answer.status != 0) return;
     if (strncmp(url, "/v2/models/", 11) == 0 && url[11] != '\0') route_model(r, url + 11);
     else if (!answer_page(r, url)) route_rest(r, url);
     if (dcam_text_check(&r->answer.body) != DCAM_OK) serve_fail(r, DCAM_ERROR_MEMORY);

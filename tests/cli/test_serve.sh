@@ -198,6 +198,18 @@ same "answers before the garbage" 2 "$(grep -c '{"live":true}' out)"
 printf 'POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n' $infer >request
 raw
 same "negative length" "HTTP/1.1 400" "$(head -c 12 out)"
+# Two opinions on where the body ends, or one that is not understood: 400, and nothing behind it is read as a request.
+for framing in 'Content-Length: 4\r\nTransfer-Encoding: chunked' 'Transfer-Encoding: chunked\r\nContent-Length: 4' \
+    'Content-Length: 4\r\nContent-Length: 5' 'Transfer-Encoding: gzip' 'Transfer-Encoding: gzip, chunked' \
+    'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity'; do
+    printf "POST $infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n$framing\r\n\r\n" >request
+    printf '0\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n' >>request
+    raw
+    same "$framing" "HTTP/1.1 400 0" "$(head -c 12 out) $(grep -c '{"live":true}' out)"
+done
+printf 'POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n' $infer >request
+raw
+grep -q '\\"inputs\\" must be' out || fail "a chunked body is not read: $(cat out)"
 { printf 'GET /v2 HTTP/1.1\r\nHost: x\r\n'; awk 'BEGIN { for (i = 0; i < 3000; i++) printf "X-%d: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", i }'; printf '\r\n'; } >request
 raw
 grep -Eq '^HTTP/1.1 (431|413)' out || fail "large header: $(head -n 1 out)"
