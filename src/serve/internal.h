@@ -165,6 +165,7 @@ struct dcam_server {
     uint8_t *certificate, *key;     /* PEM text */
     char url[96];
     int port;
+    bool loopback;                  /* it listens for this machine alone */
     struct MHD_Daemon *daemon;
     int listener;                   /* taken from the daemon at the end; else -1 */
     dcam_serve_metrics *metrics;
@@ -202,6 +203,8 @@ struct dcam_server {
 /* listen.c */
 DCAM_MUST_CHECK dcam_status serve_listen(const char *text, int *socket_out, bool *loopback, char *url, size_t url_bytes,
                                          bool tls, int *port);
+/* Whether a Host header means this machine by its loopback: localhost, 127.x.x.x or [::1], with a port or without. */
+bool serve_is_local_host(const char *host);
 /* engine.c: all or nothing; then a trial run, so that no request pays for first times. */
 DCAM_MUST_CHECK dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out);
 void serve_engine_destroy(serve_engine *engine);

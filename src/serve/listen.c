@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "serve/internal.h"
@@ -17,6 +18,23 @@ static bool is_loopback(const struct sockaddr_storage *address)
     if (address->ss_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
     return memcmp(&((const struct sockaddr_in6 *)address)->sin6_addr, &in6addr_loopback, sizeof in6addr_loopback) == 0;
+}
+
+bool serve_is_local_host(const char *host)
+{
+    char name[64];
+    const bool six = host[0] == '[';
+    const size_t length = six ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (length >= sizeof name || strlen(host) < length) return false;
+    memcpy(name, host, length);
+    name[length] = '\0';
+    const char *port = host + length;
+    if (port[0] != '\0' && (port[0] != ':' || strspn(port + 1, "0123456789") != strlen(port + 1))) return false;
+    if (strcasecmp(name, "localhost") == 0) return true;
+    struct sockaddr_storage address = {.ss_family = six ? AF_INET6 : AF_INET};
+    if (!six) return inet_pton(AF_INET, name, &((struct sockaddr_in *)&address)->sin_addr) == 1 && is_loopback(&address);
+    name[length - 1] = '\0';
+    return inet_pton(AF_INET6, name + 1, &((struct sockaddr_in6 *)&address)->sin6_addr) == 1 && is_loopback(&address);
 }
 
 /* HOST:PORT or [HOST]:PORT, both numbers. */

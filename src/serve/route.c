@@ -41,6 +41,17 @@ static bool same_token(const char *given, const char *wanted)
     return difference == 0;
 }
 
+/* Where being on this machine is all that a client needs, a page from elsewhere must not be taken for one: a name of its
+ * own that leads to 127.0.0.1 makes the browser think that it asks its own server (DNS rebinding). The Host header tells. */
+static bool is_meant(serve_request *r)
+{
+    const char *host = header(r, "Host");
+    if (!r->server->loopback || r->server->token || !host || serve_is_local_host(host)) return true;
+    serve_error(r, 421, "the host %.60s is not this server, which is for this machine alone: ask for localhost or 127.0.0.1; a proxy "
+                        "needs a token file, or sends that as Host", host);
+    return false;
+}
+
 /* Health is for probes and the page holds nothing: both are open. */
 static bool is_allowed(serve_request *r)
 {
@@ -287,7 +298,7 @@ void serve_route(serve_request *r, const char *url, const char *method)
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (strcmp(method, methods[i]) == 0) r->method = methods[i];
     r->head_only = strcmp(method, "HEAD") == 0;
-    if (r->answer.status != 0) return;
+    if (r->answer.status != 0 || !is_meant(r)) return;
     if (strncmp(url, "/v2/models/", 11) == 0 && url[11] != '\0') route_model(r, url + 11);
     else if (!answer_page(r, url)) route_rest(r, url);
     if (dcam_text_check(&r->answer.body) != DCAM_OK) serve_fail(r, DCAM_ERROR_MEMORY);

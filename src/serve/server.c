@@ -99,15 +99,14 @@ static dcam_status read_secrets(dcam_server *s)
 static dcam_status open_all(dcam_server *s)
 {
     int listener = -1;
-    bool loopback = false;
     DCAM_TRY(fill_options(s));
     DCAM_TRY(read_secrets(s));
     /* Before the models, so that a port that is taken is told at once. */
-    DCAM_TRY(serve_listen(s->options.listen, &listener, &loopback, s->url, sizeof s->url, s->key != NULL, &s->port));
+    DCAM_TRY(serve_listen(s->options.listen, &listener, &s->loopback, s->url, sizeof s->url, s->key != NULL, &s->port));
     dcam_net_precision precision;
     dcam_status status = dcam_resolve_precision(s->options.precision, &precision);
     if (status == DCAM_OK) status = dcam_check_kernels(precision);
-    if (status == DCAM_OK && !loopback && !s->token && !s->options.no_auth)
+    if (status == DCAM_OK && !s->loopback && !s->token && !s->options.no_auth)
         status = dcam_fail(DCAM_ERROR_USAGE, "%s is reachable from other machines: give a token file, or say that no token is wanted",
                            s->options.listen);
     if (status == DCAM_OK) status = serve_models_open(s);

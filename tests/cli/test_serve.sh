@@ -192,25 +192,25 @@ raw() { curl -s --max-time 20 "telnet://127.0.0.1:$port" <request >out 2>/dev/nu
 head -c 300 /dev/urandom | tr '\n\r' 'xx' >request
 printf '\r\n\r\n' >>request
 raw
-printf 'GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n\001\002garbage\r\n\r\n' >request
+printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n\001\002garbage\r\n\r\n' >request
 raw
 same "answers before the garbage" 2 "$(grep -c '{"live":true}' out)"
-printf 'POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n' $infer >request
+printf 'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n' $infer >request
 raw
 same "negative length" "HTTP/1.1 400" "$(head -c 12 out)"
 # Two opinions on where the body ends, or one that is not understood: 400, and nothing behind it is read as a request.
 for framing in 'Content-Length: 4\r\nTransfer-Encoding: chunked' 'Transfer-Encoding: chunked\r\nContent-Length: 4' \
     'Content-Length: 4\r\nContent-Length: 5' 'Transfer-Encoding: gzip' 'Transfer-Encoding: gzip, chunked' \
     'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity'; do
-    printf "POST $infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n$framing\r\n\r\n" >request
-    printf '0\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n' >>request
+    printf "POST $infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n$framing\r\n\r\n" >request
+    printf '0\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n' >>request
     raw
     same "$framing" "HTTP/1.1 400 0" "$(head -c 12 out) $(grep -c '{"live":true}' out)"
 done
-printf 'POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n' $infer >request
+printf 'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n' $infer >request
 raw
 grep -q '\\"inputs\\" must be' out || fail "a chunked body is not read: $(cat out)"
-{ printf 'GET /v2 HTTP/1.1\r\nHost: x\r\n'; awk 'BEGIN { for (i = 0; i < 3000; i++) printf "X-%d: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", i }'; printf '\r\n'; } >request
+{ printf 'GET /v2 HTTP/1.1\r\nHost: localhost\r\n'; awk 'BEGIN { for (i = 0; i < 3000; i++) printf "X-%d: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", i }'; printf '\r\n'; } >request
 raw
 grep -Eq '^HTTP/1.1 (431|413)' out || fail "large header: $(head -n 1 out)"
 ask 200 /v2/health/ready
@@ -228,6 +228,19 @@ wait $pids
 sort status.* | uniq -c >statuses
 grep -Eqv '200|503' statuses && fail "statuses of many requests: $(cat statuses)"
 grep -q 200 statuses || fail "no request of many was answered: $(cat statuses)"
+
+# Whoever the browser thinks it asks: on loopback without a token only this machine's own names.
+for host in localhost LOCALHOST:1234 127.0.0.1 127.1.2.3:80 '[::1]' '[::1]:8080' localhost:; do ask 200 /v2 -H "Host: $host"; done
+for host in example.org example.org:8080 localhost.example.org 127.0.0.1.example.org 192.168.1.1 '[::2]' '[::1' '[::1]x' ::1 \
+    localhost:80x 'localhost:80@example.org' 0.0.0.0 :80; do
+    wrong 421 "is not this server" /v2 -H "Host: $host"
+done
+wrong 421 "is not this server" /detect -H "Host: example.org" $as_png --data-binary "@$image"
+ask 421 / -H "Host: example.org"
+ask 421 /v2/health/live -H "Host: example.org"
+printf 'GET /v2/health/live HTTP/1.0\r\n\r\n' >request
+raw
+same "without a host" 1 "$(grep -c '{"live":true}' out)"
 
 # Metrics, and log lines that are JSON with the id that was sent.
 ask 200 /v2/health/live -H 'X-Request-Id: abc-1'
@@ -299,7 +312,14 @@ wrong 401 "token is needed" /v2/models/nothing $insecure
 wrong 401 "token is needed" /detect $insecure $as_png --data-binary "@$image"
 ask 200 /v2/models $insecure -H 'Authorization: Bearer 0123456789abcdef0123456789abcdef'
 ask 200 /v2/health/ready $insecure
+ask 200 /v2/health/ready $insecure -H 'Host: example.org'
 ask 200 / $insecure
+stop
+
+# Whoever asks for no token on other addresses has said that anybody may ask by any name.
+start -m model.safetensors --listen 0.0.0.0:0 --no-auth -q
+url=http://127.0.0.1:${url##*:}
+ask 200 /v2 -H 'Host: example.org'
 stop
 
 # Slow clients are cut, silent ones too; a good one is served meanwhile.
@@ -307,7 +327,7 @@ start -m model.safetensors --header-timeout 0.5 --body-timeout 0.5 --connections
 port=${url##*:}
 { printf 'GET /v2 HTTP/1.1\r\nHo'; sleep 2; } | curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow 2>/dev/null &
 slow=$!
-{ printf 'POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc'; sleep 2; } |
+{ printf 'POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc'; sleep 2; } |
     curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow2 2>/dev/null &
 slow="$slow $!"
 ask 200 /detect $as_png --data-binary "@$image"
