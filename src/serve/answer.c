@@ -252,9 +252,7 @@ static void count_verdicts(const serve_request *r)
     serve_metrics_lock(r->server->metrics);
     for (int i = 0; i < r->image_count; i++) {
         const dcam_verdict *v = &r->images[i].verdict;
-        const char *name = r->engine->model->classes[v->class_index].name;
-        size_t k = 0;
-        while (k < m->class_count && strcmp(m->classes[k].name, name) != 0) k++;
+        const size_t k = serve_class_place(m, r->engine->model->classes[v->class_index].name, (size_t)v->class_index);
         if (k == m->class_count) continue;
         dcam_class_metrics *c = &m->classes[k];
         int bucket = (int)(v->score * 20);

@@ -176,18 +176,33 @@ serve_model *serve_model_find(dcam_server *s, const char *name, size_t length)
     return NULL;
 }
 
+static size_t place(const dcam_class_metrics *classes, size_t count, const char *name, size_t in_engine)
+{
+    if (in_engine < count && strcmp(classes[in_engine].name, name) == 0) return in_engine;
+    size_t k = 0;
+    while (k < count && strcmp(classes[k].name, name) != 0) k++;
+    return k;
+}
+
+size_t serve_class_place(const serve_model *m, const char *name, size_t in_engine)
+{
+    return place(m->classes, m->class_count, name, in_engine);
+}
+
 /* Counters for the classes of a model that have none yet. Under metrics->lock, except at the start. */
 static dcam_status add_classes(serve_model *m, const serve_engine *e)
 {
     const dcam_model *model = e->model;
+    const size_t known = m->class_count;
+    size_t fresh = 0;
+    for (size_t i = 0; i < model->class_count; i++) fresh += place(m->classes, known, model->classes[i].name, i) == known;
+    if (fresh > 0) DCAM_TRY(dcam_realloc(known + fresh, sizeof *m->classes, &m->classes));
     for (size_t i = 0; i < model->class_count; i++) {
-        size_t k = 0;
-        while (k < m->class_count && strcmp(m->classes[k].name, model->classes[i].name) != 0) k++;
-        if (k < m->class_count) {
+        const size_t k = place(m->classes, known, model->classes[i].name, i);
+        if (k < known) {
             m->classes[k].recent_count = 0; /* scores of another model are not compared with this calibration */
             continue;
         }
-        DCAM_TRY(dcam_realloc(m->class_count + 1, sizeof *m->classes, &m->classes));
         dcam_class_metrics *c = &m->classes[m->class_count];
         *c = (dcam_class_metrics){0};
         DCAM_TRY(dcam_copy_string(model->classes[i].name, &c->name));

@@ -215,6 +215,9 @@ void serve_models_close(dcam_server *s);
 void serve_log_model(dcam_server *s, serve_model *m);                /* that it is loaded */
 void *serve_keeper(void *server);                                    /* thread: reloads */
 serve_model *serve_model_find(dcam_server *s, const char *name, size_t length);
+/* Place of a class among m->classes, or class_count. Their order is that of the first engine with them: place in an engine
+ * is looked at first, so that many classes do not cost the square of their number. Under metrics->lock. */
+size_t serve_class_place(const serve_model *m, const char *name, size_t in_engine);
 /* http.c */
 DCAM_MUST_CHECK dcam_status serve_http_start(dcam_server *s, int listener);
 void serve_http_stop_listening(dcam_server *s);

@@ -215,12 +215,16 @@ static size_t recent_size(const dcam_class_metrics *c)
     return c->recent_count < DCAM_DRIFT_WINDOW ? (size_t)c->recent_count : DCAM_DRIFT_WINDOW;
 }
 
-static void write_drift(const serve_model *m, const serve_engine *e, const dcam_class_metrics *c, dcam_text *t)
+/* k: the class' place among m->classes. */
+static void write_drift(const serve_model *m, const serve_engine *e, size_t k, dcam_text *t)
 {
+    const dcam_class_metrics *c = &m->classes[k];
     float recent[DCAM_DRIFT_WINDOW];
     const size_t n = recent_size(c);
-    const int index = dcam_model_class_index(e->model, c->name);
-    if (n == 0 || index < 0) return;
+    if (n == 0) return;
+    const bool same_place = k < e->model->class_count && strcmp(e->model->classes[k].name, c->name) == 0;
+    const int index = same_place ? (int)k : dcam_model_class_index(e->model, c->name);
+    if (index < 0) return;
     memcpy(recent, c->recent, n * sizeof *recent);
     const dcam_class_calibration *calibration = &e->model->classes[index];
     class_labels(t, "dcam_score_drift", m, c);
@@ -246,7 +250,7 @@ static void write_classes(dcam_server *s, serve_engine *const *engines, dcam_tex
          "Kolmogorov-Smirnov distance between the last raw scores and the normal ones of the calibration, 0 to 1.");
     for (size_t i = 0; i < s->model_count; i++)
         for (size_t k = 0; engines[i] && k < s->models[i].class_count; k++)
-            write_drift(&s->models[i], engines[i], &s->models[i].classes[k], t);
+            write_drift(&s->models[i], engines[i], k, t);
     head(t, "dcam_score_drift_images", "gauge", "Images that dcam_score_drift is about, at most 256.");
     for (size_t i = 0; i < s->model_count; i++)
         for (size_t k = 0; k < s->models[i].class_count; k++) {

@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "serve/internal.h"
 #include "serve/metrics.h"
 #include "serve/text.h"
 
@@ -115,11 +116,28 @@ static void drift(void **state)
     assert_true(isnan(serve_drift(same, 0, calibration, 3)));
 }
 
+/* Wherever a model that was loaded later has a class, or has it not. */
+static void places_of_classes(void **state)
+{
+    static char a[] = "a", b[] = "b", c[] = "c";
+    dcam_class_metrics classes[3] = {{.name = a}, {.name = b}, {.name = c}};
+    const serve_model m = {.classes = classes, .class_count = 3}, none = {0};
+    (void)state;
+    for (size_t in_engine = 0; in_engine < 5; in_engine++) {
+        assert_int_equal(serve_class_place(&m, "a", in_engine), 0);
+        assert_int_equal(serve_class_place(&m, "b", in_engine), 1);
+        assert_int_equal(serve_class_place(&m, "c", in_engine), 2);
+        assert_int_equal(serve_class_place(&m, "d", in_engine), 3);
+        assert_int_equal(serve_class_place(&none, "a", in_engine), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings), cmocka_unit_test(numbers), cmocka_unit_test(base64),
         cmocka_unit_test(lack_of_memory), cmocka_unit_test(drift),
+        cmocka_unit_test(places_of_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
