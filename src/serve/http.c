@@ -128,6 +128,23 @@ void *serve_watchdog(void *server)
     return NULL;
 }
 
+/* The request line is there: on a connection that was kept the time for the rest of the headers begins, as it has on a new
+ * one. (Until the line ends nobody tells of its bytes; then the time of a silent connection holds.) */
+static void *on_request_line(void *server, const char *url, struct MHD_Connection *connection)
+{
+    dcam_server *s = server;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    serve_connection *c = info ? info->socket_context : NULL;
+    (void)url;
+    pthread_mutex_lock(&s->lock);
+    if (c && c->wait == WAIT_NEXT) {
+        c->wait = WAIT_FIRST;
+        c->since = dcam_seconds();
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL; /* the request's context, which on_request fills */
+}
+
 /* ---- requests ---- */
 
 static void write_remote(struct MHD_Connection *connection, char *out, size_t bytes)
@@ -466,6 +483,7 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout < 1 ? 1 : o->idle_timeout),
                                  MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                 MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
                                  MHD_OPTION_ARRAY, s->key ? tls : none, MHD_OPTION_END);

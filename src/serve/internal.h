@@ -136,6 +136,7 @@ struct serve_request {
 
 /* ---- connections (http.c) ---- */
 
+/* WAIT_FIRST: for the end of the headers; WAIT_NEXT: for a request line on a connection that was kept. */
 typedef enum { WAIT_FIRST, WAIT_NEXT, WAIT_BODY, WAIT_NONE, WAIT_SENT } serve_wait;
 typedef struct serve_connection {
     struct serve_connection *previous, *next;

@@ -331,12 +331,17 @@ slow=$!
     curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow2 2>/dev/null &
 slow="$slow $!"
 ask 200 /detect $as_png --data-binary "@$image"
-sleep 1.5
+# One that was answered and begins again has no longer for its headers than a new one.
+{ printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n'; sleep 0.3; printf 'GET /v2 HTTP/1.1\r\nHo'; sleep 2; } |
+    curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow3 2>/dev/null &
+slow="$slow $!"
+sleep 1.8
 ask 200 /metrics
 out_has '^dcam_connections 1$'
-out_has '^dcam_rejected_total\{reason="timeout"\} 2$'
+out_has '^dcam_rejected_total\{reason="timeout"\} 3$'
 # shellcheck disable=SC2086
 wait $slow
+same "answers to the one that began again" 1 "$(grep -c '{"live":true}' slow3)"
 stop
 
 # A deadline that is over before the network gets to the image.
