@@ -31,7 +31,8 @@ void net_norm_clear(net_norm *norm)
 void net_norm_set_statistics(net_norm *n, size_t c, double centre, double sum, double square, double count)
 {
     const double from_centre = sum / count, mean = centre + from_centre;
-    const double variance = fmax(square / count - from_centre * from_centre, 0);
+    const double difference = square / count - from_centre * from_centre;
+    const double variance = difference < 0 ? 0 : difference; /* not fmax, which would make 0 of NaN */
     const double inverse = 1 / sqrt(variance + (double)DCAM_BATCH_NORM_EPSILON);
     n->mean[c] = (float)mean;
     n->inverse[c] = (float)inverse;

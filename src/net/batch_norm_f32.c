@@ -20,6 +20,8 @@ typedef uint8_t u8x8 __attribute__((vector_size(8)));
 /* v where mask is -1, else 0. */
 #define WHERE(mask, v) ((dcam_f32x8)((mask) & (dcam_i32x8)(v)))
 #define POSITIVE(v) ((v) > 0.0f)
+/* ReLU. NaN stays, so that the loss tells of it. */
+#define RECTIFIED(v) WHERE(~((v) <= 0.0f), v)
 
 /* Of a run's two halves. */
 #define EACH_HALF(h) for (size_t h = 0; h < GROUP; h += DCAM_LANES) /* NOLINT(bugprone-macro-parentheses): h is declared */
@@ -136,7 +138,7 @@ DCAM_INLINE void normalise_run(const float *y, size_t start, size_t end, size_t 
         for (size_t p = start; p < end; p++) {
             LOAD(v, y + p * step);
             v = v * a + b;
-            v = WHERE(POSITIVE(v), v);
+            v = RECTIFIED(v);
             STORE(out + p * step, v);
         }
     } else if (!shortcut_scale) {
@@ -144,7 +146,7 @@ DCAM_INLINE void normalise_run(const float *y, size_t start, size_t end, size_t 
             LOAD(v, y + p * step);
             LOAD(s, shortcut + p * step);
             v = v * a + b + s;
-            v = WHERE(POSITIVE(v), v);
+            v = RECTIFIED(v);
             STORE(out + p * step, v);
         }
     } else {
@@ -155,7 +157,7 @@ DCAM_INLINE void normalise_run(const float *y, size_t start, size_t end, size_t 
             LOAD(v, y + p * step);
             LOAD(s, shortcut + p * step);
             v = v * a + (s * c + d);
-            v = WHERE(POSITIVE(v), v);
+            v = RECTIFIED(v);
             STORE(out + p * step, v);
         }
     }
@@ -224,8 +226,9 @@ DCAM_INLINE void pool_row(const view *m, const view *o, size_t py, const float *
                 LOAD(v, y + (r * m->width + c) * m->position_step);
                 v = v * a + b;
                 const int32_t here = (int32_t)((r + 1 - 2 * py) * 3 + (c + 1 - 2 * px));
-                /* best starts at 0, which is the ReLU: where nothing is above it the place does not matter. */
-                const dcam_i32x8 more = v > best;
+                /* best starts at 0, which is the ReLU: where nothing is above it the place does not matter. A NaN is taken;
+                 * a later number may follow it, but with one NaN in y all of its channel's z are. */
+                const dcam_i32x8 more = ~(v <= best);
                 best = (dcam_f32x8)((more & (dcam_i32x8)v) | (~more & (dcam_i32x8)best));
                 place = (more & here) | (~more & place);
             }

@@ -1,5 +1,5 @@
 /* test_batch_norm.c - the kernels of bf16 maps against those of f32 maps (which test_train compares with PyTorch), on values
- * that bf16 holds exactly: what is summed must agree as f32 does, what is written within its rounding. */
+ * that bf16 holds exactly: what is summed must agree as f32 does, what is written within its rounding. Both keep NaN. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -266,13 +266,84 @@ static void test_threads(void **state)
     free_twin(&y);
 }
 
+/* ---- NaN ---- */
+
+/* In the one channel that has it all values are NaN, in the others none: what has a NaN can be told by its loss. */
+static void one_channel_is_nan(const twin *t, int type, int channel)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        const float v = type ? dcam_widen_bf16(t->rough[i]) : t->exact[i];
+        const int c = (int)(i % (size_t)t->maps[0].c);
+        if (isnan(v) != (c == channel)) fail_msg("type %d, value %zu of channel %d: %g", type, i, c, (double)v);
+    }
+}
+
+static void nan_at(const twin *t, size_t i)
+{
+    t->exact[i] = NAN;
+    t->rough[i] = narrowed(NAN);
+}
+
+static void check_nan(int type)
+{
+    enum { CHANNELS = 64, BAD = 37 };
+    dcam_random r = dcam_random_make(4, 1);
+    norm_pair bad, good;
+    twin y = make_twin(2, CHANNELS, 6, 10, 0.5, &r), out = make_twin(2, CHANNELS, 6, 10, 0, &r);
+    twin shortcut = make_twin(2, CHANNELS, 6, 10, 0, &r), pooled = make_twin(2, CHANNELS, 3, 5, 0, &r), top = make_twin(2, CHANNELS, 3, 5, 0, &r);
+    uint8_t *which;
+    double *scratch;
+    OK(dcam_alloc(pooled.count, 1, &which));
+    OK(dcam_alloc(net_norm_scratch(&y.maps[type]), sizeof(double), &scratch));
+    make_norms(&bad, CHANNELS, &r);
+    make_norms(&good, CHANNELS, &r);
+    net_norm_statistics(&good.norms[type], &y.maps[type], values(&y, type), scratch);
+    nan_at(&y, 23 * CHANNELS + BAD); /* of the first image */
+    net_norm_statistics(&bad.norms[type], &y.maps[type], values(&y, type), scratch);
+    for (int c = 0; c < CHANNELS; c++) {
+        const float of_channel[] = {bad.norms[type].mean[c], bad.norms[type].inverse[c], bad.norms[type].scale[c],
+                                    bad.norms[type].shift[c], bad.running[type][0][c], bad.running[type][1][c]};
+        for (int k = 0; k < 6; k++) assert_int_equal(isnan(of_channel[k]) != 0, c == BAD);
+    }
+    net_norm_relu(&bad.norms[type], &y.maps[type], values(&y, type), values(&out, type));
+    one_channel_is_nan(&out, type, BAD);
+    net_norm_relu_pool(&bad.norms[type], &y.maps[type], values(&y, type), &pooled.maps[type], values(&pooled, type), which, top.rough);
+    one_channel_is_nan(&pooled, type, BAD);
+    for (int way = 0; way < 2; way++) {
+        const net_norm *of = way ? &good.norms[type] : NULL;
+        net_norm_add_relu(&bad.norms[type], &y.maps[type], values(&y, type), of, values(&shortcut, type), values(&out, type));
+        one_channel_is_nan(&out, type, BAD);
+    }
+    dcam_free(scratch);
+    dcam_free(which);
+    free_norms(&bad);
+    free_norms(&good);
+    free_twin(&y);
+    free_twin(&out);
+    free_twin(&shortcut);
+    free_twin(&pooled);
+    free_twin(&top);
+}
+
+static void test_nan_f32(void **state)
+{
+    (void)state;
+    check_nan(0);
+}
+
+static void test_nan_bf16(void **state)
+{
+    (void)state;
+    check_nan(1);
+}
+
 int main(void)
 {
     dcam_set_threads(2);
-    if (!dcam_nn_bf16_maps()) {
-        print_message("no bf16 maps on this processor\n");
-        return 0;
-    }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks), cmocka_unit_test(test_pooling), cmocka_unit_test(test_threads)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nan_f32), cmocka_unit_test(test_nan_bf16), cmocka_unit_test(test_blocks),
+                                       cmocka_unit_test(test_pooling), cmocka_unit_test(test_threads)};
+    if (dcam_nn_bf16_maps()) return cmocka_run_group_tests(tests, NULL, NULL);
+    print_message("no bf16 maps on this processor\n");
+    const struct CMUnitTest of_f32[] = {cmocka_unit_test(test_nan_f32)};
+    return cmocka_run_group_tests(of_f32, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* test_train.c - the trunk in training: gradient of every weight and the running statistics against PyTorch in double
- * (tests/golden/make_net.py), smaller batches, the same bits again, threads, the plan, and what a wrong call gets. */
+ * (tests/golden/make_net.py), smaller batches, the same bits again, threads, the plan, NaN that stays, and what a wrong call
+ * gets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -188,6 +189,25 @@ static void test_threads_of_the_caller_do_not_matter(void **state)
     close_net(&f);
 }
 
+/* Wherever it comes from, it must reach the last map, so that the loss tells of it. */
+static void test_nan_stays(void **state)
+{
+    (void)state;
+    fixture f;
+    open_net(&f, 2, 32, 32, 0);
+    fill(&f, 1, 2);
+    for (int i = 0; i < f.weights->convolution_count; i++) {
+        float *weight = f.weights->convolutions[i].weight, sound = *weight;
+        size_t nans = 0;
+        *weight = NAN;
+        OK(dcam_train_net_forward(f.net, f.input, 2, f.features));
+        for (size_t k = 0; k < 2 * f.counts[DCAM_STAGES - 1]; k++) nans += isnan(f.features[DCAM_STAGES - 1][k]) != 0;
+        if (nans == 0) fail_msg("%s has a NaN, the last map has none", f.weights->shapes[i].name);
+        *weight = sound;
+    }
+    close_net(&f);
+}
+
 static void test_wrong_calls(void **state)
 {
     (void)state;
@@ -242,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_smaller_batches),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_threads_of_the_caller_do_not_matter),
+        cmocka_unit_test(test_nan_stays),
         cmocka_unit_test(test_wrong_calls),
         cmocka_unit_test(test_out_of_memory),
     };
