@@ -3,6 +3,8 @@
  * which is what zeros give. */
 #include "distill/sgd.h"
 
+#include <math.h>
+
 #include "base/parallel.h"
 #include "base/vector.h"
 
@@ -33,4 +35,11 @@ void dcam_sgd_step(const dcam_sgd *sgd, float *values, const float *gradient, fl
     job j = {.rate = (float)sgd->learning_rate, .momentum = (float)sgd->momentum, .decay = (float)sgd->weight_decay,
              .values = values, .velocity = velocity, .gradient = gradient};
     dcam_parallel_for(count, some_values, &j);
+}
+
+bool dcam_values_are_finite(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
 }

@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "distill/memory_plan.h"
 #include "distill/progress.h"
+#include "distill/sgd.h"
 #include "distill/validation.h"
 
 /* Apart from other uses of the seed; the epoch is added. */
@@ -184,19 +185,13 @@ static dcam_status not_finite(const run *r, int step, const char *what)
     return dcam_fail(status, "%s; the checkpoint %s holds the state after epoch %d", said, r->options->checkpoint, p->epoch);
 }
 
-static bool is_finite(const float *values, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(values[i])) return false;
-    return true;
-}
-
 /* A checkpoint that cannot be gone on from must not take the place of one that can. */
 static dcam_status save(const run *r)
 {
     const dcam_learner *l = r->learner;
     if (!r->options->checkpoint) return DCAM_OK;
-    if (!is_finite(l->student->values, l->student->value_count) || !is_finite(l->attention_values, l->attention_total))
+    if (!dcam_values_are_finite(l->student->values, l->student->value_count) ||
+        !dcam_values_are_finite(l->attention_values, l->attention_total))
         return not_finite(r, r->progress.step, "the weights left the");
     return train_checkpoint_save(r->options->checkpoint, r->options, &r->identity, r->learner, &r->progress);
 }

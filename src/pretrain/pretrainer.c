@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -26,6 +27,7 @@
 typedef struct {
     const dcam_pretrainer_options *options;
     pretrain_state state;
+    int saved;                                              /* step that the checkpoint holds; 0: none of this run */
     dcam_feature_shapes shapes;
     dcam_train_net *net;
     pretrain_head *head;
@@ -122,6 +124,17 @@ static void clear_run(run *r)
 
 /* ---- steps ---- */
 
+static dcam_status not_finite(const run *r, int step, const char *what)
+{
+    const dcam_pretrainer_options *o = r->options;
+    const dcam_status status = dcam_fail(DCAM_ERROR_NUMERIC, "step %d: %s left the finite numbers; try a lower learning rate (--lr, now %g)",
+                                         step, what, o->learning_rate);
+    if (r->saved == 0) return status;
+    char said[256];
+    snprintf(said, sizeof said, "%s", dcam_error_message());
+    return dcam_fail(status, "%s; the checkpoint %s holds the state after step %d", said, o->checkpoint, r->saved);
+}
+
 static dcam_status learn(run *r, const uint8_t *rgb, const int *labels)
 {
     const dcam_pretrainer_options *o = r->options;
@@ -134,9 +147,7 @@ static dcam_status learn(run *r, const uint8_t *rgb, const int *labels)
     dcam_normalise(&preprocessing, rgb, o->batch, r->input);
     DCAM_TRY(dcam_train_net_forward(r->net, r->input, o->batch, r->features));
     pretrain_head_step(r->head, s->head, r->features, labels, o->batch, &loss, &right, r->d_features, r->gradient + trunk);
-    if (!isfinite(loss))
-        return dcam_fail(DCAM_ERROR_NUMERIC, "step %d: the loss left the finite numbers; try a lower learning rate (--lr, now %g)",
-                         s->step + 1, o->learning_rate);
+    if (!isfinite(loss)) return not_finite(r, s->step + 1, "the loss");
     DCAM_TRY(dcam_train_net_backward(r->net, (const float *const *)r->d_features, r->gradient));
     dcam_sgd_step(&sgd, s->trunk->values, r->gradient, s->velocity, trunk);
     dcam_sgd_step(&sgd, s->head, r->gradient + trunk, s->velocity + trunk, s->head_count);
@@ -148,30 +159,49 @@ static dcam_status learn(run *r, const uint8_t *rgb, const int *labels)
     return DCAM_OK;
 }
 
-/* At the end of the plateau a copy stays from which a longer run can go on. */
-static dcam_status keep(const run *r)
+/* What cannot be gone on from must not take the place of what can, nor become a teacher. */
+static dcam_status check_weights(const run *r)
+{
+    const pretrain_state *s = &r->state;
+    if (dcam_values_are_finite(s->trunk->values, s->trunk->value_count) && dcam_values_are_finite(s->head, s->head_count)) return DCAM_OK;
+    return not_finite(r, s->step, "the weights");
+}
+
+static dcam_status save(run *r)
+{
+    DCAM_TRY(check_weights(r));
+    DCAM_TRY(pretrain_checkpoint_save(r->options->checkpoint, r->options, &r->state));
+    r->saved = r->state.step;
+    return DCAM_OK;
+}
+
+/* A copy from which a longer run can go on. */
+static dcam_status save_plateau(const run *r)
+{
+    char *path;
+    DCAM_TRY(check_weights(r));
+    DCAM_TRY(dcam_format_string(&path, "%s.plateau", r->options->checkpoint));
+    const dcam_status status = pretrain_checkpoint_save(path, r->options, &r->state);
+    dcam_free(path);
+    return status;
+}
+
+static dcam_status keep(run *r)
 {
     const dcam_pretrainer_options *o = r->options;
     const int step = r->state.step;
-    if (!o->checkpoint) return DCAM_OK;
-    if (step == dcam_pretrainer_plateau_end(o) && step < o->steps) {
-        char *path;
-        DCAM_TRY(dcam_format_string(&path, "%s.plateau", o->checkpoint));
-        const dcam_status status = pretrain_checkpoint_save(path, o, &r->state);
-        dcam_free(path);
-        DCAM_TRY(status);
-    }
-    if (step % o->checkpoint_steps != 0 && step != o->steps) return DCAM_OK;
-    return pretrain_checkpoint_save(o->checkpoint, o, &r->state);
+    if (!o->checkpoint) return step == o->steps ? check_weights(r) : DCAM_OK;
+    if (step == dcam_pretrainer_plateau_end(o) && step < o->steps) DCAM_TRY(save_plateau(r));
+    return step % o->checkpoint_steps == 0 || step == o->steps ? save(r) : DCAM_OK;
 }
 
-static dcam_status stop(const run *r)
+static dcam_status stop(run *r)
 {
     const dcam_pretrainer_options *o = r->options;
     if (!o->checkpoint)
         return dcam_fail(DCAM_ERROR_CANCELLED, "stopped after step %d of %d; nothing was kept: with a checkpoint (--checkpoint FILE) a "
                          "pre-training can be resumed", r->state.step, o->steps);
-    DCAM_TRY(pretrain_checkpoint_save(o->checkpoint, o, &r->state));
+    DCAM_TRY(save(r));
     return dcam_fail(DCAM_ERROR_CANCELLED, "%s: stopped after step %d of %d; to go on from here, run the same again with --resume",
                      o->checkpoint, r->state.step, o->steps);
 }
@@ -245,6 +275,7 @@ dcam_status dcam_pretrainer_run(const dcam_pretrainer_options *options, dcam_tru
     if (status == DCAM_OK && options->resume) {
         status = pretrain_checkpoint_load(options->checkpoint, options, &r.state);
         if (status == DCAM_OK) dcam_log(DCAM_LOG_INFO, "%s: going on after step %d", options->checkpoint, r.state.step);
+        r.saved = r.state.step;
     }
     if (status == DCAM_OK) status = run_steps(&r);
     if (status == DCAM_OK) status = write_record(&r, record);

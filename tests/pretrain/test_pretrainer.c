@@ -1,6 +1,6 @@
 /* Pictures: pure functions of seed, class and instance, classes unlike each other, fit to learn from. The run: it
- * learns, it goes on from a checkpoint to the same bits, its length may change on the plateau only, and what is wrong
- * is refused by name. */
+ * learns, it goes on from a checkpoint to the same bits, its length may change on the plateau only, weights that are not
+ * finite are never kept, and what is wrong is refused by name. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -233,6 +233,66 @@ static void made_longer(void **state)
     remove(again);
 }
 
+/* The callback spoils the rate after a step, and may stop after another. */
+typedef struct {
+    dcam_pretrainer_options *options;
+    int spoil_at, stop_at;
+} spoiler;
+
+static bool spoil(void *user, const dcam_pretrainer_progress *p)
+{
+    const spoiler *s = user;
+    if (p->step == s->spoil_at) s->options->learning_rate = 1e300;
+    return p->step == s->stop_at;
+}
+
+/* Weights broken by step 3 are never written over the checkpoint of step `good`, which the error names and from which the run
+ * goes on to the bits of a sound one. */
+static void leaves_the_last_good_checkpoint(int checkpoint_steps, int stop_at, int good, const char *what)
+{
+    char wanted[200];
+    watcher w = {0};
+    dcam_pretrainer_options o = small(&w);
+    o.falling = 0.5;
+    dcam_trunk_weights *whole = run(&o);
+    spoiler s = {&o, 2, stop_at};
+    o.checkpoint = checkpoint;
+    o.checkpoint_steps = checkpoint_steps;
+    o.progress = spoil;
+    o.user = &s;
+    remove(plateau);
+    refused(&o, DCAM_ERROR_NUMERIC, what);
+    assert_non_null(strstr(dcam_error_message(), "try a lower learning rate (--lr, now 1e+300)"));
+    snprintf(wanted, sizeof wanted, "the checkpoint %s holds the state after step %d", checkpoint, good);
+    assert_non_null(strstr(dcam_error_message(), wanted));
+    assert_false(dcam_path_exists(plateau)); /* it would be of step 3 */
+    o.learning_rate = small(&w).learning_rate;
+    o.progress = NULL;
+    o.resume = true;
+    dcam_trunk_weights *resumed = run(&o);
+    same_bits(whole, resumed);
+    dcam_trunk_weights_destroy(resumed);
+    dcam_trunk_weights_destroy(whole);
+}
+
+static void broken_weights_are_not_kept(void **state)
+{
+    (void)state;
+    leaves_the_last_good_checkpoint(1, 0, 2, "step 3: the weights left the finite numbers");
+    leaves_the_last_good_checkpoint(2, 3, 2, "step 3: the weights left the finite numbers");
+    watcher w = {0};
+    dcam_pretrainer_options o = small(&w);
+    spoiler s = {&o, 2, 0};
+    o.progress = spoil;
+    o.user = &s;
+    refused(&o, DCAM_ERROR_NUMERIC, "step 4: the loss left the finite numbers");
+    assert_null(strstr(dcam_error_message(), "checkpoint"));
+    /* By the last step: no result, though no loss is looked at any more. */
+    o.learning_rate = small(&w).learning_rate;
+    s.spoil_at = o.steps - 1;
+    refused(&o, DCAM_ERROR_NUMERIC, "step 6: the weights left the finite numbers");
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -319,7 +379,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_are_pure),   cmocka_unit_test(pictures_show_something), cmocka_unit_test(recipes_differ),
         cmocka_unit_test(every_pattern_has_its_range), cmocka_unit_test(stopped_and_resumed), cmocka_unit_test(made_longer),
-        cmocka_unit_test(what_is_wrong_is_named), cmocka_unit_test(it_learns), cmocka_unit_test(memory_runs_out)};
+        cmocka_unit_test(broken_weights_are_not_kept), cmocka_unit_test(what_is_wrong_is_named), cmocka_unit_test(it_learns), cmocka_unit_test(memory_runs_out)};
     dcam_set_threads(1); /* small pictures: waiting for each other would be most of the work */
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
