@@ -22,7 +22,7 @@
 typedef struct {
     const dcam_drift_options *options;
     const dcam_dataset *dataset;
-    size_t done, total;
+    size_t done, total; /* images; total is at most so many until every class's are chosen */
 } run;
 
 static int compare_floats(const void *a, const void *b)
@@ -46,25 +46,37 @@ static dcam_status report(run *r, const char *error)
 
 /* ---- images ---- */
 
-/* The good test images; where a class has none its other normal images, but never those the calibration may have seen. */
-static dcam_status choose_images(const run *r, const dcam_detector *d, int class_index, uint32_t **out, size_t *count)
+static size_t count_normal(const dcam_dataset *d, int class_index, dcam_split split)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->sample_count; i++) {
+        const dcam_sample *s = &d->samples[i];
+        count += s->class_index == class_index && s->split == split && !s->defective;
+    }
+    return count;
+}
+
+/* The good test images; where a class has none its other normal images, as far as the record of the training does not
+ * name them: the calibration may have seen those that it names. */
+static dcam_split split_of(const dcam_dataset *d, int class_index)
+{
+    return count_normal(d, class_index, DCAM_SPLIT_TEST) > 0 ? DCAM_SPLIT_TEST : DCAM_SPLIT_TRAIN;
+}
+
+static dcam_status choose_images(run *r, const dcam_detector *d, int class_index, uint32_t **out, size_t *count)
 {
     const char *name = r->dataset->class_names[class_index];
-    DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, true, out, count));
+    size_t known = 0;
+    if (split_of(r->dataset, class_index) == DCAM_SPLIT_TEST)
+        return dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, true, out, count);
+    DCAM_TRY(dcam_new_images(r->dataset, class_index, d->model->training_record, out, count, &known));
+    r->total -= known;
     if (*count > 0) return DCAM_OK;
     dcam_free(*out);
     *out = NULL;
-    uint32_t *unseen = NULL;
-    size_t unseen_count, known = 0;
-    DCAM_TRY(dcam_unseen_images(r->dataset, d->model->training_record, &unseen, &unseen_count, &known));
-    dcam_free(unseen);
     if (known > 0)
         return dcam_fail(DCAM_ERROR_DATA, "%s: class %s has no test/good, and the other images are those of the training; give new normal images",
                          r->dataset->root, name);
-    DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TRAIN, true, out, count));
-    if (*count > 0) return DCAM_OK;
-    dcam_free(*out);
-    *out = NULL;
     return dcam_fail(DCAM_ERROR_DATA, "%s: class %s has no normal images", r->dataset->root, name);
 }
 
@@ -230,7 +242,7 @@ static dcam_status check_drift(const dcam_drift_options *options, dcam_drift *ou
     dcam_drift e = {.significance = options->significance > 0 ? options->significance : DEFAULT_SIGNIFICANCE};
     DCAM_TRY(dcam_dataset_open(options->dataset, options->classes, &dataset));
     run r = {.options = options, .dataset = dataset};
-    for (size_t i = 0; i < dataset->sample_count; i++) r.total += !dataset->samples[i].defective;
+    for (int i = 0; i < (int)dataset->class_count; i++) r.total += count_normal(dataset, i, split_of(dataset, i));
     dcam_status status = DCAM_OK;
     if (options->class_name && dataset->class_count != 1)
         status = dcam_fail(DCAM_ERROR_USAGE, "%s: has %zu classes; --class is for the images of one", options->dataset, dataset->class_count);

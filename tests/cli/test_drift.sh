@@ -32,6 +32,21 @@ mkdir few && cp data/"$first"/test/good/000.png few/
 expect 0 eval few -m model.safetensors --drift --class "$first" -q
 out_has 'too few images to tell'
 
+# New images of one class in its train/good; that those of another are the training's does not matter.
+cp -r data half
+rm -r half/"$second"/train/good
+mv half/"$second"/test/good half/"$second"/train/good
+rm -r half/"$second"/test half/"$second"/ground_truth
+expect 0 eval half -m model.safetensors --drift --json -q
+same "images" 20 "$("$json" out classes "$second" images)"
+# Beside them those of the training, which are left out.
+for file in data/"$second"/train/good/*; do cp "$file" half/"$second"/train/good/old-"$(basename "$file")"; done
+expect 0 eval half -m model.safetensors --drift --json -q
+same "images" 20 "$("$json" out classes "$second" images)"
+# The training's images, whatever their folder is called.
+refuse 3 'class good has no test/good.*those of the training' eval data/"$second"/train/good -m model.safetensors --drift \
+    --class "$second" -q
+
 refuse 3 'not trained on class new' eval new -m model.safetensors --drift
 refuse 2 'drift' eval data -m model.safetensors --drift --report page
 refuse 2 'drift' eval data -m model.safetensors --class "$first"
