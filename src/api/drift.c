@@ -23,6 +23,7 @@ typedef struct {
     const dcam_drift_options *options;
     const dcam_dataset *dataset;
     size_t done, total; /* images; total is at most so many until every class's are chosen */
+    double *least; /* a class: the smallest p that its numbers of images can give, not corrected */
 } run;
 
 static int compare_floats(const void *a, const void *b)
@@ -109,18 +110,19 @@ static dcam_status score_images(run *r, dcam_detector *d, int model_class, const
 
 /* ---- tests ---- */
 
-static double alarms_p(const dcam_class_calibration *c, const dcam_drift_class *d)
+/* The chance of so many alarms, or more, among the new images. */
+static double alarms_p(const dcam_class_calibration *c, size_t images, size_t alarms)
 {
     size_t below = 0;
     while (below < c->score_count && (double)c->scores[below] < c->threshold) below++;
     /* A threshold of the best F1 was not chosen from these scores; any other is an order statistic of them, or lies
      * above one, where counting what is above that can only make p larger. */
     if (below == 0) below = 1;
-    return c->rule == DCAM_RULE_F1 ? dcam_fisher_p(c->score_count, c->score_count - below, d->images, d->alarms)
-                                   : dcam_exceedance_p(c->score_count, below, d->images, d->alarms);
+    return c->rule == DCAM_RULE_F1 ? dcam_fisher_p(c->score_count, c->score_count - below, images, alarms)
+                                   : dcam_exceedance_p(c->score_count, below, images, alarms);
 }
 
-static dcam_status compare(const dcam_class_calibration *c, float *scores, dcam_drift_class *d)
+static dcam_status compare(const dcam_class_calibration *c, float *scores, dcam_drift_class *d, double *least)
 {
     dcam_ks_result ks;
     qsort(scores, d->images, sizeof *scores, compare_floats);
@@ -128,9 +130,10 @@ static dcam_status compare(const dcam_class_calibration *c, float *scores, dcam_
     d->ks_statistic = ks.statistic;
     d->ks_p = ks.p;
     d->ks_exact = ks.exact;
-    d->alarms_p = alarms_p(c, d);
+    d->alarms_p = alarms_p(c, d->images, d->alarms);
     d->p = fmin(1, TESTS * fmin(d->ks_p, d->alarms_p));
     d->median = median_of(scores, d->images);
+    *least = fmin(dcam_ks_least_p(c->score_count, d->images), alarms_p(c, d->images, d->images));
     return DCAM_OK;
 }
 
@@ -149,7 +152,7 @@ static dcam_status check_class(run *r, dcam_detector *d, int class_index, int mo
     if (status == DCAM_OK) status = score_images(r, d, model_class, order, count, scores, out);
     if (status == DCAM_OK && out->images == 0)
         status = dcam_fail(DCAM_ERROR_DATA, "%s: no image of class %s could be read", r->dataset->root, out->name);
-    if (status == DCAM_OK) status = compare(c, scores, out);
+    if (status == DCAM_OK) status = compare(c, scores, out, &r->least[class_index]);
     dcam_free(scores);
     dcam_free(order);
     return status;
@@ -157,11 +160,11 @@ static dcam_status check_class(run *r, dcam_detector *d, int class_index, int mo
 
 /* ---- verdicts ---- */
 
-static void judge(dcam_drift *e, double significance)
+static void judge(dcam_drift *e, const double *least_p, double significance)
 {
     for (size_t i = 0; i < e->class_count; i++) {
         dcam_drift_class *c = &e->classes[i];
-        const double least = TESTS * (double)e->class_count * dcam_ks_least_p(c->calibration_images, c->images);
+        const double least = TESTS * (double)e->class_count * least_p[i];
         c->drifted = c->p <= significance;
         c->verdict = c->drifted ? c->median > c->calibration_median ? "drifted, scores higher" : "drifted, scores lower or of another spread"
                      : least > significance ? "too few images to tell"
@@ -247,14 +250,16 @@ static dcam_status check_drift(const dcam_drift_options *options, dcam_drift *ou
     if (options->class_name && dataset->class_count != 1)
         status = dcam_fail(DCAM_ERROR_USAGE, "%s: has %zu classes; --class is for the images of one", options->dataset, dataset->class_count);
     if (status == DCAM_OK) status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes);
+    if (status == DCAM_OK) status = dcam_alloc_zero(dataset->class_count, sizeof *r.least, &r.least);
     if (status == DCAM_OK) status = check_classes(&r, &e);
     if (status == DCAM_OK) status = correct(&e);
     if (status == DCAM_OK) {
-        judge(&e, e.significance);
+        judge(&e, r.least, e.significance);
         e.seconds = dcam_seconds() - start;
         *out = e;
         e = (dcam_drift){0};
     }
+    dcam_free(r.least);
     dcam_drift_clear(&e);
     dcam_dataset_destroy(dataset);
     return status;

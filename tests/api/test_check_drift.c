@@ -1,4 +1,5 @@
-/* dcam_check_drift: progress that ends at its total; images of the training are left out. */
+/* dcam_check_drift: a verdict as soon as some outcome could reach the significance, by either test; progress that ends at
+ * its total; images of the training are left out. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,6 +9,69 @@
 #include <string.h>
 
 #include "api_case.h"
+
+enum { OLD = 20, NEW = CASE_GOOD };
+
+/* The model of the case with OLD scores in its first class, from first on by step; the threshold lies above all. */
+static void save_with_scores(float first, float step, dcam_threshold_rule rule, const char *path)
+{
+    dcam_model *m;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    dcam_class_calibration *c = &m->classes[0];
+    dcam_free(c->scores);
+    c->scores = NULL;
+    assert_int_equal(dcam_alloc(OLD, sizeof *c->scores, &c->scores), DCAM_OK);
+    c->score_count = OLD;
+    for (int i = 0; i < OLD; i++) c->scores[i] = first + step * (float)i;
+    dcam_class_set_threshold(c, (double)(first + step * OLD), rule, 0.01);
+    assert_int_equal(dcam_model_save(m, path), DCAM_OK);
+    dcam_model_destroy(m);
+}
+
+static dcam_drift first_class(const char *model)
+{
+    dcam_drift e;
+    dcam_dataset *dataset;
+    assert_int_equal(dcam_dataset_open(case_data, NULL, &dataset), DCAM_OK);
+    const dcam_drift_options o = {.dataset = case_data, .model = model, .classes = dataset->class_names[0]};
+    if (dcam_check_drift(&o, &e) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(e.class_count, 1);
+    assert_int_equal(e.classes[0].images, NEW);
+    dcam_dataset_destroy(dataset);
+    return e;
+}
+
+/* 20 old scores and 2 new ones, at 0.01: two alarms of two have a chance of 1 / C(22, 2), doubled 0.0087, which is a drift;
+ * so without any alarm the images are not too few. Kolmogorov and Smirnov's test alone would not reach it (0.0173). */
+static void either_test_can_tell(void **state)
+{
+    (void)state;
+    const dcam_threshold_rule rules[] = {DCAM_RULE_ORDER, DCAM_RULE_POOLED, DCAM_RULE_F1};
+    for (size_t k = 0; k < sizeof rules / sizeof *rules; k++) {
+        const char *path = case_path("drift.safetensors");
+        save_with_scores(1e-6f, 1e-7f, rules[k], path);
+        dcam_drift e = first_class(path);
+        assert_int_equal(e.classes[0].alarms, NEW);
+        assert_true(e.classes[0].p > 0.0086 && e.classes[0].p < 0.0087);
+        assert_true(e.classes[0].drifted);
+        assert_int_equal(e.undecided, 0);
+        assert_non_null(strstr(e.classes[0].verdict, "higher"));
+        dcam_drift_clear(&e);
+        save_with_scores(1e6f, 1e3f, rules[k], path);
+        e = first_class(path);
+        assert_int_equal(e.classes[0].alarms, 0);
+        assert_true(2 * e.classes[0].ks_p > 0.0173 && 2 * e.classes[0].ks_p < 0.0174);
+        assert_false(e.classes[0].drifted);
+        assert_int_equal(e.undecided, 0);
+        assert_string_equal(e.classes[0].verdict, "fits");
+        dcam_drift_clear(&e);
+    }
+    /* 4 old scores are too few by both. */
+    dcam_drift e = first_class(case_model);
+    assert_int_equal(e.undecided, 1);
+    assert_string_equal(e.classes[0].verdict, "too few images to tell");
+    dcam_drift_clear(&e);
+}
 
 typedef struct {
     size_t calls, total;
@@ -72,7 +136,7 @@ static void images_of_the_training_are_left_out(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(progress_ends_at_its_total),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_test_can_tell), cmocka_unit_test(progress_ends_at_its_total),
                                        cmocka_unit_test(images_of_the_training_are_left_out)};
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }
