@@ -210,7 +210,7 @@ static bool on_progress(void *user, const dcam_train_progress *p)
 
 static int say_interrupted(const train_state *state, const dcam_train_options *o)
 {
-    if (o->checkpoint && o->one_class) /* a checkpoint a class: the library says which */
+    if (o->one_class) /* a model and a checkpoint a class: the library says which */
         cli_error("interrupted: %s", dcam_error_message());
     else if (o->checkpoint && access(o->checkpoint, F_OK) == 0)
         cli_error("interrupted after epoch %d of %d; the checkpoint %s is whole: run the same command with "

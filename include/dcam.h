@@ -186,7 +186,8 @@ typedef struct dcam_train_progress {
     double seconds_left;
 } dcam_train_progress;
 
-/* Returns true to stop: the checkpoint, if one is kept, is written first. */
+/* Returns true to stop: the checkpoint, if one is kept, is written first. With the last epoch's end the training is done:
+ * then its model is written, and in one-class mode the call ends before the next class. */
 typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progress);
 
 typedef struct dcam_train_options {

@@ -80,6 +80,7 @@ static bool pass_on(void *user, const dcam_trainer_progress *p);
 typedef struct {
     const dcam_train_options *options;
     const char *class_name; /* in one-class mode */
+    bool stop;              /* the caller's last answer */
 } progress_context;
 
 /* What a run may hold: what this process can have (beyond it the system would end the run without a word, hours later), or
@@ -126,7 +127,7 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
 
 static bool pass_on(void *user, const dcam_trainer_progress *p)
 {
-    const progress_context *c = user;
+    progress_context *c = user;
     const dcam_train_progress out = {.class_name = c->class_name,
                                      .epoch = p->epoch,
                                      .epochs = p->epochs,
@@ -138,7 +139,8 @@ static bool pass_on(void *user, const dcam_trainer_progress *p)
                                      .best = p->best,
                                      .images_per_second = p->images_per_second,
                                      .seconds_left = p->seconds_left};
-    return c->options->progress(c->options->user, &out);
+    c->stop = c->options->progress(c->options->user, &out);
+    return c->stop;
 }
 
 /* Of the memory; the trainer knows nothing of it. */
@@ -250,6 +252,12 @@ static dcam_status class_paths(const dcam_train_options *o, const char *name, ch
     *model = path;
     *checkpoint = state;
     return DCAM_OK;
+}
+
+static dcam_status stopped_between(const dcam_train_options *o, const char *last)
+{
+    return dcam_fail(DCAM_ERROR_CANCELLED, "stopped after class %s, whose model is written; %s", last,
+                     o->checkpoint ? "to go on with the others, run the same again with --resume" : "the others are not trained");
 }
 
 static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, const dcam_trunk_weights *teacher,
@@ -370,7 +378,7 @@ static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer
 static dcam_status train(const dcam_train_options *o)
 {
     dcam_trainer_options t;
-    progress_context context = {o, NULL};
+    progress_context context = {o, NULL, false};
     char description[256];
     dcam_trunk_weights *teacher = NULL;
     dcam_dataset *dataset = NULL;
@@ -389,6 +397,10 @@ static dcam_status train(const dcam_train_options *o)
     if (status == DCAM_OK && !o->one_class)
         status = train_model(dataset, teacher, description, &t, o, o->output);
     for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++) {
+        if (context.stop) { /* with the last class's last epoch */
+            status = stopped_between(o, context.class_name);
+            break;
+        }
         context.class_name = dataset->class_names[i];
         status = train_class(dataset, i, teacher, description, t, o);
     }

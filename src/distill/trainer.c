@@ -299,7 +299,8 @@ static dcam_status finish_epoch(run *r)
     memset(p->terms, 0, sizeof p->terms);
     if (p->best_epoch == 0 || e->validation < p->history[p->best_epoch - 1].validation) keep_best(r);
     DCAM_TRY(save(r));
-    return tell_epoch(r) ? stopped(r) : DCAM_OK;
+    /* After the last epoch there is nothing left to stop. */
+    return tell_epoch(r) && p->epoch < r->options->epochs ? stopped(r) : DCAM_OK;
 }
 
 static dcam_status run_epochs(run *r)

@@ -38,7 +38,7 @@ typedef struct {
     bool best;         /* with epoch_done: the lowest validation so far */
     double images_per_second, seconds_left;
 } dcam_trainer_progress;
-/* Returns true to stop. */
+/* Returns true to stop; with the last epoch's end the training is done, and is kept. */
 typedef bool (*dcam_trainer_callback)(void *user, const dcam_trainer_progress *progress);
 
 /* Every field counts: start from dcam_trainer_preset. */

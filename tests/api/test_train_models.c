@@ -97,7 +97,7 @@ static void refused_places(void **state)
 typedef struct {
     int calls, done;
     const char *class_name;
-    bool stop;
+    bool stop, stop_at_end; /* at any news; at the end of an epoch */
 } seen;
 
 static bool watch(void *user, const dcam_train_progress *p)
@@ -106,7 +106,7 @@ static bool watch(void *user, const dcam_train_progress *p)
     s->calls++;
     s->done += p->epoch_done;
     s->class_name = p->class_name;
-    return s->stop;
+    return s->stop || (s->stop_at_end && p->epoch_done);
 }
 
 static void one_model(void **state)
@@ -206,6 +206,48 @@ static void model_a_class(void **state)
     dcam_names_clear(&names);
 }
 
+/* Asked with the last epoch's end: the training is done and its model is written; of several, the next is not begun. */
+static void stopped_at_the_end(void **state)
+{
+    (void)state;
+    char folder[4096], path[4096];
+    seen s = {.stop_at_end = true};
+    dcam_train_options o = small_run();
+    dcam_names names;
+    o.method = DCAM_METHOD_STFPM;
+    o.progress = watch;
+    o.user = &s;
+    train(&o);
+    assert_int_equal(s.done, 1);
+    assert_true(dcam_path_exists(model));
+    remove(model);
+    snprintf(folder, sizeof folder, "%.200s/some", root);
+    o.output = folder;
+    o.one_class = true;
+    s = (seen){.stop_at_end = true};
+    assert_int_equal(dcam_train(&o), DCAM_ERROR_CANCELLED);
+    assert_int_equal(s.done, 1);
+    assert_non_null(strstr(dcam_error_message(), "whose model is written; the others are not trained"));
+    assert_int_equal(dcam_folder_list(folder, &names), DCAM_OK);
+    assert_int_equal(names.count, 1);
+    snprintf(path, sizeof path, "%.210s/%.200s", folder, names.names[0]);
+    remove(path);
+    dcam_names_clear(&names);
+    snprintf(path, sizeof path, "%.200s/other", root);
+    o.checkpoint = path;
+    s = (seen){.stop_at_end = true};
+    assert_int_equal(dcam_train(&o), DCAM_ERROR_CANCELLED);
+    assert_non_null(strstr(dcam_error_message(), "with --resume"));
+    /* The first class's checkpoint is whole, and gives its model without a step. */
+    s = (seen){0};
+    o.resume = true;
+    train(&o);
+    assert_int_equal(s.done, 1);
+    assert_int_equal(dcam_folder_list(folder, &names), DCAM_OK);
+    assert_int_equal(names.count, 2);
+    dcam_names_clear(&names);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -229,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
                                        cmocka_unit_test(one_model),
-        cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class)};
+        cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
+        cmocka_unit_test(stopped_at_the_end)};
     return cmocka_run_group_tests(tests, start, end);
 }

@@ -316,6 +316,23 @@ static void resumes_to_the_same_bits(void **state)
     dcam_training_result_clear(&whole);
 }
 
+/* With the last epoch's news nothing is left to stop: the result is that of an undisturbed run, and what is told too. */
+static void a_stop_at_the_end_keeps_the_result(void **state)
+{
+    (void)state;
+    watcher w = {.stop_epoch = 3, .stop_step = 0};
+    dcam_trainer_options o = small_run();
+    dcam_training_result whole = train(&o);
+    o.progress = watch;
+    o.user = &w;
+    dcam_training_result r = train(&o);
+    assert_int_equal(w.calls, 3 * (4 + 1));
+    assert_int_equal(w.epochs_done, 3);
+    assert_same(&whole, &r);
+    dcam_training_result_clear(&r);
+    dcam_training_result_clear(&whole);
+}
+
 static void bf16_resumes(void **state)
 {
     (void)state;
@@ -667,6 +684,7 @@ int main(void)
         cmocka_unit_test(learns_and_tells),
         cmocka_unit_test(caches_change_nothing),
         cmocka_unit_test(resumes_to_the_same_bits),
+        cmocka_unit_test(a_stop_at_the_end_keeps_the_result),
         cmocka_unit_test(bf16_resumes),
         cmocka_unit_test(attention_none_resumes),
         cmocka_unit_test(refuses_other_checkpoints),
