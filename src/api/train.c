@@ -68,7 +68,7 @@ static dcam_status choose_loss_and_map(const dcam_train_options *o, dcam_trainer
     if (o->loss) DCAM_TRY(dcam_loss_parse(o->loss, t->loss.weight));
     if (o->kd_temperature != 0) t->loss.kd_temperature = o->kd_temperature;
     t->map.kd_weight = o->map_kd_weight;
-    t->map.kd_temperature = t->loss.kd_temperature;
+    t->map.kd_temperature = o->map_kd_weight != 0 ? t->loss.kd_temperature : 1; /* its range is another */
     if (o->smoothing != 0) t->map.smoothing = o->smoothing < 0 ? 0 : o->smoothing;
     if (o->top_percent != 0) t->map.top_percent = o->top_percent;
     return DCAM_OK;

@@ -482,6 +482,7 @@ static void options_are_checked(void **state)
     REFUSED(o.loss.weight[DCAM_LOSS_CD] = -1, "loss's weight");
     REFUSED(o.loss.weight[DCAM_LOSS_CD] = o.loss.weight[DCAM_LOSS_KD] = 0, "nothing would be learned");
     REFUSED(o.loss.kd_temperature = 0, "temperature of kd");
+    REFUSED((o.loss.weight[DCAM_LOSS_KD] = 0, o.loss.kd_temperature = -1), "temperature of kd");
     REFUSED(o.map.smoothing = 100, "smoothing");
     REFUSED(o.resume = true, "name the checkpoint");
     REFUSED(o.batch = 1, "batch norm too few");
