@@ -1,5 +1,5 @@
 /* memory_build.c - makes the memory of normal patches (memory.h) in two passes over the images: the first learns the
- * projection from a sample of every class, the second gathers each class's descriptors and thins them to prototypes.
+ * projection from a sample of all images, the second gathers each class's descriptors and thins them to prototypes.
  * Memory and time are bounded by the limits below, whatever the number of images. */
 #include <math.h>
 #include <string.h>
@@ -9,7 +9,9 @@
 #include "base/vector.h"
 #include "detect/memory.h"
 
-/* Images and places of each that the projection is learned from: 32,768 descriptors tell 64 directions apart. */
+/* Images and places of each that the projection is learned from: 32,768 descriptors tell 64 directions apart. Where there
+ * are more images they are drawn over all, so a class has its share of them, and a small one among large ones may have
+ * none; its prototypes are its own all the same. */
 #define PROJECTION_IMAGES 512
 #define PROJECTION_PLACES 64
 /* Descriptors of a class from which its prototypes are chosen. */
