@@ -168,7 +168,7 @@ class Hostile(threading.Thread):
     def nasty(self, k):
         try:
             s = socket.create_connection(("127.0.0.1", self.port), timeout=1)
-            s.sendall((b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 4096)
+            s.sendall((b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 4096)
                       if k % 2 else random.Random(k).randbytes(500) + b"\r\n\r\n")
             s.recv(4096)
             s.close()
@@ -182,7 +182,7 @@ class Hostile(threading.Thread):
                 s = self.open()
                 try:
                     if len(slow) % 2:
-                        s.send(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n")
+                        s.send(b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n")
                     elif len(slow) % 4:
                         s.send(b"GET / HTTP/1.1\r\nX: ")
                 except OSError:
