@@ -4,12 +4,12 @@
 #include "overlays.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/parallel.h"
 #include "output.h"
 
 /* Encoding is as long as decoding and scoring together: more threads than this only hold memory. */
@@ -93,15 +93,9 @@ static void *draw(void *context)
     return NULL;
 }
 
-/* The threads take no signals: those belong to the main one. */
 static void start(cli_overlays *o, int threads)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    while (o->thread_count < threads && pthread_create(&o->threads[o->thread_count], NULL, draw, o) == 0)
-        o->thread_count++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    while (o->thread_count < threads && dcam_start_thread(&o->threads[o->thread_count], draw, o)) o->thread_count++;
 }
 
 int cli_overlays_create(const dcam_detector *detector, int threads, cli_overlays **out)
