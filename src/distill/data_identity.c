@@ -122,6 +122,9 @@ static dcam_status choose(const training *t, const dcam_dataset *d, int class_in
     uint32_t *images;
     dcam_content_mark *marks;
     size_t all, n = 0, found = 0;
+    *known = 0;
+    /* Nothing to compare with: no file is read for it. */
+    if (t->learned.count + t->validated.count == 0) return dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, out, count);
     DCAM_TRY(look_at_class(d, class_index, NULL, &images, &all, &marks));
     for (size_t i = 0; i < all; i++) {
         const bool validated = holds(&t->validated, marks[i]), learned = holds(&t->learned, marks[i]);
