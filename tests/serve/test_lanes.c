@@ -135,6 +135,20 @@ static void destroy_server(dcam_server *s)
     free(s);
 }
 
+/* With room for a body. */
+static void begin_request(dcam_server *s, serve_endpoint endpoint, size_t body_bytes, serve_request *r)
+{
+    memset(r, 0, sizeof *r);
+    r->server = s;
+    r->method = "POST";
+    r->endpoint = endpoint;
+    r->model = &s->models[0];
+    r->body_bytes = body_bytes;
+    assert_int_equal(dcam_alloc(r->body_bytes, 1, &r->body), DCAM_OK);
+    r->times.begun = r->times.received = dcam_seconds();
+    r->deadline = r->times.received + s->options.deadline;
+}
+
 /* n images k, k + 1, ... and what is wanted of them, all in binary form. */
 static void make_infer(dcam_server *s, size_t k, size_t n, bool floats, const char *outputs, serve_request *r)
 {
@@ -144,14 +158,8 @@ static void make_infer(dcam_server *s, size_t k, size_t n, bool floats, const ch
     const int length = snprintf(head, sizeof head, "{\"inputs\":[{\"name\":\"%s\",\"datatype\":\"%s\",\"shape\":[%zu,%s],\"parameters\":{"
                                 "\"binary_data_size\":%zu}}],%s}", floats ? "input" : "image", floats ? "FP32" : "UINT8", n,
                                 floats ? "3,32,32" : "32,32,3", n * one, outputs);
-    memset(r, 0, sizeof *r);
-    r->server = s;
-    r->method = "POST";
-    r->endpoint = ENDPOINT_INFER;
-    r->model = &s->models[0];
+    begin_request(s, ENDPOINT_INFER, (size_t)length + n * one, r);
     r->header_bytes = length;
-    r->body_bytes = (size_t)length + n * one;
-    assert_int_equal(dcam_alloc(r->body_bytes, 1, &r->body), DCAM_OK);
     memcpy(r->body, head, (size_t)length);
     for (size_t i = 0; i < n; i++) {
         uint8_t *to = r->body + (size_t)length + i * one;
@@ -163,8 +171,6 @@ static void make_infer(dcam_server *s, size_t k, size_t n, bool floats, const ch
                 memcpy(to + (c * PIXELS + p) * sizeof v, &v, sizeof v);
             }
     }
-    r->times.begun = r->times.received = dcam_seconds();
-    r->deadline = r->times.received + s->options.deadline;
 }
 
 #define IN_BINARY "\"parameters\":{\"binary_data_output\":true},"
@@ -262,18 +268,10 @@ static void answer_one(dcam_server *s, serve_request *r)
 static void make_photograph(dcam_server *s, serve_request *r)
 {
     static const char head[] = "P6\n32 32\n255\n";
-    memset(r, 0, sizeof *r);
-    r->server = s;
-    r->method = "POST";
-    r->endpoint = ENDPOINT_DETECT;
-    r->model = &s->models[0];
+    begin_request(s, ENDPOINT_DETECT, sizeof head - 1 + BYTES, r);
     r->wants_png = true;
-    r->body_bytes = sizeof head - 1 + BYTES;
-    assert_int_equal(dcam_alloc(r->body_bytes, 1, &r->body), DCAM_OK);
     memcpy(r->body, head, sizeof head - 1);
     make_image(0, r->body + sizeof head - 1);
-    r->times.begun = r->times.received = dcam_seconds();
-    r->deadline = r->times.received + s->options.deadline;
 }
 
 static dcam_server *open_server(int threads, int batch, double delay)
