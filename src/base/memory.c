@@ -8,7 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine_memory.h"
+
+/* Every machine has as much, so that small runs need not ask the system. */
+#define SURELY_THERE ((size_t)256 << 20)
+
 static _Atomic size_t held;
+static _Atomic size_t most; /* 0: not asked yet */
 static _Atomic size_t peak;
 static _Atomic uint64_t fail_countdown;
 static _Atomic bool fail_later;
@@ -45,9 +51,31 @@ static bool must_fail(void)
     return false;
 }
 
-static void count_in(size_t bytes)
+void dcam_memory_set_most(size_t bytes) { atomic_store(&most, bytes); }
+
+static size_t most_held(void)
 {
-    size_t now = atomic_fetch_add(&held, bytes) + bytes;
+    size_t limit = atomic_load(&most);
+    if (limit > 0) return limit;
+    limit = dcam_machine_memory();
+    if (limit == 0) limit = SIZE_MAX;
+    atomic_store(&most, limit);
+    return limit;
+}
+
+/* Counts a block in before it is made; false, and nothing counted: it would be too much. now: what is then held. */
+static bool count_in(size_t bytes, size_t *now)
+{
+    size_t before = atomic_load(&held);
+    do {
+        if (!dcam_size_add(before, bytes, now)) return false;
+        if ((*now > SURELY_THERE || atomic_load(&most) > 0) && *now > most_held()) return false;
+    } while (!atomic_compare_exchange_weak(&held, &before, *now));
+    return true;
+}
+
+static void note_peak(size_t now)
+{
     size_t top = atomic_load(&peak);
     while (now > top && !atomic_compare_exchange_weak(&peak, &top, now)) {}
 }
@@ -64,20 +92,24 @@ static size_t size_of(void *pointer)
 
 static void *allocate(size_t bytes)
 {
-    size_t total;
+    size_t total, now;
     if (!dcam_size_add(bytes, 2 * DCAM_ALIGNMENT - 1, &total)) return NULL;
     total &= ~(size_t)(DCAM_ALIGNMENT - 1);
-    if (must_fail()) return NULL;
+    if (must_fail() || !count_in(bytes, &now)) return NULL;
     unsigned char *block = aligned_alloc(DCAM_ALIGNMENT, total);
-    if (!block) return NULL;
+    if (!block) {
+        atomic_fetch_sub(&held, bytes);
+        return NULL;
+    }
     memcpy(block, &bytes, sizeof bytes);
-    count_in(bytes);
+    note_peak(now);
     return block + DCAM_ALIGNMENT;
 }
 
 static dcam_status no_memory(size_t count, size_t size)
 {
-    return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: %zu x %zu bytes were asked for", count, size);
+    return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: %zu x %zu bytes were asked for; %zu MiB are held", count, size,
+                     dcam_memory_held() >> 20);
 }
 
 dcam_status dcam_alloc(size_t count, size_t size, void *out_pointer)

@@ -15,7 +15,9 @@
 
 /* count * size bytes, aligned to 64, not cleared / cleared. A request of 0
  * bytes gives a pointer that may be freed. On failure *out is untouched and
- * the message names the size asked for. */
+ * the message names the size asked for. It fails as well where more would be
+ * held than dcam_machine_memory(): Linux promises such memory, and ends the
+ * process without a word once it is written to. */
 DCAM_MUST_CHECK dcam_status dcam_alloc(size_t count, size_t size, void *out_pointer);
 DCAM_MUST_CHECK dcam_status dcam_alloc_zero(size_t count, size_t size, void *out_pointer);
 
@@ -35,6 +37,10 @@ DCAM_MUST_CHECK dcam_status dcam_format_string(char **out, const char *format, .
 size_t dcam_memory_held(void);
 size_t dcam_memory_peak(void);
 void dcam_memory_reset_peak(void);
+
+/* Tests: the most that may be held, instead of dcam_machine_memory(); 0: that
+ * again. */
+void dcam_memory_set_most(size_t bytes);
 
 /* Tests: the n-th allocation from now on (1 = the next) fails, and if
  * `and_later` every one after it. 0 switches it off. */

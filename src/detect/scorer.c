@@ -138,7 +138,10 @@ static dcam_status create(const dcam_model *model, const dcam_scorer_options *o,
     s->model = model;
     s->batch = o->batch ? o->batch : DEFAULT_BATCH;
     s->precision = o->precision;
-    const dcam_status status = fill_scorer(s, o, lender);
+    dcam_status status = fill_scorer(s, o, lender);
+    if (status == DCAM_ERROR_MEMORY)
+        status = dcam_fail_prefix(status, "a batch of %d at the model's input of %d x %d does not fit, a smaller one may",
+                                  s->batch, model->preprocessing.width, model->preprocessing.height);
     if (status != DCAM_OK) dcam_scorer_destroy(s);
     else *out = s;
     return status;

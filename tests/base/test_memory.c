@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 
@@ -77,6 +78,30 @@ static void fails_when_told(void **state)
     dcam_free(p);
 }
 
+static void holds_no_more_than_there_is(void **state)
+{
+    (void)state;
+    const size_t before = dcam_memory_held(), peak = dcam_memory_peak();
+    void *p, *q;
+    /* Linux would promise it: nothing is written to. */
+    assert_int_equal(dcam_alloc(1, dcam_machine_memory() - before + 1, &p), DCAM_ERROR_MEMORY);
+    assert_non_null(strstr(dcam_error_message(), "out of memory: 1 x "));
+    assert_int_equal(dcam_alloc(1, SIZE_MAX / 2, &p), DCAM_ERROR_MEMORY);
+    assert_int_equal(dcam_memory_held(), before);
+    assert_int_equal(dcam_memory_peak(), peak);
+    dcam_memory_set_most(before + 100);
+    assert_int_equal(dcam_alloc(1, 101, &p), DCAM_ERROR_MEMORY);
+    assert_int_equal(dcam_alloc(1, 60, &p), DCAM_OK);
+    assert_int_equal(dcam_alloc(1, 41, &q), DCAM_ERROR_MEMORY);
+    assert_int_equal(dcam_alloc(1, 40, &q), DCAM_OK);
+    dcam_free(q);
+    dcam_free(p);
+    dcam_memory_set_most(0);
+    assert_int_equal(dcam_alloc(1, 101, &p), DCAM_OK);
+    dcam_free(p);
+    assert_int_equal(dcam_memory_held(), before);
+}
+
 static void error_lines(void **state)
 {
     (void)state;
@@ -122,6 +147,7 @@ int main(void)
         cmocka_unit_test(refuses_overflow),
         cmocka_unit_test(realloc_keeps_content_and_survives_failure),
         cmocka_unit_test(fails_when_told),
+        cmocka_unit_test(holds_no_more_than_there_is),
         cmocka_unit_test(error_lines),
         cmocka_unit_test(parallel_visits_each_once),
     };

@@ -350,6 +350,12 @@ static void every_allocation_may_fail(void **state)
     const size_t held = dcam_memory_held();
     dcam_scorer *scorer = NULL;
     uint64_t k = 1;
+    /* A model from outside may ask for any size: more than the machine has is refused before anything is written to. */
+    dcam_memory_set_most(held + 100000);
+    assert_int_equal(dcam_scorer_create(m, &(dcam_scorer_options){.batch = 2}, &scorer), DCAM_ERROR_MEMORY);
+    dcam_memory_set_most(0);
+    assert_non_null(strstr(dcam_error_message(), "a batch of 2 at the model's input of "));
+    assert_int_equal(dcam_memory_held(), held);
     for (;; k++) {
         dcam_memory_fail_at(k, false);
         const dcam_status status = dcam_scorer_create(m, &(dcam_scorer_options){.batch = 2}, &scorer);
