@@ -1,5 +1,5 @@
-/* make_seeds.c - the fuzz targets' seeds, from the golden files and the lists below:
- *   make_seeds GOLDEN OUT
+/* make_seeds.c - the fuzz targets' seeds, from the golden files, the lists below and what libFuzzer found (kept/):
+ *   make_seeds GOLDEN KEPT OUT
  * Writes OUT/TARGET/NAME. Large golden files are left out: changes of small ones find the same, faster. */
 #include <dirent.h>
 #include <stdio.h>
@@ -185,17 +185,53 @@ static void put_headers(void)
     }
 }
 
+/* kept/TARGET.bin, which scripts/fuzz-keep writes: netstrings, LENGTH:BYTES, one after the other. */
+static void put_kept_file(const char *path, const char *file)
+{
+    uint8_t *bytes;
+    size_t count, at = 0;
+    char target[64], name[32];
+    if (dcam_file_read(path, 1 << 24, &bytes, &count) != DCAM_OK) exit(1);
+    snprintf(target, sizeof target, "%.*s", (int)strcspn(file, "."), file);
+    for (int i = 0; at < count; i++) {
+        size_t length = 0;
+        for (; at < count && bytes[at] >= '0' && bytes[at] <= '9' && length < count; at++) length = 10 * length + (bytes[at] - '0');
+        if (at == count || bytes[at] != ':' || length + 2 > count - at || bytes[at + 1 + length] != ',') {
+            fprintf(stderr, "%s: not netstrings, at byte %zu\n", path, at);
+            exit(1);
+        }
+        snprintf(name, sizeof name, "kept-%04d", i);
+        put(target, name, bytes + at + 1, length);
+        at += length + 2;
+    }
+    dcam_free(bytes);
+}
+
+static void put_kept(const char *folder)
+{
+    dcam_names names;
+    if (dcam_folder_list(folder, &names) != DCAM_OK) exit(1);
+    for (size_t i = 0; i < names.count; i++) {
+        char *path;
+        if (dcam_path_join(folder, names.names[i], &path) != DCAM_OK) exit(1);
+        put_kept_file(path, names.names[i]);
+        dcam_free(path);
+    }
+    dcam_names_clear(&names);
+}
+
 int main(int count, char **arguments)
 {
     char folder[2048];
-    if (count != 3) return 2;
-    out_folder = arguments[2];
+    if (count != 4) return 2;
+    out_folder = arguments[3];
     mkdir(out_folder, 0777);
     snprintf(folder, sizeof folder, "%.1000s/image", arguments[1]);
     put_golden(folder);
     snprintf(folder, sizeof folder, "%.1000s/weights", arguments[1]);
     put_golden(folder);
     put_headers();
+    put_kept(arguments[2]);
 #define TEXTS(target, list) put_texts(target, list, sizeof(list) / sizeof(list)[0])
     TEXTS("table", tables);
     TEXTS("csv", rows);

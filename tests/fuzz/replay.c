@@ -1,10 +1,11 @@
 /* replay.c - a target without libFuzzer: goes through the seeds, then through changes of each that depend on nothing but
- * their number, so that every run is the same.
- *   TARGET FOLDER CHANGES    CHANGES of every seed
+ * the seeds' names and the change's number, so that every run is the same.
+ *   TARGET FOLDER INPUTS    INPUTS in all, as many of each seed
  * What breaks is found again by the seed's name and the number, which are printed before it is tried (only on a crash does
  * that matter, so they are kept, not printed, until an abort). */
 #include <dirent.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,16 @@
 
 #include "fuzz.h"
 
-enum { MAX_SEED = 1 << 20 };
+enum { MAX_SEED = 1 << 20, MAX_SEEDS = 8192 };
 
+typedef struct {
+    char name[256];
+    uint8_t *bytes;
+    size_t count;
+} seed;
+
+static seed seeds[MAX_SEEDS];
+static size_t seed_count;
 static char doing[512];
 
 static void on_crash(int number)
@@ -33,7 +42,8 @@ static uint64_t next(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* One to four of: a byte set, a bit turned, a 32-bit extreme, a cut, a piece doubled. Returns the new size. */
+/* One to four of: a byte set, a bit turned, a 32-bit extreme, a cut, a piece doubled, a piece of another seed put in.
+ * Returns the new size. */
 static size_t change(uint8_t *bytes, size_t count, uint64_t *state)
 {
     static const uint32_t extremes[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x10000, 0xffff};
@@ -41,17 +51,29 @@ static size_t change(uint8_t *bytes, size_t count, uint64_t *state)
     for (int i = 0; i < times && count > 0; i++) {
         const size_t at = next(state) % count;
         const uint64_t value = next(state);
-        switch (next(state) % 8) {
+        switch (next(state) % 9) {
         case 0: case 1: bytes[at] = (uint8_t)value; break;
         case 2: case 3: case 4: bytes[at] ^= (uint8_t)(1u << (value % 8)); break;
         case 5:
             if (count - at >= 4) memcpy(bytes + at, &extremes[value % 7], 4);
             break;
         case 6: count = at; break;
-        default: {
+        case 7: {
             const size_t n = value % 64 < count - at ? value % 64 : count - at;
             if (count + n > MAX_SEED) break;
             memmove(bytes + at + n, bytes + at, count - at);
+            count += n;
+            break;
+        }
+        default: {
+            const seed *other = &seeds[value % seed_count];
+            if (other->count == 0) break;
+            const size_t from = next(state) % other->count;
+            size_t n = 1 + next(state) % 64;
+            if (n > other->count - from) n = other->count - from;
+            if (count + n > MAX_SEED) break;
+            memmove(bytes + at + n, bytes + at, count - at);
+            memcpy(bytes + at, other->bytes + from, n);
             count += n;
         }
         }
@@ -59,38 +81,70 @@ static size_t change(uint8_t *bytes, size_t count, uint64_t *state)
     return count;
 }
 
-int main(int count, char **arguments)
+static int by_name(const void *a, const void *b) { return strcmp(((const seed *)a)->name, ((const seed *)b)->name); }
+
+/* In the order of their names, whatever that of the folder is. */
+static bool read_seeds(const char *path_of_folder)
 {
-    static uint8_t seed[MAX_SEED], bytes[MAX_SEED];
-    long runs = 0, seeds = 0;
-    if (count != 3) return 2;
-    const long changes = strtol(arguments[2], NULL, 10);
-    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
-    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) signal(fatal[i], on_crash);
-    DIR *folder = opendir(arguments[1]);
+    static uint8_t bytes[MAX_SEED];
+    DIR *folder = opendir(path_of_folder);
     struct dirent *e;
-    while (folder && (e = readdir(folder))) {
+    while (folder && (e = readdir(folder)) && seed_count < MAX_SEEDS) {
         char path[1024];
-        snprintf(path, sizeof path, "%.700s/%.255s", arguments[1], e->d_name);
+        seed *s = &seeds[seed_count];
+        snprintf(path, sizeof path, "%.700s/%.255s", path_of_folder, e->d_name);
+        snprintf(s->name, sizeof s->name, "%.255s", e->d_name);
         FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "rb");
         if (!f) continue;
-        const size_t n = fread(seed, 1, sizeof seed, f);
+        s->count = fread(bytes, 1, sizeof bytes, f);
         fclose(f);
-        seeds++;
-        for (long k = 0; k <= changes; k++, runs++) {
-            uint64_t state = (uint64_t)k * UINT64_C(0x2545f4914f6cdd1d) + n;
-            memcpy(bytes, seed, n);
-            snprintf(doing, sizeof doing, "crashed at change %ld of %.400s\n", k, e->d_name);
-            const size_t size = k == 0 ? n : change(bytes, n, &state);
-            /* A block of exactly this size: what is read beyond it is seen by sanitizers and valgrind. */
-            uint8_t *exact = malloc(size ? size : 1);
-            if (!exact) return 1;
-            memcpy(exact, bytes, size);
-            LLVMFuzzerTestOneInput(exact, size);
-            free(exact);
-        }
+        s->bytes = malloc(s->count ? s->count : 1);
+        if (!s->bytes) return false;
+        memcpy(s->bytes, bytes, s->count);
+        seed_count++;
     }
     if (folder) closedir(folder);
-    printf("%ld seeds, %ld inputs\n", seeds, runs);
-    return seeds > 0 ? 0 : 1;
+    qsort(seeds, seed_count, sizeof seeds[0], by_name);
+    return seed_count > 0;
+}
+
+/* FNV-1a of the name, and the number. */
+static uint64_t first_state(const char *name, long number)
+{
+    uint64_t state = UINT64_C(0xcbf29ce484222325);
+    for (; *name; name++) state = (state ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    return state + (uint64_t)number * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/* In a block of exactly its size: what is read beyond it is seen by sanitizers and valgrind. */
+static bool try_input(const uint8_t *bytes, size_t count)
+{
+    uint8_t *exact = malloc(count ? count : 1);
+    if (!exact) return false;
+    memcpy(exact, bytes, count);
+    LLVMFuzzerTestOneInput(exact, count);
+    free(exact);
+    return true;
+}
+
+int main(int count, char **arguments)
+{
+    static uint8_t bytes[MAX_SEED];
+    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
+    long runs = 0;
+    if (count != 3 || !read_seeds(arguments[1])) return 2;
+    const long each = strtol(arguments[2], NULL, 10) / (long)seed_count;
+    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) signal(fatal[i], on_crash);
+    for (size_t i = 0; i < seed_count; i++) {
+        const seed *s = &seeds[i];
+        for (long k = 0; k <= each; k++, runs++) {
+            uint64_t state = first_state(s->name, k);
+            memcpy(bytes, s->bytes, s->count);
+            snprintf(doing, sizeof doing, "crashed at change %ld of %.400s\n", k, s->name);
+            if (!try_input(bytes, k == 0 ? s->count : change(bytes, s->count, &state))) return 1;
+        }
+    }
+    for (size_t i = 0; i < seed_count; i++) free(seeds[i].bytes);
+    printf("%zu seeds, %ld inputs\n", seed_count, runs);
+    return 0;
 }
