@@ -113,7 +113,7 @@ static const char *const headers[] = {
     "{\"__metadata__\":{\"k\":\"v\"},\"e\":{\"dtype\":\"F64\",\"shape\":[0],\"data_offsets\":[0,0]},\"a\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}"};
 
 
-/* ---- the model file: lines of fuzz_model.c ---- */
+/* ---- the model file: lines of model_lines.h ---- */
 
 #define MODEL_HEAD(version, attention, kept)                                                                                   \
     "format=pt\ndcam=model\nformat_version=" version "\ndcam_version=0.1.0\narchitecture=resnet18\nmethod=dcam\nteacher=random:1\n" \
@@ -238,6 +238,7 @@ int main(int count, char **arguments)
     TEXTS("json", jsons);
     TEXTS("cli", lines);
     TEXTS("model", models);
+    TEXTS("score", models);
     TEXTS("infer", infers);
     TEXTS("form", forms);
     TEXTS("request", requests);
