@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
         cli_parsed parsed = {0};
         parsed.operands = calloc((size_t)n + 1, sizeof *parsed.operands);
         parsed.values = calloc(1, command->values_size ? command->values_size : 1);
-        (void)cli_parse(command, n - used, words + used, &parsed);
+        fuzz_accepted += cli_parse(command, n - used, words + used, &parsed);
         free(parsed.operands);
         free(parsed.values);
     }

@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
         if (length > count) abort();
         if (status == DCAM_OK && more) (void)dcam_csv_column(csv, "path");
     }
+    fuzz_accepted += status == DCAM_OK;
     free(text);
     free(csv);
     if (dcam_memory_held() != 0) abort();

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     header[length] = '\0';
     if (!dcam_form_boundary(header, boundary) || strlen(boundary) == 0) return 0;
     if (dcam_form_parse(end + 1, count - length - 1, boundary, &form) == DCAM_OK) {
+        fuzz_accepted++;
         if (memchr(form.class_name, 0, sizeof form.class_name) == NULL || memchr(form.model, 0, sizeof form.model) == NULL) abort();
         if (form.image.count > 0 && (form.image.bytes <= end || form.image.bytes + form.image.count > bytes + count)) abort();
     }

@@ -18,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
         dcam_image image = {0};
         dcam_memory_reset_peak();
         if (FUZZ_DECODER(&file, &image) == DCAM_OK) {
+            fuzz_accepted++;
             /* Every pixel is there. */
             volatile uint8_t last = image.pixels[(size_t)image.width * (size_t)image.height * (size_t)image.channels - 1];
             (void)last;

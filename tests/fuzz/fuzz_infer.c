@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     dcam_infer_request r;
     if (dcam_infer_request_parse(end + 1, count - length - 1, dcam_request_digits(header), MAX_PIXELS, &r) == DCAM_OK) {
         if (r.images < 1 || r.output_count < 1 || (size_t)r.height * (size_t)r.width > MAX_PIXELS) abort();
+        fuzz_accepted++;
         read_values(&r);
         dcam_infer_request_clear(&r);
     }

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     if (json && !wanted && theirs.text[0]) abort();
     if (!json && wanted && !narrower) abort();
     if (json && wanted && !json_equal(json, wanted)) abort();
+    fuzz_accepted += json != NULL;
     json_decref(json);
     json_decref(wanted);
     if (dcam_memory_held() != 0) abort();

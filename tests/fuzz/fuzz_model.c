@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     if (before == 0 && model_from_lines(NULL, 0, &m)) abort();
     before = dcam_memory_held();
     if (model_from_lines(bytes, count, &m)) {
+        fuzz_accepted++;
         use(m);
         dcam_model_destroy(m);
     }

@@ -8,7 +8,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     dcam_tensors *t;
-    if (dcam_pth_parse(bytes, count, "fuzz", &t) == DCAM_OK) dcam_tensors_destroy(t);
+    if (dcam_pth_parse(bytes, count, "fuzz", &t) == DCAM_OK) {
+        fuzz_accepted++;
+        dcam_tensors_destroy(t);
+    }
     if (dcam_memory_held() != 0) abort();
     return 0;
 }

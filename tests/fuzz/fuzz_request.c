@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     serve_route(&r, path, method);
     if (r.answer.status == 0) {
         if (r.endpoint != ENDPOINT_INFER && r.endpoint != ENDPOINT_DETECT) abort();
-        if (serve_prepare(&r)) check_images(&r);
+        if (serve_prepare(&r)) fuzz_accepted++, check_images(&r);
         else if (r.answer.status < 400) abort();
     }
     clear(&r);

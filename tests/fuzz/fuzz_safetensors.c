@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     dcam_tensors *t;
     if (dcam_safetensors_parse(bytes, count, "fuzz", &t) == DCAM_OK) {
+        fuzz_accepted++;
         for (size_t i = 0; i < dcam_tensors_count(t); i++) {
             const dcam_tensor *tensor = dcam_tensors_at(t, i);
             float *values;

@@ -51,7 +51,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(bytes + 1, 1, count - 1, f) != count - 1 || fclose(f) != 0) abort();
     snprintf(folder, sizeof folder, "%s/v", root);
-    if (dcam_dataset_open(bytes[0] % 2 ? folder : manifest, NULL, &d) == DCAM_OK) dcam_dataset_destroy(d);
+    if (dcam_dataset_open(bytes[0] % 2 ? folder : manifest, NULL, &d) == DCAM_OK) {
+        fuzz_accepted++;
+        dcam_dataset_destroy(d);
+    }
     if (dcam_memory_held() != 0) abort();
     return 0;
 }

@@ -38,17 +38,42 @@ static void put_file(const char *target, const char *name, const void *bytes, si
     put(target, cut, bytes, count / 2);
 }
 
+/* The last number of a name "ARCHIVE/data/NUMBER"; -1: another name. */
+static int storage_number(const dcam_zip_entry *e)
+{
+    size_t digits = 0;
+    int number = 0;
+    while (digits < e->name_length && e->name[e->name_length - digits - 1] >= '0' && e->name[e->name_length - digits - 1] <= '9') digits++;
+    if (digits == 0 || digits > 2 || e->name_length < digits + 6 || memcmp(e->name + e->name_length - digits - 6, "/data/", 6) != 0) return -1;
+    for (size_t i = e->name_length - digits; i < e->name_length; i++) number = 10 * number + (e->name[i] - '0');
+    return number;
+}
+
+/* As fuzz_pickle.c wants it: the storages' sizes, then the pickle. */
 static void put_pickle(const char *name, const uint8_t *bytes, size_t count)
 {
+    static uint8_t seed[MOST_BYTES];
     dcam_zip zip;
     const uint8_t *content;
     void *block;
+    int storages = 0;
     if (dcam_zip_open(name, bytes, count, &zip) != DCAM_OK) return;
+    memset(seed, 0, sizeof seed);
+    for (size_t i = 0; i < zip.count; i++) {
+        const int k = storage_number(&zip.entries[i]);
+        if (k < 0 || k >= 15) continue;
+        if (k >= storages) storages = k + 1;
+        seed[1 + 2 * k] = (uint8_t)(zip.entries[i].bytes & 255);
+        seed[2 + 2 * k] = (uint8_t)(zip.entries[i].bytes >> 8 & 255);
+    }
+    seed[0] = (uint8_t)storages;
+    const size_t head = 1 + 2 * (size_t)storages;
     for (size_t i = 0; i < zip.count; i++) {
         const dcam_zip_entry *e = &zip.entries[i];
         if (e->name_length < 8 || memcmp(e->name + e->name_length - 8, "data.pkl", 8) != 0) continue;
-        if (dcam_zip_read(&zip, e, 1 << 20, &content, &block) != DCAM_OK) continue;
-        put_file("pickle", name, content, e->bytes);
+        if (dcam_zip_read(&zip, e, sizeof seed - head, &content, &block) != DCAM_OK) continue;
+        memcpy(seed + head, content, e->bytes);
+        put_file("pickle", name, seed, head + e->bytes);
         dcam_free(block);
     }
     dcam_zip_clear(&zip);
@@ -231,7 +256,6 @@ int main(int count, char **arguments)
     snprintf(folder, sizeof folder, "%.1000s/weights", arguments[1]);
     put_golden(folder);
     put_headers();
-    put_kept(arguments[2]);
 #define TEXTS(target, list) put_texts(target, list, sizeof(list) / sizeof(list)[0])
     TEXTS("table", tables);
     TEXTS("csv", rows);
@@ -242,6 +266,8 @@ int main(int count, char **arguments)
     TEXTS("infer", infers);
     TEXTS("form", forms);
     TEXTS("request", requests);
-    printf("%d seeds\n", written);
-    return written >= 200 ? 0 : 1;
+    const int made = written;
+    put_kept(arguments[2]);
+    printf("%d seeds made, %d kept\n", made, written - made);
+    return made >= 200 ? 0 : 1;
 }

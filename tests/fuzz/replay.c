@@ -1,6 +1,7 @@
 /* replay.c - a target without libFuzzer: goes through the seeds, then through changes of each that depend on nothing but
  * the seeds' names and the change's number, so that every run is the same.
  *   TARGET FOLDER INPUTS    INPUTS in all, as many of each seed
+ * It fails where not one input was accepted.
  * What breaks is found again by the seed's name and the number, which are printed before it is tried (only on a crash does
  * that matter, so they are kept, not printed, until an abort). */
 #include <dirent.h>
@@ -145,6 +146,6 @@ int main(int count, char **arguments)
         }
     }
     for (size_t i = 0; i < seed_count; i++) free(seeds[i].bytes);
-    printf("%zu seeds, %ld inputs\n", seed_count, runs);
-    return 0;
+    printf("%zu seeds, %ld inputs, %ld accepted\n", seed_count, runs, fuzz_accepted);
+    return fuzz_accepted > 0 ? 0 : 1;
 }
