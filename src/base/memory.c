@@ -18,6 +18,7 @@ static _Atomic size_t most; /* 0: not asked yet */
 static _Atomic size_t peak;
 static _Atomic uint64_t fail_countdown;
 static _Atomic bool fail_later;
+static _Atomic bool refused;
 
 bool dcam_size_mul(size_t a, size_t b, size_t *out)
 {
@@ -37,16 +38,23 @@ bool dcam_size_add(size_t a, size_t b, size_t *out)
 
 void dcam_memory_fail_at(uint64_t n, bool and_later)
 {
-    atomic_store(&fail_countdown, n);
     atomic_store(&fail_later, and_later);
+    atomic_store(&refused, false);
+    atomic_store(&fail_countdown, n);
 }
+
+bool dcam_memory_refused(void) { return atomic_load(&refused); }
 
 static bool must_fail(void)
 {
     uint64_t n = atomic_load(&fail_countdown);
     while (n > 0) {
-        if (n == 1 && atomic_load(&fail_later)) return true;
-        if (atomic_compare_exchange_weak(&fail_countdown, &n, n - 1)) return n == 1;
+        if (n > 1 || !atomic_load(&fail_later)) {
+            if (!atomic_compare_exchange_weak(&fail_countdown, &n, n - 1)) continue;
+            if (n > 1) return false;
+        }
+        atomic_store(&refused, true);
+        return true;
     }
     return false;
 }

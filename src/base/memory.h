@@ -45,6 +45,8 @@ void dcam_memory_set_most(size_t bytes);
 /* Tests: the n-th allocation from now on (1 = the next) fails, and if
  * `and_later` every one after it. 0 switches it off. */
 void dcam_memory_fail_at(uint64_t n, bool and_later);
+/* Tests: whether an allocation has failed by that since. */
+bool dcam_memory_refused(void);
 
 /* Overflow-checked sizes: false on overflow, *out untouched. */
 bool dcam_size_mul(size_t a, size_t b, size_t *out);

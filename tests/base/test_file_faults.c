@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "allocations.h"
 #include "base/disk.h"
 #include "base/file.h"
 #include "base/machine_memory.h"
@@ -312,18 +313,14 @@ static void permissions_are_those_of_the_mask(void **state)
 
 static void each_allocation_of_a_write_fails(void **state)
 {
-    uint64_t n = 0;
     (void)state;
     put(target, "old");
-    for (dcam_status status = DCAM_ERROR_MEMORY; status != DCAM_OK;) {
-        dcam_memory_fail_at(++n, false);
-        status = write_all();
-        dcam_memory_fail_at(0, false);
-        if (status != DCAM_OK) assert_int_equal(status, DCAM_ERROR_MEMORY);
+    EVERY_ALLOCATION(a, write_all()) {
         /* The last one is for the name of the folder to sync, after the rename. */
-        old_or_new("allocation", status, n == 5);
+        old_or_new("allocation", a.passed ? DCAM_OK : DCAM_ERROR_MEMORY, a.n == 5);
+        assert_true(a.n == 6 || !a.passed);
+        put(target, "old");
     }
-    assert_int_equal(n, 6);
     unlink(target);
 }
 
@@ -409,10 +406,12 @@ static void each_call_of_a_read_fails(void **state)
     assert_int_equal(dcam_file_read(target, 100, &bytes, &count), DCAM_ERROR_IO);
     assert_non_null(strstr(dcam_error_message(), "became shorter"));
     plan_none();
-    dcam_memory_fail_at(1, false);
-    assert_int_equal(dcam_file_read(target, 100, &bytes, &count), DCAM_ERROR_MEMORY);
-    dcam_memory_fail_at(0, false);
-    assert_true(bytes == (uint8_t *)1 && count == 77);
+    EVERY_ALLOCATION(a, dcam_file_read(target, 100, &bytes, &count)) {
+        assert_true(a.passed ? count == 9 : bytes == (uint8_t *)1 && count == 77);
+        if (a.passed) dcam_free(bytes);
+        bytes = (uint8_t *)1;
+        count = 77;
+    }
     unlink(target);
 }
 
@@ -475,17 +474,13 @@ static void each_call_of_a_listing_fails(void **state)
         assert_non_null(strstr(dcam_error_message(), root));
         assert_int_equal(dcam_memory_held(), held);
     }
-    uint64_t n = 0;
-    for (dcam_status status = DCAM_ERROR_MEMORY; status != DCAM_OK;) {
-        dcam_memory_fail_at(++n, false);
-        status = dcam_folder_list(root, &list);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) break;
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_int_equal(list.count, 77);
-        assert_int_equal(dcam_memory_held(), held);
+    EVERY_ALLOCATION(a, dcam_folder_list(root, &list)) {
+        assert_int_equal(list.count, a.passed ? NAMES : 77);
+        assert_true(!a.passed || a.n == NAMES + 3 + 1); /* a name each, and rooms for 64, 128 and 256 */
+        if (a.passed) dcam_names_clear(&list);
+        list.count = 77;
     }
-    assert_int_equal(n, NAMES + 3 + 1); /* a name each, and rooms for 64, 128 and 256 */
+    assert_int_equal(dcam_folder_list(root, &list), DCAM_OK);
     assert_int_equal(list.count, NAMES);
     for (size_t i = 0; i < NAMES; i++) {
         snprintf(path, sizeof path, "%03d", (int)i);
@@ -504,7 +499,9 @@ static void each_call_of_a_listing_fails(void **state)
 static void folders_that_cannot_be_made(void **state)
 {
     static const int errors[] = {ENOSPC, EACCES, EROFS, EIO};
+    char above[72];
     (void)state;
+    snprintf(above, sizeof above, "%s/a", root);
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         plan_failure(MKDIR, 3, errors[i]); /* /tmp, root, and then the first that is new */
         assert_int_equal(dcam_make_folders(deep), status_of(errors[i]));
@@ -513,10 +510,10 @@ static void folders_that_cannot_be_made(void **state)
         if (errors[i] == EACCES) assert_non_null(strstr(dcam_error_message(), strerror(EACCES)));
         assert_int_equal(entries_of(root), 0);
     }
-    dcam_memory_fail_at(1, false);
-    assert_int_equal(dcam_make_folders(deep), DCAM_ERROR_MEMORY);
-    dcam_memory_fail_at(0, false);
-    assert_int_equal(dcam_memory_held(), held);
+    EVERY_ALLOCATION(a, dcam_make_folders(deep)) {
+        if (a.passed) assert_int_equal(rmdir(deep), 0);
+        assert_int_equal(rmdir(above), a.passed ? 0 : -1);
+    }
 }
 
 static void paths_are_joined(void **state)
@@ -559,12 +556,10 @@ static void disks_of_every_kind(void **state)
     plan_failure(STAT, 1, EACCES);
     assert_int_equal(dcam_disk_check(most, 1), DCAM_OK);
     plan_none();
-    for (uint64_t n = 1; n <= 2; n++) {
-        dcam_memory_fail_at(n, false);
-        assert_int_equal(dcam_disk_check(need, 1), DCAM_ERROR_MEMORY);
-        dcam_memory_fail_at(0, false);
-        assert_int_equal(dcam_memory_held(), held);
-    }
+    made_disk.on = true;
+    made_disk.facts = (struct statvfs){.f_blocks = 1, .f_bavail = 100, .f_frsize = 1 << 20};
+    EVERY_ALLOCATION(a, dcam_disk_check(need, 1)) assert_true(!a.passed || a.n == 3);
+    made_disk.on = false;
 }
 
 static void memory_of_every_machine(void **state)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "tree.h"
@@ -521,19 +522,13 @@ static void allocations_fail(void **state)
     tree_file(root, "list.csv", "path,class,split,label,mask\nm/nut/test/bent/000.jpg,n,test,bent,m/nut/test/bent/001.jpg\n");
     static const char *const names[] = {"m", "list.csv", "m/nut/train/good"};
     for (int k = 0; k < 3; k++) {
-        uint64_t failures = 0;
+        dcam_dataset *d = NULL;
         tree_path(root, names[k], path);
-        for (;; failures++) {
-            dcam_dataset *d = NULL;
-            dcam_memory_fail_at(failures + 1, false);
-            dcam_status status = dcam_dataset_open(path, k == 0 ? "nut" : NULL, &d);
-            dcam_memory_fail_at(0, false);
+        EVERY_ALLOCATION(a, dcam_dataset_open(path, k == 0 ? "nut" : NULL, &d)) {
+            assert_true(a.passed ? a.n > 10 : d == NULL);
             dcam_dataset_destroy(d);
-            assert_int_equal(dcam_memory_held(), 0);
-            if (status == DCAM_OK) break;
-            assert_int_equal(status, DCAM_ERROR_MEMORY);
+            d = NULL;
         }
-        assert_true(failures >= 10);
     }
 }
 

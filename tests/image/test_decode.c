@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -339,30 +340,20 @@ static void garbage_after_a_magic(void **state)
         }
 }
 
-/* Every allocation of every decoder fails once. */
+/* Every allocation of every decoder fails. */
 static void memory_runs_out(void **state)
 {
     (void)state;
-    size_t held = dcam_memory_held();
+    dcam_image image = {.width = -1};
     for (size_t i = 0; i < golden_count; i++) {
         const golden *g = &goldens[i];
-        dcam_status status = DCAM_ERROR_MEMORY;
-        uint64_t n = 1;
-        for (; status != DCAM_OK; n++) {
-            assert_true(n < 200);
-            dcam_image image = {-1, -1, -1, NULL};
-            dcam_memory_fail_at(n, true);
-            status = dcam_image_decode(g->bytes, g->count, g->name, &image);
-            dcam_memory_fail_at(0, false);
-            if (status == DCAM_OK) {
-                dcam_image_clear(&image);
-            } else {
-                if (status != DCAM_ERROR_MEMORY) fail_msg("%s", dcam_error_message());
-                assert_int_equal(image.width, -1);
-            }
-            assert_int_equal(dcam_memory_held(), held);
+        /* Without memory for the fast decoder of PNG the usual one does it. */
+        NEEDED_ALLOCATIONS(a, 1, dcam_image_decode(g->bytes, g->count, g->name, &image)) {
+            const size_t n = 3 * (size_t)g->width * (size_t)g->height;
+            assert_true(a.passed ? largest_difference(image.pixels, g->expected, n) <= g->tolerance : image.width == -1);
+            if (a.passed) dcam_image_clear(&image);
+            image.width = -1;
         }
-        assert_true(n > 2);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -196,26 +197,11 @@ static void memory_may_fail(void **state)
     static double rows[DCAM_BOOT_IMAGE_METRICS][4];
     double *values[] = {rows[0], rows[1], rows[2]};
     const dcam_bootstrap options = {.resamples = 4};
-    const size_t held = dcam_memory_held();
-    dcam_status status = DCAM_ERROR_MEMORY;
-    uint64_t n = 0;
     (void)state;
     make_pixels(&c, 0);
-    while (status != DCAM_OK) {
-        dcam_memory_fail_at(++n, false);
-        status = run_pixels(&c, &options);
-        dcam_memory_fail_at(0, false);
-        assert_true(status == DCAM_OK || status == DCAM_ERROR_MEMORY);
-        assert_int_equal(dcam_memory_held(), held);
-    }
-    assert_true(n > 10);
-    for (n = 1, status = DCAM_ERROR_MEMORY; status != DCAM_OK; n++) {
-        dcam_memory_fail_at(n, false);
-        status = dcam_bootstrap_images(&options, (float[]){1, 2, 3, 4}, (uint8_t[]){0, 0, 1, 1}, 4, values);
-        dcam_memory_fail_at(0, false);
-        assert_int_equal(dcam_memory_held(), held);
-    }
-    assert_true(n > 3);
+    EVERY_ALLOCATION(a, run_pixels(&c, &options)) assert_true(a.n > 10 || !a.passed);
+    EVERY_ALLOCATION(a, dcam_bootstrap_images(&options, (float[]){1, 2, 3, 4}, (uint8_t[]){0, 0, 1, 1}, 4, values))
+        assert_true(a.n > 2 || !a.passed);
 }
 
 int main(void)

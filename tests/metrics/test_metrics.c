@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -282,26 +283,15 @@ static void every_allocation_may_fail(void **state)
     float *maps = malloc(total * sizeof *maps);
     uint8_t *masks = malloc(total);
     make_pixels(c, maps, masks);
-    const size_t held = dcam_memory_held();
-    int failures = 0;
-    for (uint64_t k = 1;; k++) {
-        dcam_pixel_metrics m = {.regions = -5};
-        dcam_memory_fail_at(k, false);
-        const dcam_status status = dcam_pixel_evaluate(maps, masks, c->images, c->height, c->width, &m);
-        dcam_memory_fail_at(0, false);
-        assert_int_equal(dcam_memory_held(), held);
-        if (status == DCAM_OK) break;
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_int_equal(m.regions, -5);
-        failures++;
+    dcam_pixel_metrics pixel = {.regions = -5};
+    EVERY_ALLOCATION(a, dcam_pixel_evaluate(maps, masks, c->images, c->height, c->width, &pixel)) {
+        assert_true(a.passed ? a.n == 7 : pixel.regions == -5);
+        pixel.regions = -5;
     }
-    assert_int_equal(failures, 6);
-    for (uint64_t k = 1; k <= 3; k++) {
-        dcam_ranking_metrics m = {.auroc = -5};
-        dcam_memory_fail_at(k, false);
-        assert_int_equal(dcam_ranking(maps, masks, total, &m), DCAM_ERROR_MEMORY);
-        dcam_memory_fail_at(0, false);
-        assert_true(m.auroc == -5 && dcam_memory_held() == held);
+    dcam_ranking_metrics ranking = {.auroc = -5};
+    EVERY_ALLOCATION(a, dcam_ranking(maps, masks, total, &ranking)) {
+        assert_true(a.passed ? a.n > 3 : ranking.auroc == -5);
+        ranking.auroc = -5;
     }
     free(masks);
     free(maps);

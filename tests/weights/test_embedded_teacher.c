@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "weights/trunk.h"
@@ -75,24 +76,14 @@ static void it_is_trained(void **state)
 
 static void memory_runs_out(void **state)
 {
+    dcam_trunk_weights *w = NULL;
+    char said[256] = "untouched";
     (void)state;
-    for (uint64_t n = 1;; n++) {
-        dcam_trunk_weights *w = NULL;
-        char said[256] = "untouched";
-        const size_t held = dcam_memory_held();
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = dcam_teacher_open(NULL, &w, said);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) {
-            assert_true(n > 5);
-            dcam_trunk_weights_destroy(w);
-            assert_int_equal(dcam_memory_held(), held);
-            return;
-        }
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_null(w);
-        assert_string_equal(said, "untouched");
-        assert_int_equal(dcam_memory_held(), held);
+    EVERY_ALLOCATION(a, dcam_teacher_open(NULL, &w, said)) {
+        assert_true(a.passed ? a.n > 5 : w == NULL && strcmp(said, "untouched") == 0);
+        dcam_trunk_weights_destroy(w);
+        w = NULL;
+        strcpy(said, "untouched");
     }
 }
 

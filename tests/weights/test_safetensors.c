@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -403,36 +404,30 @@ static void damaged(void **state)
     dcam_free(bytes);
 }
 
+static dcam_status write_small(const char *path)
+{
+    dcam_tensor_writer *w = NULL;
+    const float value = 1;
+    dcam_status status = dcam_tensor_writer_create(&w);
+    if (status == DCAM_OK) status = dcam_tensor_writer_add(w, "a", DCAM_F32, 0, NULL, &value);
+    if (status == DCAM_OK) status = dcam_tensor_writer_metadata(w, "b", "c");
+    if (status == DCAM_OK) status = dcam_tensor_writer_save(w, path);
+    dcam_tensor_writer_destroy(w);
+    return status;
+}
+
 static void every_allocation_fails(void **state)
 {
     (void)state;
-    size_t held = dcam_memory_held();
-    dcam_status status = DCAM_ERROR_MEMORY;
-    for (uint64_t n = 1; status != DCAM_OK; n++) {
-        dcam_tensors *t = NULL;
-        dcam_memory_fail_at(n, true);
-        status = dcam_tensors_open(GOLDEN("reference.safetensors"), &t);
-        dcam_memory_fail_at(0, false);
+    dcam_tensors *t = NULL;
+    EVERY_ALLOCATION(a, dcam_tensors_open(GOLDEN("reference.safetensors"), &t)) {
+        assert_true(a.passed ? a.n > 10 : t == NULL);
         dcam_tensors_destroy(t);
-        assert_true(status == DCAM_OK ? n > 10 : status == DCAM_ERROR_MEMORY);
-        assert_int_equal(dcam_memory_held(), held);
+        t = NULL;
     }
     char *path = in_folder("b.safetensors");
-    float value = 1;
-    status = DCAM_ERROR_MEMORY;
-    for (uint64_t n = 1; status != DCAM_OK; n++) {
-        dcam_tensor_writer *w = NULL;
-        dcam_memory_fail_at(n, true);
-        status = dcam_tensor_writer_create(&w);
-        if (status == DCAM_OK) status = dcam_tensor_writer_add(w, "a", DCAM_F32, 0, NULL, &value);
-        if (status == DCAM_OK) status = dcam_tensor_writer_metadata(w, "b", "c");
-        if (status == DCAM_OK) status = dcam_tensor_writer_save(w, path);
-        dcam_memory_fail_at(0, false);
-        dcam_tensor_writer_destroy(w);
-        assert_true(status == DCAM_OK ? n > 3 : status == DCAM_ERROR_MEMORY);
-    }
+    EVERY_ALLOCATION(a, write_small(path)) assert_true(a.n > 3 || !a.passed);
     dcam_free(path);
-    assert_int_equal(dcam_memory_held(), held);
 }
 
 static long until_refused;
