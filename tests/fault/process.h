@@ -35,6 +35,7 @@ static int most_files __attribute__((unused));         /* descriptors of a run; 
 static const char *free_disk __attribute__((unused));  /* bytes that the shim says are free */
 static const char *gate __attribute__((unused));       /* file that opens and shuts the shim */
 static const char *stacks __attribute__((unused));     /* file in which the shim tells the allocations' chains of calls */
+static const char *trace __attribute__((unused));      /* file in which it tells the writers' calls */
 
 #define COMPLAIN(...) (failures++, printf("FAILED: " __VA_ARGS__), putchar('\n'), (void)fflush(stdout))
 
@@ -173,6 +174,7 @@ static pid_t begin(const char *words, const char *fault, bool count)
     if (free_disk) setenv("DCAM_FAULT_DISK", free_disk, 1);
     if (gate) setenv("DCAM_FAULT_GATE", gate, 1);
     if (stacks) setenv("DCAM_FAULT_STACKS", stacks, 1);
+    if (trace) setenv("DCAM_FAULT_TRACE", trace, 1);
     if (count) {
         const int fd = open("count", O_CREAT | O_RDWR | O_TRUNC, 0600);
         if (fd < 0 || dup2(fd, 3) < 0) _exit(96);
@@ -346,13 +348,19 @@ static inline long *calls_of_stacks(size_t *count, size_t *different)
     return chosen;
 }
 
-/* The data, the teacher and the model that the runs start from, in root. */
-static void make_inputs(const char *argument)
+/* The folder that all is done in, and in it the teacher. */
+static void make_root(const char *argument)
 {
     tool = argument;
     snprintf(root, sizeof root, "%.3000s/dcam-fault.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(root)) die(root);
     make_teacher();
+}
+
+/* The data, the teacher and the model that the runs start from, in root. */
+static inline void make_inputs(const char *argument)
+{
+    make_root(argument);
     if (run_tool("synth -o data --seed 3 --size 64 --classes 1 --train 4 --test-good 1 --test-defective 2 -q", NULL).code != 0 ||
         run_tool("train data -o model --teacher teacher --size 32 --epochs 1 --batch 3 --threads 1 -q", NULL).code != 0) {
         fprintf(stderr, "the inputs cannot be made in %s\n", root);

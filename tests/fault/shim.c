@@ -6,6 +6,7 @@
  *   DCAM_FAULT_COUNT=FILE          how many calls of each kind there were, written at the end
  *   DCAM_FAULT_STACKS=FILE         a number of eight bytes for each allocation that was counted, written at the end: the same
  *                                  for those that were asked for by the same chain of calls
+ *   DCAM_FAULT_TRACE=FILE          the writers' calls in their order, a line "KIND N" each, written at the end
  *   DCAM_FAULT_GATE=FILE           calls are counted, and fail, only while its first byte is not 0
  * Only calls on files that matter are counted: relative paths, and absolute ones below DCAM_FAULT_UNDER. Allocations are
  * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP and the loader are not:
@@ -31,9 +32,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { OPEN, READ, WRITE, FSYNC, RENAME, CLOSE, CREATE, MKDIR, STAT, OPENDIR, READDIR, FLUSH, TRUNCATE, MMAP, ALLOC, KINDS };
-static const char *const kinds[KINDS] = {"open",  "read",    "write",   "fsync", "rename",   "close", "create", "mkdir",
-                                         "stat",  "opendir", "readdir", "flush", "truncate", "mmap",  "alloc"};
+enum { OPEN, READ, WRITE, FSYNC, RENAME, CLOSE, CREATE, MKDIR, STAT, OPENDIR, READDIR, FLUSH, TRUNCATE, MMAP, ALLOC, SHUT, KINDS };
+/* shut: close of a file that was created here. What else is closed hangs on threads that read, so that the n-th close is now
+ * this one and now that one. */
+static const char *const kinds[KINDS] = {"open", "read",    "write",   "fsync", "rename",   "close", "create", "mkdir",
+                                         "stat", "opendir", "readdir", "flush", "truncate", "mmap",  "alloc",  "shut"};
 
 enum { FAIL = 1, SHORT, KILL, KILL_AFTER };
 
@@ -44,7 +47,7 @@ static struct {
 } plan;
 
 static atomic_long calls[KINDS];
-static atomic_bool watched[4096];
+static atomic_bool watched[4096], created[4096];
 static char under[4096];
 static bool ready;
 /* Shared with the driver, who opens and shuts it while the process runs; NULL: always open. */
@@ -54,6 +57,14 @@ static const volatile char *gate;
 #define MOST_STACKS ((size_t)1 << 18)
 #define MOST_FRAMES 64
 static uint64_t *stacks;
+
+/* Of the writers' first calls. */
+#define MOST_TRACED 65536
+static struct {
+    int kind;
+    long n;
+} traced[MOST_TRACED];
+static atomic_size_t traced_count;
 
 /* ---- which code is asking ---- */
 
@@ -140,11 +151,21 @@ __attribute__((constructor)) static void start(void)
 
 static size_t blocks_held(void);
 
+static void write_trace(const char *path)
+{
+    FILE *f = path ? fopen(path, "w") : NULL;
+    if (!f) return;
+    const size_t count = atomic_load(&traced_count);
+    for (size_t i = 0; i < count && i < MOST_TRACED; i++) fprintf(f, "%s %ld\n", kinds[traced[i].kind], traced[i].n);
+    fclose(f);
+}
+
 __attribute__((destructor)) static void end(void)
 {
     const char *path = getenv("DCAM_FAULT_COUNT");
     const size_t left = blocks_held();
     ready = false;
+    write_trace(getenv("DCAM_FAULT_TRACE"));
     FILE *f = path ? fopen(path, "w") : NULL;
     if (!f) return;
     for (int i = 0; i < KINDS; i++) fprintf(f, "%s %ld\n", kinds[i], atomic_load(&calls[i]));
@@ -180,12 +201,22 @@ static void end_here(void)
     raise(SIGKILL);
 }
 
+static void trace(int kind, long n)
+{
+    if (kind != CREATE && kind != WRITE && kind != FSYNC && kind != SHUT && kind != RENAME) return;
+    const size_t i = atomic_fetch_add(&traced_count, 1);
+    if (i >= MOST_TRACED) return;
+    traced[i].kind = kind;
+    traced[i].n = n;
+}
+
 /* Counts a call; what must become of it, or 0. */
 static int next(int kind)
 {
     if (gate && !*gate) return 0;
     const long n = atomic_fetch_add(&calls[kind], 1) + 1;
     if (stacks && kind == ALLOC) note_stack(n);
+    trace(kind, n);
     if (!plan.armed || kind != plan.kind || (plan.from ? n < plan.at : n != plan.at)) return 0;
     if (plan.what == KILL) end_here();
     if (plan.what == FAIL) errno = plan.error;
@@ -202,9 +233,12 @@ static bool counts_file(int fd)
     return ready && fd >= 0 && fd < (int)(sizeof watched / sizeof watched[0]) && atomic_load(&watched[fd]);
 }
 
-static int watch(int fd, int what)
+static int watch(int fd, int what, bool made)
 {
-    if (fd >= 0 && fd < (int)(sizeof watched / sizeof watched[0])) atomic_store(&watched[fd], true);
+    if (fd >= 0 && fd < (int)(sizeof watched / sizeof watched[0])) {
+        atomic_store(&watched[fd], true);
+        atomic_store(&created[fd], made);
+    }
     if (what == KILL_AFTER) end_here();
     return fd;
 }
@@ -224,7 +258,7 @@ static int open_with(const char *name, const char *path, int flags, mode_t mode)
     int (*real)(const char *, int, ...) = REAL(name, int (*)(const char *, int, ...));
     if (!counts_path(path)) return real(path, flags, mode);
     const int what = next(flags & O_CREAT ? CREATE : OPEN);
-    return what == FAIL ? -1 : watch(real(path, flags, mode), what);
+    return what == FAIL ? -1 : watch(real(path, flags, mode), what, flags & O_CREAT);
 }
 
 static mode_t mode_of(int flags, va_list args) { return flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(args, int) : 0; }
@@ -285,7 +319,9 @@ int close(int fd)
     int (*real)(int) = REAL("close", int (*)(int));
     if (!counts_file(fd)) return real(fd);
     atomic_store(&watched[fd], false);
-    const int what = next(CLOSE), error = errno, result = real(fd);
+    int what = next(CLOSE);
+    if (atomic_load(&created[fd]) && what == 0) what = next(SHUT);
+    const int error = errno, result = real(fd);
     if (what == FAIL) errno = error;
     return what == FAIL ? -1 : after(result, what);
 }
