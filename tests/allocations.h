@@ -11,8 +11,9 @@
  * The call is evaluated anew each time; the body follows each time, with memory again. Checked are: DCAM_ERROR_MEMORY where
  * an allocation was refused and DCAM_OK where none was, what is held after the body, and that anything was refused at all.
  *
- * SOME_ALLOCATIONS(a, step, call) takes the first 8 and then every step-th, for subjects that take long; all of them where
- * the environment has DCAM_TEST_EVERY, which also lets each subject say what was refused (scripts/check-allocations).
+ * SOME_ALLOCATIONS(a, step, call) takes the first 8 and then every step-th, for subjects that take long. DCAM_TEST_EVERY=N
+ * in the environment is the largest step (1: each allocation), and lets each subject say what was refused:
+ * scripts/check-allocations.
  * NEEDED_ALLOCATIONS(a, step, call) is for subjects that can do without some: they may pass although one was refused. */
 #ifndef DCAM_TESTS_ALLOCATIONS_H
 #define DCAM_TESTS_ALLOCATIONS_H
@@ -31,18 +32,22 @@ typedef struct {
 /* Sets up the next try; false: there is none. */
 static inline bool allocations_next(allocations *a)
 {
-    const bool every = getenv("DCAM_TEST_EVERY") != NULL;
-    assert_int_equal(dcam_memory_held(), a->held);
+    const char *every = getenv("DCAM_TEST_EVERY");
+    const uint64_t most = every ? strtoull(every, NULL, 10) : UINT64_MAX;
+    if (dcam_memory_held() != a->held)
+        fail_msg("after allocation %d%s, %s, %zu bytes are held instead of %zu", (int)a->n, a->and_later ? " and later" : "",
+                 a->passed ? "passed" : "failed", dcam_memory_held(), a->held);
     if (a->done && a->and_later) {
         assert_true(a->refused[0] > 0);
-        if (every) print_message("allocations: %s: %d, %d\n", a->name, (int)a->refused[0], (int)a->refused[1]);
+        if (every)
+            print_message("allocations: %s: %d alone, %d with all that follow, last try %d\n", a->name, (int)a->refused[0], (int)a->refused[1], (int)a->n);
         return false;
     }
     if (a->done) {
         a->and_later = true;
         a->n = 0;
     }
-    a->n += every || a->n < 8 ? 1 : a->step;
+    a->n += a->n < 8 ? 1 : a->step < most ? a->step : most;
     dcam_memory_fail_at(a->n, a->and_later);
     return true;
 }

@@ -302,14 +302,13 @@ static void close_collector(collector *c)
 static dcam_status install(collector *c)
 {
     dcam_model *m = c->model;
-    const size_t most = m->class_count + c->set->class_count;
     size_t added = 0;
     for (size_t i = 0; i < c->set->class_count; i++) added += dcam_model_class_index(m, c->fresh[i].name) < 0;
     if (m->class_count + added > DCAM_MAX_CLASSES)
         return dcam_fail(DCAM_ERROR_DATA, "%zu classes, more than the %d that a model holds; train several models",
                          m->class_count + added, DCAM_MAX_CLASSES);
     dcam_class_calibration *classes;
-    DCAM_TRY(dcam_alloc_zero(most, sizeof *classes, &classes));
+    DCAM_TRY(dcam_alloc_zero(m->class_count + added, sizeof *classes, &classes));
     if (m->class_count) memcpy(classes, m->classes, m->class_count * sizeof *classes);
     dcam_free(m->classes);
     m->classes = classes;

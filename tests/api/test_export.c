@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "api/api_case.h"
 #include "export/export.h"
 
@@ -283,15 +284,10 @@ static void test_memory(void **state)
     (void)state;
     for (int format = 0; format < 2; format++) {
         options.format = (dcam_export_format)format;
-        for (uint64_t n = 1, done = 0; !done; n += 61) {
-            dcam_memory_fail_at(n, false);
-            const dcam_status status = dcam_export(&options);
-            dcam_memory_fail_at(0, false);
-            done = status == DCAM_OK;
-            if (!done) assert_int_equal(status, DCAM_ERROR_MEMORY);
-            if (!done) assert_false(dcam_path_exists(options.output));
+        SOME_ALLOCATIONS(a, 300, dcam_export(&options)) {
+            assert_true(dcam_path_exists(options.output) == a.passed);
+            remove(options.output);
         }
-        remove(options.output);
     }
 }
 

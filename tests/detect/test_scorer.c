@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -325,17 +326,12 @@ static void weights_are_borrowed(void **state)
             assert_int_equal(borrowers[i].status, DCAM_OK);
             assert_true(borrowers[i].verdict.raw == v.raw && borrowers[i].verdict.class_index == v.class_index);
         }
-        dcam_status status = DCAM_ERROR_MEMORY;
-        for (uint64_t k = 1; status != DCAM_OK; k++) {
-            dcam_memory_fail_at(k, false);
-            status = dcam_scorer_create_borrowing(lender, 1, &other);
-            dcam_memory_fail_at(0, false);
-            if (status == DCAM_OK) break;
-            assert_int_equal(status, DCAM_ERROR_MEMORY);
-            assert_int_equal(dcam_memory_held(), held);
+        EVERY_ALLOCATION(a, dcam_scorer_create_borrowing(lender, 1, &other)) {
+            assert_true(a.passed == (other != NULL));
+            assert_true(dcam_memory_held() - held < (held - before) / 4);
+            dcam_scorer_destroy(other);
+            other = NULL;
         }
-        assert_true(dcam_memory_held() - held < (held - before) / 4);
-        dcam_scorer_destroy(other);
         dcam_scorer_destroy(lender);
         assert_int_equal(dcam_memory_held(), before);
     }
@@ -349,25 +345,25 @@ static void every_allocation_may_fail(void **state)
     dcam_model *m = make_model(DCAM_MAP_STANDARD, true);
     const size_t held = dcam_memory_held();
     dcam_scorer *scorer = NULL;
-    uint64_t k = 1;
     /* A model from outside may ask for any size: more than the machine has is refused before anything is written to. */
     dcam_memory_set_most(held + 100000);
     assert_int_equal(dcam_scorer_create(m, &(dcam_scorer_options){.batch = 2}, &scorer), DCAM_ERROR_MEMORY);
     dcam_memory_set_most(0);
     assert_non_null(strstr(dcam_error_message(), "a batch of 2 at the model's input of "));
     assert_int_equal(dcam_memory_held(), held);
-    for (;; k++) {
-        dcam_memory_fail_at(k, false);
-        const dcam_status status = dcam_scorer_create(m, &(dcam_scorer_options){.batch = 2}, &scorer);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) break;
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_null(scorer);
-        assert_int_equal(dcam_memory_held(), held);
+    EVERY_ALLOCATION(a, dcam_scorer_create(m, &(dcam_scorer_options){.batch = 2}, &scorer)) {
+        assert_true(a.passed ? a.n > 20 : scorer == NULL);
+        dcam_scorer_destroy(scorer);
+        scorer = NULL;
     }
-    assert_true(k > 20);
-    dcam_scorer_destroy(scorer);
-    assert_int_equal(dcam_memory_held(), held);
+    source s;
+    const dcam_calibration_set set = make_set(&s, IMAGES);
+    dcam_int8_shift shift;
+    calibrate(m);
+    assert_int_equal(dcam_measure_ranges(m, &set), DCAM_OK);
+    SOME_ALLOCATIONS(a, 80, dcam_calibrate_model(m, &(dcam_scorer_options){.batch = 5}, &set, NULL)) {}
+    SOME_ALLOCATIONS(a, 80, dcam_measure_ranges(m, &set)) {}
+    SOME_ALLOCATIONS(a, 80, dcam_measure_int8_shift(m, &set, &shift)) {}
     dcam_model_destroy(m);
 }
 

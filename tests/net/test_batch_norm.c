@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/bf16.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -85,6 +86,9 @@ static void make_norms(norm_pair *p, int channels, dcam_random *r)
     for (int type = 0; type < 2; type++) {
         const dcam_convolution_weights w = {.gamma = p->gamma, .beta = p->beta, .running_mean = p->running[type][0],
                                             .running_variance = p->running[type][1]};
+        EVERY_ALLOCATION(a, net_norm_create(&shape, &w, &p->norms[type])) {
+            if (a.passed) net_norm_clear(&p->norms[type]);
+        }
         OK(net_norm_create(&shape, &w, &p->norms[type]));
     }
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -106,15 +107,8 @@ static void test_the_quick_check_refuses(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    const size_t held = dcam_memory_held();
-    for (uint64_t n = 1;; n++) {
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = net_check_before_detection(DCAM_NET_INT8);
-        dcam_memory_fail_at(0, false);
-        assert_int_equal(dcam_memory_held(), held);
-        if (status == DCAM_OK) return;
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-    }
+    EVERY_ALLOCATION(a, net_check_before_detection(DCAM_NET_INT8)) {}
+    EVERY_ALLOCATION(a, net_check_before_training(DCAM_NET_F32)) {}
 }
 
 int main(void)

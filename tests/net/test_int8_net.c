@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "net/infer.h"
@@ -201,23 +202,18 @@ static void test_out_of_memory(void **state)
     fixture f;
     open_fixture(&f, DCAM_RANGE_LARGEST);
     const dcam_net_options options = {32, 32, 1, DCAM_NET_INT8, 0, 0, f.ranges};
-    const size_t held = dcam_memory_held();
-    uint64_t n = 1;
-    for (;; n++) {
-        dcam_net *net = NULL;
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = dcam_net_create(f.weights, &options, &net);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) {
-            dcam_net_destroy(net);
-            break;
-        }
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_null(net);
-        assert_int_equal(dcam_memory_held(), held);
+    dcam_net *net = NULL;
+    EVERY_ALLOCATION(a, dcam_net_create(f.weights, &options, &net)) {
+        assert_true(a.passed ? a.n > 60 : net == NULL);
+        dcam_net_destroy(net);
+        net = NULL;
     }
-    assert_true(n > 60);
-    assert_int_equal(dcam_memory_held(), held);
+    dcam_range_meter *meter = NULL;
+    EVERY_ALLOCATION(a, dcam_range_meter_create(20, &meter)) {
+        assert_true(a.passed == (meter != NULL));
+        dcam_range_meter_destroy(meter);
+        meter = NULL;
+    }
     close_fixture(&f);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "net/train_case.h"
@@ -234,22 +235,13 @@ static void test_out_of_memory(void **state)
     fixture f;
     open_net(&f, 2, 32, 32, 0);
     const dcam_train_net_options options = {32, 32, 2, DCAM_NET_F32, 0, false};
-    const size_t held = dcam_memory_held();
-    uint64_t n = 1;
-    for (;; n++) {
-        dcam_train_net *net = NULL;
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = dcam_train_net_create(f.weights, &options, &net);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) {
-            dcam_train_net_destroy(net);
-            break;
-        }
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_null(net);
-        assert_int_equal(dcam_memory_held(), held);
+    dcam_train_net *net = NULL;
+    EVERY_ALLOCATION(a, dcam_train_net_create(f.weights, &options, &net)) {
+        assert_true(a.passed ? a.n > 20 : net == NULL);
+        dcam_train_net_destroy(net);
+        net = NULL;
     }
-    assert_true(n > 20);
+    SOME_ALLOCATIONS(a, 9, create_and_run(&f, &options)) {}
     close_net(&f);
 }
 

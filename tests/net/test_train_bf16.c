@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/parallel.h"
 #include "net/train_case.h"
 #include "nn/nn.h"
@@ -195,6 +196,17 @@ static void test_raw(void **state)
     close_net(&raw);
 }
 
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    if (!dcam_nn_bf16_maps()) skip();
+    const dcam_train_net_options options = {HEIGHT, WIDTH, BATCH, DCAM_NET_BF16, 0, true};
+    fixture f;
+    open_net_in(&f, BATCH, HEIGHT, WIDTH, 0, DCAM_NET_BF16);
+    SOME_ALLOCATIONS(a, 9, create_and_run(&f, &options)) {}
+    close_net(&f);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -219,7 +231,7 @@ int main(void)
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_maps),
         cmocka_unit_test(test_memory), cmocka_unit_test(test_raw),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

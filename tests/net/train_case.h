@@ -68,6 +68,17 @@ static inline void both_passes(fixture *f, int n)
     OK(dcam_train_net_backward(f->net, (const float *const *)f->d_features, f->gradients));
 }
 
+/* A network in training, made anew, on a batch smaller than it was made for. */
+static inline dcam_status create_and_run(fixture *f, const dcam_train_net_options *options)
+{
+    dcam_train_net *net;
+    DCAM_TRY(dcam_train_net_create(f->weights, options, &net));
+    dcam_status status = dcam_train_net_forward(net, f->input, 1, options->raw ? NULL : f->features);
+    if (status == DCAM_OK) status = dcam_train_net_backward(net, options->raw ? NULL : (const float *const *)f->d_features, f->gradients);
+    dcam_train_net_destroy(net);
+    return status;
+}
+
 /* sqrt(sum (a - b)^2 / sum b^2) */
 static inline double difference(const float *a, const float *b, size_t count)
 {

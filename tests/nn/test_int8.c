@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -142,6 +143,9 @@ static void check(dcam_nn *nn, dcam_nn_convolution c, dcam_random *r)
                     dst[dcam_nn_index(&o, n, ch, y, x)] = k.before[plain_index(&o, n, ch, y, x)];
     }
     dcam_nn_op *op, *reorder;
+    EVERY_ALLOCATION(a, dcam_nn_convolution_forward(nn, &c, &op)) {
+        if (a.passed) dcam_nn_op_destroy(op);
+    }
     OK(dcam_nn_convolution_forward(nn, &c, &op));
     void *weights = buffer(dcam_nn_op_bytes(op, DCAM_NN_WEIGHTS));
     float *bias = buffer((size_t)o.c * sizeof *bias);
@@ -199,6 +203,10 @@ static void test_conversions(void **state)
         x[0] = 1e30f;
         x[1] = -1e30f;
         dcam_nn_op *in, *out;
+        for (int back_too = 0; back_too < 2; back_too++)
+            EVERY_ALLOCATION(a, back_too ? dcam_nn_dequantise(nn, &u, scale, &in) : dcam_nn_quantise(nn, &f, scale, &in)) {
+                if (a.passed) dcam_nn_op_destroy(in);
+            }
         OK(dcam_nn_quantise(nn, &f, scale, &in));
         OK(dcam_nn_dequantise(nn, &u, scale, &out));
         run(in, x, NULL, NULL, bytes);

@@ -9,11 +9,13 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
 #include "formula.h"
 #include "nn/arena.h"
+#include "nn/check.h"
 #include "nn/nn.h"
 #include "nn/reference.h"
 
@@ -302,6 +304,62 @@ static void test_impossible_shapes_are_refused(void **state)
     dcam_nn_destroy(nn);
 }
 
+/* Each kind of operation, and the checks of kernels with all that they make. */
+static dcam_status make(dcam_nn *nn, int kind, const dcam_nn_convolution *c, dcam_nn_op *op, dcam_nn_op **out)
+{
+    const dcam_nn_tensor dst = dcam_nn_convolution_dst(c);
+    dcam_nn_check found;
+    dcam_nn_tensor other = c->src;
+    other.layout = DCAM_NN_NCHW;
+    switch (kind) {
+    case 0: return dcam_nn_convolution_forward(nn, c, out);
+    case 1: return dcam_nn_convolution_backward_data(nn, c, out);
+    case 2: return dcam_nn_convolution_backward_weights(nn, c, out);
+    case 3: return dcam_nn_max_pool(nn, &dst, 3, 2, 1, out);
+    case 4: return dcam_nn_reorder(nn, &c->src, &other, out);
+    case 5: return dcam_nn_weights_in(nn, op, out);
+    case 6: return dcam_nn_check_convolution(nn, c, DCAM_NN_CHECK_FORWARD, 9, &found);
+    case 7: return dcam_nn_check_convolution(nn, c, DCAM_NN_CHECK_BACKWARD_DATA, 9, &found);
+    case 8: return dcam_nn_check_convolution(nn, c, DCAM_NN_CHECK_BACKWARD_WEIGHTS, 9, &found);
+    case 9: return dcam_nn_check_max_pool(nn, &dst, 3, 2, 1, 9, &found);
+    case 10: return dcam_nn_check_reorder(nn, &c->src, &other, 9, &found);
+    default: return dcam_nn_check_conversion(nn, &dst, kind == 11, 9, &found);
+    }
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    dcam_nn *nn = NULL;
+    EVERY_ALLOCATION(a, dcam_nn_create(&nn)) {
+        assert_true(a.passed == (nn != NULL));
+        dcam_nn_destroy(nn);
+        nn = NULL;
+    }
+    OK(dcam_nn_create(&nn));
+    for (int exact = 0; exact < 2; exact++) {
+        const dcam_nn_convolution c = {.src = {1, 16, 9, 9, DCAM_NN_F32, DCAM_NN_NHWC}, .out_channels = 16, .kernel = 3, .stride = 1,
+                                       .padding = 1, .dst_type = DCAM_NN_F32, .dst_layout = DCAM_NN_NHWC, .exact = exact == 1};
+        dcam_nn_op *forward, *gradient, *op = NULL;
+        OK(dcam_nn_convolution_forward(nn, &c, &forward));
+        OK(dcam_nn_convolution_backward_weights(nn, &c, &gradient));
+        for (int kind = 0; kind < 13; kind++)
+            EVERY_ALLOCATION(a, make(nn, kind, &c, forward, &op)) {
+                assert_true(kind > 5 || a.passed == (op != NULL));
+                dcam_nn_op_destroy(op);
+                op = NULL;
+            }
+        EVERY_ALLOCATION(a, dcam_nn_weights_out(nn, gradient, &op)) {
+            assert_true(a.passed == (op != NULL));
+            dcam_nn_op_destroy(op);
+            op = NULL;
+        }
+        dcam_nn_op_destroy(gradient);
+        dcam_nn_op_destroy(forward);
+    }
+    dcam_nn_destroy(nn);
+}
+
 static void test_describe(void **state)
 {
     (void)state;
@@ -339,8 +397,13 @@ static void test_arena(void **state)
         for (int i = 0; i < 40; i++) sum += items[i].bytes;
         assert_true(total >= peak && total < sum && (double)total < 1.5 * (double)peak);
     }
-    dcam_arena_item huge[2] = {{SIZE_MAX / 2, 0, 1, 0}, {SIZE_MAX / 2 + 100, 0, 1, 0}};
+    dcam_arena_item item = {100, 0, 1, 1};
     size_t total = 3;
+    EVERY_ALLOCATION(a, dcam_arena_plan(&item, 1, &total)) {
+        assert_true(a.passed == (total != 3));
+        total = 3;
+    }
+    dcam_arena_item huge[2] = {{SIZE_MAX / 2, 0, 1, 0}, {SIZE_MAX / 2 + 100, 0, 1, 0}};
     assert_int_equal(dcam_arena_plan(huge, 2, &total), DCAM_ERROR_MEMORY);
     assert_int_equal(total, 3);
 }
@@ -352,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_convolution),
         cmocka_unit_test(test_pooling_and_reorder),
         cmocka_unit_test(test_impossible_shapes_are_refused),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_describe),
         cmocka_unit_test(test_arena),
     };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/parallel.h"
 #include "nn/check.h"
 #include "nn/isa.h"
@@ -29,6 +30,7 @@ static void check(int n, int h, int w, dcam_nn_type to, double bound)
         dcam_set_threads(threads);
         assert_true(dcam_nn_is_own(&c));
         OK(dcam_nn_create(&nn));
+        EVERY_ALLOCATION(a, dcam_nn_check_convolution(nn, &c, DCAM_NN_CHECK_FORWARD, 1, &found)) {}
         OK(dcam_nn_check_convolution(nn, &c, DCAM_NN_CHECK_FORWARD, EVERY_PLACE, &found));
         print_message("%d x %d x %d, %d threads: %.2g\n", n, h, w, threads, found.error);
         assert_true(found.error <= bound);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -63,6 +64,9 @@ static void compute(case_of *k, int threads)
     void *scratchpad, *weights;
     dcam_set_threads(threads);
     OK(dcam_nn_create(&nn));
+    EVERY_ALLOCATION(a, dcam_nn_convolution_backward_weights(nn, &k->c, &op)) {
+        if (a.passed) dcam_nn_op_destroy(op);
+    }
     OK(dcam_nn_convolution_backward_weights(nn, &k->c, &op));
     assert_string_equal(dcam_nn_op_implementation(op), "own gradient, bf16 tiles");
     OK(dcam_alloc(dcam_nn_op_bytes(op, DCAM_NN_SCRATCHPAD), 1, &scratchpad));

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/bf16.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -60,6 +61,9 @@ static void compute(case_of *k, int threads)
     void *scratchpad, *weights;
     dcam_set_threads(threads);
     OK(dcam_nn_create(&nn));
+    EVERY_ALLOCATION(a, dcam_nn_convolution_backward_data(nn, &k->c, &op)) {
+        if (a.passed) dcam_nn_op_destroy(op);
+    }
     OK(dcam_nn_convolution_backward_data(nn, &k->c, &op));
     assert_string_equal(dcam_nn_op_implementation(op), "own gradient of a map, bf16 tiles");
     assert_int_equal(dcam_nn_op_bytes(op, DCAM_NN_SRC), k->dx_bytes);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "formula.h"
@@ -129,20 +130,11 @@ static void right_answers_are_counted(void **state)
 static void memory_runs_out(void **state)
 {
     (void)state;
-    for (uint64_t n = 1;; n++) {
-        const size_t held = dcam_memory_held();
-        pretrain_head *head;
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = pretrain_head_create(&shapes, CLASSES, N, 0, &head);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) {
-            assert_true(n > 4);
-            pretrain_head_destroy(head);
-            assert_int_equal(dcam_memory_held(), held);
-            return;
-        }
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_int_equal(dcam_memory_held(), held);
+    pretrain_head *head = NULL;
+    EVERY_ALLOCATION(a, pretrain_head_create(&shapes, CLASSES, N, 0, &head)) {
+        assert_true(a.passed ? a.n > 4 : head == NULL);
+        pretrain_head_destroy(head);
+        head = NULL;
     }
 }
 

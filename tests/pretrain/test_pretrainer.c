@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -347,30 +348,20 @@ static void it_learns(void **state)
     assert_true(w.last.accuracy > 0.3);
 }
 
-/* At the square numbers: each try draws a whole start, and the early allocations are the different ones. */
 static void memory_runs_out(void **state)
 {
     (void)state;
     watcher w = {0};
     dcam_pretrainer_options o = small(&w);
+    dcam_trunk_weights *trunk = NULL;
+    char *record = NULL;
     o.steps = 1;
-    for (uint64_t k = 1;; k++) {
-        const uint64_t n = k * k;
-        dcam_trunk_weights *trunk = NULL;
-        char *record = NULL;
-        const size_t held = dcam_memory_held();
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = dcam_pretrainer_run(&o, &trunk, &record);
-        dcam_memory_fail_at(0, false);
-        if (status == DCAM_OK) {
-            assert_true(n > 20);
-            dcam_free(record);
-            dcam_trunk_weights_destroy(trunk);
-            assert_int_equal(dcam_memory_held(), held);
-            return;
-        }
-        assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_int_equal(dcam_memory_held(), held);
+    SOME_ALLOCATIONS(a, 60, dcam_pretrainer_run(&o, &trunk, &record)) {
+        assert_true(a.passed ? a.n > 20 : trunk == NULL && record == NULL);
+        dcam_free(record);
+        dcam_trunk_weights_destroy(trunk);
+        record = NULL;
+        trunk = NULL;
     }
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "serve/request.h"
@@ -521,18 +522,10 @@ static void damaged_requests(void **state)
 static void lack_of_memory(void **state)
 {
     static const char good[] = "{\"id\":\"x\",\"parameters\":{\"class\":\"b\"},\"inputs\":[" IMAGE "]}";
-    bool done = false;
+    dcam_infer_request r;
     (void)state;
-    for (uint64_t n = 1; !done; n++) {
-        dcam_infer_request r;
-        dcam_memory_fail_at(n, false);
-        const dcam_status status = parse(good, sizeof good - 1, -1, &r);
-        dcam_memory_fail_at(0, false);
-        done = status == DCAM_OK;
-        if (done) dcam_infer_request_clear(&r);
-        else assert_int_equal(status, DCAM_ERROR_MEMORY);
-        assert_true(n < 100);
-        assert_int_equal(dcam_memory_held(), 0);
+    EVERY_ALLOCATION(a, parse(good, sizeof good - 1, -1, &r)) {
+        if (a.passed) dcam_infer_request_clear(&r);
     }
 }
 

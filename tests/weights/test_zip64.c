@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "weights/pth_builder.h"
@@ -129,10 +130,17 @@ static void wide_archives(void **state)
     const size_t held = dcam_memory_held();
     buffer plain = build_pth(tensors, 2);
     check_tensors(&plain);
+    dcam_tensors *t = NULL;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         buffer wide = widen(&plain, cases[i].fault);
         if (cases[i].why) refuse(&wide, cases[i].why);
         else check_tensors(&wide);
+        if (!cases[i].why)
+            EVERY_ALLOCATION(a, dcam_tensors_open(path, &t)) {
+                assert_true(a.passed == (t != NULL));
+                dcam_tensors_destroy(t);
+                t = NULL;
+            }
         free(wide.bytes);
     }
     free(plain.bytes);
