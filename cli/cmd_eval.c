@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "commands.h"
 #include "dcam.h"
 #include "eval_drift.h"
@@ -205,46 +206,55 @@ static json_t *make_json(const eval_values *values, const dcam_evaluation *e)
 /* ---- CSV ---------------------------------------------------------------- */
 
 /* Quoted as RFC 4180 wants it. */
-static void put_csv_text(FILE *stream, const char *text)
+static dcam_status put_text(dcam_writer *csv, const char *text)
 {
-    fputc('"', stream);
-    for (; *text; text++) fputs(*text == '"' ? "\"\"" : (char[]){*text, '\0'}, stream);
-    fputc('"', stream);
+    DCAM_TRY(dcam_writer_write(csv, "\"", 1));
+    for (; *text; text++) DCAM_TRY(dcam_writer_write(csv, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1));
+    return dcam_writer_write(csv, "\"", 1);
 }
 
-static void put_csv_number(FILE *stream, double value)
+static dcam_status put_number(dcam_writer *csv, double value)
 {
-    fputc(',', stream);
-    if (!isnan(value)) fprintf(stream, "%.12g", value);
+    return isnan(value) ? dcam_writer_write(csv, ",", 1) : dcam_writer_printf(csv, ",%.12g", value);
 }
 
-static void put_csv_metrics(FILE *stream, const dcam_evaluation *e, const dcam_metrics *all, const dcam_metrics *low,
-                            const dcam_metrics *high)
+static dcam_status put_metrics(dcam_writer *csv, const dcam_evaluation *e, const dcam_metrics *all, const dcam_metrics *low,
+                               const dcam_metrics *high)
 {
-    for (size_t i = 0; i < CLI_COUNT(metrics); i++) put_csv_number(stream, metric(all, i));
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) DCAM_TRY(put_number(csv, metric(all, i)));
     for (size_t i = 0; e->resamples > 0 && i < CLI_COUNT(metrics); i++) {
-        put_csv_number(stream, metric(low, i));
-        put_csv_number(stream, metric(high, i));
+        DCAM_TRY(put_number(csv, metric(low, i)));
+        DCAM_TRY(put_number(csv, metric(high, i)));
     }
-    fputc('\n', stream);
+    return dcam_writer_write(csv, "\n", 1);
 }
 
-static void put_csv(FILE *stream, const dcam_evaluation *e)
+static dcam_status put_csv(dcam_writer *csv, const dcam_evaluation *e)
 {
-    fputs("class,images,defective", stream);
-    for (size_t i = 0; i < CLI_COUNT(metrics); i++) fprintf(stream, ",%s", metrics[i].key);
+    DCAM_TRY(dcam_writer_printf(csv, "class,images,defective"));
+    for (size_t i = 0; i < CLI_COUNT(metrics); i++) DCAM_TRY(dcam_writer_printf(csv, ",%s", metrics[i].key));
     for (size_t i = 0; e->resamples > 0 && i < CLI_COUNT(metrics); i++)
-        fprintf(stream, ",%s_low,%s_high", metrics[i].key, metrics[i].key);
-    fputc('\n', stream);
+        DCAM_TRY(dcam_writer_printf(csv, ",%s_low,%s_high", metrics[i].key, metrics[i].key));
+    DCAM_TRY(dcam_writer_write(csv, "\n", 1));
     for (size_t i = 0; i < e->class_count; i++) {
         const dcam_class_result *c = &e->classes[i];
-        put_csv_text(stream, c->name);
-        fprintf(stream, ",%zu,%zu", c->images, c->defective);
-        put_csv_metrics(stream, e, &c->metrics, &c->low, &c->high);
+        DCAM_TRY(put_text(csv, c->name));
+        DCAM_TRY(dcam_writer_printf(csv, ",%zu,%zu", c->images, c->defective));
+        DCAM_TRY(put_metrics(csv, e, &c->metrics, &c->low, &c->high));
     }
     /* Without quotes: a class of that name would have them. */
-    fputs("mean,,", stream);
-    put_csv_metrics(stream, e, &e->mean, &e->mean_low, &e->mean_high);
+    DCAM_TRY(dcam_writer_printf(csv, "mean,,"));
+    return put_metrics(csv, e, &e->mean, &e->mean_low, &e->mean_high);
+}
+
+static dcam_status write_csv(const char *path, const dcam_evaluation *e)
+{
+    dcam_writer *csv;
+    DCAM_TRY(dcam_writer_open(path, &csv));
+    const dcam_status status = put_csv(csv, e);
+    if (status == DCAM_OK) return dcam_writer_commit(csv);
+    dcam_writer_abort(csv);
+    return status;
 }
 
 /* ---- the run ------------------------------------------------------------ */
@@ -275,7 +285,7 @@ static bool on_progress(void *user, size_t done, size_t total, const char *error
 }
 
 /* Writes every result; gives the exit code. */
-static int report(const eval_values *values, const dcam_evaluation *e, cli_file *csv)
+static int report(const eval_values *values, const dcam_evaluation *e)
 {
     if (values->json) {
         if (!cli_json_print(make_json(values, e), false)) return dcam_status_exit_code(DCAM_ERROR_MEMORY);
@@ -287,11 +297,8 @@ static int report(const eval_values *values, const dcam_evaluation *e, cli_file 
         cli_note("%.1f s", e->seconds);
         if (values->library.report) cli_note("wrote %s/index.html", values->library.report);
     }
-    if (csv->stream) {
-        put_csv(csv->stream, e);
-        int code = cli_file_commit(csv);
-        if (code != 0) return code;
-    }
+    const dcam_status status = values->csv ? write_csv(values->csv, e) : DCAM_OK;
+    if (status != DCAM_OK) return cli_fail(status);
     if (e->failed == 0) return 0;
     cli_error("images that could not be read: %zu; they are not in the figures, and each is named above",
               e->failed);
@@ -329,7 +336,6 @@ static int run(const cli_parsed *parsed)
 {
     eval_values values = *(const eval_values *)parsed->values;
     eval_state state = {.start = cli_seconds()};
-    cli_file csv = {0};
     dcam_evaluation evaluation = {0};
     values.library.dataset = parsed->operands[0];
     values.library.progress = on_progress;
@@ -337,7 +343,7 @@ static int run(const cli_parsed *parsed)
     if (!options_agree(parsed, values.drift)) return CLI_EXIT_USAGE;
     if (values.drift) return run_drift(&values);
     if (cli_given(parsed, "resamples") && values.library.resamples == 0) values.library.resamples = -1;
-    int code = values.csv ? cli_file_open(values.csv, &csv) : 0;
+    int code = values.csv ? cli_check_writable(values.csv) : 0;
     if (code != 0) return code;
     cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
     dcam_status status = dcam_evaluate(&values.library, &evaluation);
@@ -346,9 +352,8 @@ static int run(const cli_parsed *parsed)
         cli_error("interrupted; nothing was written");
         code = cli_interrupt_code();
     } else {
-        code = status == DCAM_OK ? report(&values, &evaluation, &csv) : cli_fail(status);
+        code = status == DCAM_OK ? report(&values, &evaluation) : cli_fail(status);
     }
-    cli_file_abort(&csv);
     if (status == DCAM_OK) dcam_evaluation_clear(&evaluation);
     return code;
 }

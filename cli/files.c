@@ -1,5 +1,5 @@
-/* files.c - folders, files that appear whole or not at all, and the names of
- * overlays and maps. Must never replace a photograph that was given. */
+/* files.c - folders, whether a file can be made at a place, and the names of overlays and maps. Must never replace a
+ * photograph that was given. */
 #define _XOPEN_SOURCE 700 /* realpath */
 
 #include "files.h"
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,10 +19,7 @@
 
 static int fail_errno(const char *path, const char *what, int error)
 {
-    const bool no_descriptor = error == EMFILE || error == ENFILE;
-    dcam_status status = error == ENOSPC || error == EDQUOT  ? DCAM_ERROR_DISK
-                         : error == ENOMEM || no_descriptor ? DCAM_ERROR_MEMORY
-                                                             : DCAM_ERROR_IO;
+    const dcam_status status = dcam_status_of_errno(error);
     const char *mend = status == DCAM_ERROR_DISK     ? "free some space or choose another place"
                        : status == DCAM_ERROR_MEMORY ? "free some memory and run again"
                                                      : "check the path and its permissions";
@@ -73,82 +71,26 @@ int cli_make_folders(const char *path)
     return code;
 }
 
-/* ---- whole files -------------------------------------------------------- */
-
-int cli_file_open(const char *path, cli_file *out)
-{
-    char *temporary = concat(path, ".XXXXXX");
-    if (!temporary) return fail_errno(path, "cannot write", ENOMEM);
-    struct stat facts;
-    int descriptor = -1, error;
-    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
-        error = EISDIR;
-    } else {
-        descriptor = dcam_create_temporary(temporary);
-        error = errno;
-    }
-    if (descriptor < 0) {
-        free(temporary);
-        return fail_errno(path, "cannot write", error);
-    }
-    FILE *stream = fdopen(descriptor, "wb");
-    if (!stream) {
-        error = errno;
-        close(descriptor);
-        unlink(temporary);
-        free(temporary);
-        return fail_errno(path, "cannot write", error);
-    }
-    *out = (cli_file){stream, path, temporary};
-    return 0;
-}
-
 int cli_check_writable(const char *path)
 {
     /* Permission bits do not tell (root, read-only mounts): try. */
-    cli_file probe = {0};
-    int code = cli_file_open(path, &probe);
-    if (code == 0) cli_file_abort(&probe);
-    return code;
-}
-
-/* Waits out signals. Some file systems cannot sync (EINVAL); what was written stands. */
-static bool sync_stream(FILE *stream)
-{
-    int result;
-    do result = fsync(fileno(stream));
-    while (result != 0 && errno == EINTR);
-    return result == 0 || errno == EINVAL;
-}
-
-int cli_file_commit(cli_file *file)
-{
-    errno = 0;
-    bool whole = fflush(file->stream) == 0 && !ferror(file->stream) && sync_stream(file->stream);
-    int error = errno ? errno : EIO;
-    /* Interrupted, it is closed all the same; the bytes are on disk since the sync. */
-    if (fclose(file->stream) != 0 && whole && errno != EINTR) {
-        whole = false;
-        error = errno;
+    char *temporary = concat(path, ".XXXXXX");
+    if (!temporary) return fail_errno(path, "cannot write", ENOMEM);
+    struct stat facts;
+    int code = 0;
+    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        code = fail_errno(path, "cannot write", EISDIR);
+    } else {
+        const int descriptor = dcam_create_temporary(temporary);
+        if (descriptor < 0) {
+            code = fail_errno(path, "cannot write", errno);
+        } else {
+            close(descriptor); /* nothing was written that it could tell of */
+            unlink(temporary);
+        }
     }
-    file->stream = NULL;
-    if (whole && rename(file->temporary, file->path) != 0) {
-        whole = false;
-        error = errno;
-    }
-    int code = whole ? 0 : fail_errno(file->path, "cannot write", error);
-    if (!whole) unlink(file->temporary);
-    free(file->temporary);
-    file->temporary = NULL;
+    free(temporary);
     return code;
-}
-
-void cli_file_abort(cli_file *file)
-{
-    if (file->stream) fclose(file->stream);
-    if (file->temporary) unlink(file->temporary);
-    free(file->temporary);
-    *file = (cli_file){0};
 }
 
 /* ---- names of overlays -------------------------------------------------- */

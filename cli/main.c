@@ -69,6 +69,8 @@ static int run_command(const cli_command *command, int count, char **arguments)
 
 int main(int count, char **arguments)
 {
+    const int code = cli_output_open();
+    if (code != 0) return code;
     if (count < 2) {
         cli_help_overview(stderr);
         return CLI_EXIT_USAGE;

@@ -1,6 +1,7 @@
 /* output.c - printing: errors, notes, the progress line, JSON, and the flag
  * that Ctrl-C sets. A note and the progress line may come from different
  * threads (the library's log calls from any), hence the lock. */
+#define _GNU_SOURCE /* fopencookie */
 #include "output.h"
 
 #include <errno.h>
@@ -14,10 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "weights/json_text.h"
 
 /* Longer than the library's longest message. */
 #define LINE_BYTES 4096
+/* Gathered before a write, but on a terminal. */
+#define OUTPUT_BYTES 8192
 /* Lines wider than this are cut even on wider terminals. */
 #define BAR_COLUMNS 160
 /* Redrawing more often only costs time. */
@@ -96,18 +100,47 @@ int cli_fail(dcam_status status)
     return dcam_status_exit_code(status);
 }
 
+/* The reason why the first write that failed did: stdio forgets it when more lines follow. */
+static int output_error;
+
+/* stdio drops what it has gathered when a write is interrupted, so that nothing could be gone on with: it is kept from it. */
+static ssize_t write_output(void *unused, const char *bytes, size_t count)
+{
+    (void)unused;
+    size_t done = 0;
+    while (done < count) {
+        const ssize_t n = write(STDOUT_FILENO, bytes + done, count - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            if (output_error == 0) output_error = errno;
+            return 0;
+        }
+        done += (size_t)n;
+    }
+    return (ssize_t)count;
+}
+
+int cli_output_open(void)
+{
+    static char gathered[OUTPUT_BYTES];
+    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_output});
+    if (!stream || setvbuf(stream, gathered, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, sizeof gathered) != 0) {
+        cli_error("standard output: out of memory; free some and run again");
+        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    }
+    stdout = stream;
+    return 0;
+}
+
 int cli_finish(int code)
 {
     /* Called after every line of a long output and at the end: a failure is told once. */
     static int told;
     if (told != 0) return told;
-    errno = 0;
-    bool failed = fflush(stdout) != 0 || ferror(stdout);
-    if (!failed) return code;
-    dcam_status status = errno == ENOSPC ? DCAM_ERROR_DISK : DCAM_ERROR_IO;
-    cli_error("standard output: cannot write all results: %s",
-              errno ? strerror(errno) : "earlier write failed");
-    told = dcam_status_exit_code(status);
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    const int error = output_error ? output_error : EIO;
+    cli_error("standard output: cannot write all results: %s", strerror(error));
+    told = dcam_status_exit_code(dcam_status_of_errno(error));
     return told;
 }
 

@@ -14,6 +14,8 @@
 #define CLI_EXIT_USAGE 2
 #define CLI_EXIT_DATA 3
 
+/* Before anything is printed. Gives an exit code. */
+int cli_output_open(void);
 /* Says once, before anything else, how much to print; sends the library's log to standard error. */
 void cli_output_start(bool quiet, bool verbose);
 

@@ -20,6 +20,8 @@
 
 /* Small writes (headers, CSV rows) are gathered to this size. */
 #define WRITER_BUFFER 65536
+/* Formatted text up to this length needs no memory of its own. */
+#define SHORT_TEXT 256
 
 #define TEMPORARY_LETTERS 6
 #define TEMPORARY_TRIES 100
@@ -32,14 +34,18 @@ struct dcam_writer {
     unsigned char buffer[WRITER_BUFFER];
 };
 
+dcam_status dcam_status_of_errno(int error)
+{
+    if (error == ENOSPC || error == EDQUOT) return DCAM_ERROR_DISK;
+    return error == ENOMEM || error == EMFILE || error == ENFILE ? DCAM_ERROR_MEMORY : DCAM_ERROR_IO;
+}
+
 dcam_status dcam_system_failure(const char *doing, const char *path)
 {
-    int e = errno;
-    if (e == ENOSPC || e == EDQUOT)
-        return dcam_fail(DCAM_ERROR_DISK, "%s: cannot %s: no space left; free some and try again", path, doing);
-    if (e == ENOMEM || e == EMFILE || e == ENFILE)
-        return dcam_fail(DCAM_ERROR_MEMORY, "%s: cannot %s: %s", path, doing, strerror(e));
-    return dcam_fail(DCAM_ERROR_IO, "%s: cannot %s: %s", path, doing, strerror(e));
+    const int e = errno;
+    const dcam_status status = dcam_status_of_errno(e);
+    if (status == DCAM_ERROR_DISK) return dcam_fail(status, "%s: cannot %s: no space left; free some and try again", path, doing);
+    return dcam_fail(status, "%s: cannot %s: %s", path, doing, strerror(e));
 }
 
 static dcam_status read_all(int fd, const char *path, uint8_t *bytes, size_t count)
@@ -62,6 +68,15 @@ int dcam_open_file(const char *path, int flags)
     do fd = open(path, flags | O_CLOEXEC);
     while (fd < 0 && errno == EINTR);
     return fd;
+}
+
+/* A network file system may have done it although the answer was lost: then the second try finds no source. */
+int dcam_rename(const char *from, const char *to)
+{
+    bool interrupted = false;
+    int result;
+    while ((result = rename(from, to)) != 0 && errno == EINTR) interrupted = true;
+    return result != 0 && interrupted && errno == ENOENT && dcam_path_exists(to) ? 0 : result;
 }
 
 static int sync_file(int fd)
@@ -185,12 +200,13 @@ dcam_status dcam_writer_write(dcam_writer *w, const void *bytes, size_t count)
 
 dcam_status dcam_writer_printf(dcam_writer *w, const char *format, ...)
 {
+    char line[SHORT_TEXT], *text;
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = vsnprintf(line, sizeof line, format, args);
     va_end(args);
     if (length < 0) return dcam_fail(DCAM_ERROR_INTERNAL, "%s: cannot format text", w->path);
-    char *text;
+    if ((size_t)length < sizeof line) return dcam_writer_write(w, line, (size_t)length);
     DCAM_TRY(dcam_alloc((size_t)length + 1, 1, &text));
     va_start(args, format);
     vsnprintf(text, (size_t)length + 1, format, args);
@@ -241,7 +257,7 @@ dcam_status dcam_writer_commit(dcam_writer *w)
         if (close(fd) != 0 && errno != EINTR) {
             status = dcam_system_failure("close", w->path);
             unlink(w->temporary);
-        } else if (rename(w->temporary, w->path) != 0) {
+        } else if (dcam_rename(w->temporary, w->path) != 0) {
             status = dcam_system_failure("rename to", w->path);
             unlink(w->temporary);
         } else {

@@ -19,7 +19,11 @@ int dcam_open_file(const char *path, int flags);
 /* Creates a file, readable and writable, whose name ends in six letters that are replaced, with the permissions that the
  * umask leaves. Its descriptor (close-on-exec), or -1 and errno. */
 int dcam_create_temporary(char *name);
-/* "PATH: cannot DOING: reason" from errno: out of disk or memory (file descriptors too) told apart from other faults. */
+/* rename(2), again where a signal interrupted it. */
+int dcam_rename(const char *from, const char *to);
+/* What an errno is to the caller: out of disk, out of memory (file descriptors too), or another fault of the system. */
+dcam_status dcam_status_of_errno(int error);
+/* "PATH: cannot DOING: reason" from errno, with its dcam_status_of_errno. */
 dcam_status dcam_system_failure(const char *doing, const char *path);
 
 /* A file being written under a temporary name in the same folder. */

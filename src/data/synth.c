@@ -352,7 +352,7 @@ dcam_status dcam_synth_write(const dcam_synth_plan *options)
     if (status == DCAM_OK) status = make_partial(folder, &partial);
     if (status == DCAM_OK) status = write_all(&plan, partial);
     /* An empty folder of that name gives way to the whole one. */
-    if (status == DCAM_OK && rename(partial, folder) != 0)
+    if (status == DCAM_OK && dcam_rename(partial, folder) != 0)
         status = dcam_system_failure("rename the finished data set to it", folder);
     if (status != DCAM_OK && partial) {
         /* Clean up without losing the message. */

@@ -33,8 +33,8 @@
 enum { OPEN, READ, WRITE, FSYNC, CLOSE, RENAME, CREATE, STAT, FSTAT, MKDIR, OPENDIR, READDIR, AFFINITY, CALLS };
 static const char *const names[CALLS] = {"open", "read",  "write", "fsync",   "close",   "rename",  "create",
                                          "stat", "fstat", "mkdir", "opendir", "readdir", "affinity"};
-/* Not errors: half of what was asked for; nothing, as at the end of a file. */
-enum { SHORT = -1, NOTHING = -2 };
+/* Not errors: half of what was asked for; nothing, as at the end of a file; done, but told to be interrupted. */
+enum { SHORT = -1, NOTHING = -2, LOST = -3 };
 
 static struct {
     int call, error;
@@ -111,7 +111,12 @@ int __wrap_close(int fd)
 
 int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
-int __wrap_rename(const char *from, const char *to) { return next(RENAME) > 0 ? -1 : __real_rename(from, to); }
+int __wrap_rename(const char *from, const char *to)
+{
+    const int what = next(RENAME), result = what > 0 ? -1 : __real_rename(from, to);
+    if (what == LOST) errno = EINTR;
+    return what == LOST ? -1 : result;
+}
 
 /* To read the mask is to change it for the whole process: nothing of ours may. */
 mode_t __real_umask(mode_t mask);
@@ -223,16 +228,17 @@ static void put(const char *path, const char *text)
 /* ---- writing ---- */
 
 enum { HEAD = 100, BODY = 150000 };
-static char body[BODY], written[HEAD + BODY + 100], wanted[HEAD + BODY + 100];
+static char body[BODY], written[HEAD + BODY + 500], wanted[HEAD + BODY + 500];
 static size_t wanted_count;
 
-/* A small piece, text, and one that is larger than the writer's buffer. */
+/* A small piece, text, text that is too long to be formatted in place, and a piece that is larger than the writer's buffer. */
 static dcam_status write_all(void)
 {
     dcam_writer *w;
     DCAM_TRY(dcam_writer_open(target, &w));
     dcam_status status = dcam_writer_write(w, body, HEAD);
     if (status == DCAM_OK) status = dcam_writer_printf(w, "%d %s\n", 17, "words");
+    if (status == DCAM_OK) status = dcam_writer_printf(w, "%300d\n", 5);
     if (status == DCAM_OK) status = dcam_writer_write(w, body, BODY);
     if (status == DCAM_OK) return dcam_writer_commit(w);
     dcam_writer_abort(w);
@@ -255,7 +261,7 @@ static void each_call_of_a_write_fails(void **state)
         {WRITE, {EIO, ENOSPC, EDQUOT, EINTR, SHORT}},
         {FSYNC, {EIO, ENOSPC, EINTR, EINVAL, EROFS}},
         {CLOSE, {EIO, ENOSPC, EINTR}},
-        {RENAME, {EIO, ENOSPC, EACCES}},
+        {RENAME, {EIO, ENOSPC, EACCES, EINTR, LOST}},
         {OPEN, {EIO, ENOMEM, EINTR}}, /* of the folder, to sync it */
     };
     long calls[CALLS], tried = 0;
@@ -271,7 +277,7 @@ static void each_call_of_a_write_fails(void **state)
             for (int e = 0; faults[i].errors[e]; e++, tried++) {
                 const int error = faults[i].errors[e];
                 /* Waited out; file systems that cannot sync; a file that is closed although it was interrupted. */
-                const bool harmless = error == EINTR || error == SHORT || error == EEXIST || (call == FSYNC && (error == EINVAL || error == EROFS));
+                const bool harmless = error == EINTR || error == SHORT || error == LOST || error == EEXIST || (call == FSYNC && (error == EINVAL || error == EROFS));
                 /* The second close is the folder's, after all is done and synced. */
                 const bool over = call == CLOSE && at > 1;
                 char what[64];
@@ -592,7 +598,7 @@ static int make_root(void **state)
     snprintf(deep, sizeof deep, "%s/a/b", root);
     for (size_t i = 0; i < BODY; i++) body[i] = (char)(i * 7 + i / 256);
     memcpy(wanted, body, HEAD);
-    wanted_count = HEAD + (size_t)sprintf(wanted + HEAD, "17 words\n");
+    wanted_count = HEAD + (size_t)sprintf(wanted + HEAD, "17 words\n%300d\n", 5);
     memcpy(wanted + wanted_count, body, BODY);
     wanted_count += BODY;
     held = dcam_memory_held();

@@ -3,23 +3,34 @@
  * After every run: it ended by itself and in time; the exit code fits the fault; a fault that can be waited out (EINTR, a
  * short read or write) changes nothing; exit 0 means that every output is whole and right; otherwise there is an error
  * line, and under each final name lies what was there before or the whole new file; nothing else stays behind. Killed
- * at a call: the same, but for a temporary file. STEP 1 tries every call, 2 every other, "stacks" every call but of
+ * at a call: the same, but for a temporary file. What is made to be gone on with (a fetch, a training) is gone on with
+ * after each failure and then comes to the right end. STEP 1 tries every call, 2 every other, "stacks" every call but of
  * allocations each chain of calls that leads to one, the first, second and last time, 0 (as without) a sample. A command
  * that failed holds no more memory at its end than one that did not. */
 #include "process.h"
 
+#include <sys/prctl.h>
+
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "weights/trunk.h"
 
 #define MAX_FILES 256
 /* Of the sample of allocations. */
 #define ALLOCATION_PARTS 8
+#define TRAINING "train data --teacher teacher --size 32 --epochs 2 --batch 2 --threads 1"
+/* Of a kind, which the sample takes all of. */
+#define FEW_CALLS 3
+/* Of the source, what a fetch has got before it was stopped. */
+#define PART_BYTES 100000
 
 typedef struct {
     const char *name, *words;
     const char *old[3];     /* files in o/ that are there before */
-    bool replaces_model;    /* o/model is a link to the model */
+    const char *given;      /* a file of the root that lies in o/ too, under the same name */
     bool times;             /* outputs hold seconds: "whole" means that info can read them */
+    bool goes_on;           /* after a failure the same command comes to the right end */
+    int few_writes;         /* the writes of one loop: only each such one is tried */
     bool counts_bad_images; /* an image that cannot be read is told and left out: other figures, as many lines */
 } scenario;
 
@@ -27,12 +38,20 @@ static const scenario scenarios[] = {
     {.name = "synth", .words = "synth -o o/ds --seed 3 --size 64 --classes 1 --train 1 --test-good 1 --test-defective 1"},
     {.name = "import", .words = "teacher import source -o o/teacher", .old = {"teacher"}},
     {.name = "train",
-     .words = "train data -o o/m --checkpoint o/c --teacher teacher --size 32 --epochs 2 --batch 2 --threads 1",
+     .words = TRAINING " -o o/m --checkpoint o/c",
      .old = {"m", "c"}, .times = true},
     {.name = "pretrain",
      .words = "pretrain -o o/t --checkpoint o/c --checkpoint-steps 1 --steps 2 --batch 2 --size 32 --classes 4 --threads 1 -q",
      .old = {"t", "c"}, .times = true},
-    {.name = "calibrate", .words = "calibrate data -m o/model --threads 1 --false-alarm-rate 0.4", .replaces_model = true},
+    {.name = "resume",
+     .words = TRAINING " -o o/m --checkpoint o/checkpoint --resume", .old = {"m"}, .given = "checkpoint", .times = true, .goes_on = true},
+    {.name = "calibrate", .words = "calibrate data -m o/model --threads 1 --false-alarm-rate 0.4", .given = "model"},
+    {.name = "int8", .words = "calibrate data -m o/model --int8 --threads 1", .given = "model"},
+    {.name = "drift", .words = "eval data -m model --drift --json --threads 1"},
+    {.name = "fetch", .words = "teacher fetch -o o/teacher --url http://127.0.0.1:PORT/file --sha256 SUM -q", .old = {"teacher"},
+     .goes_on = true, .few_writes = 200},
+    {.name = "refetch", .words = "teacher fetch -o o/teacher --url http://127.0.0.1:PORT/plain --sha256 SUM -q",
+     .given = "teacher.part", .goes_on = true, .few_writes = 200},
     {.name = "eval", .words = "eval data -m model --json --csv o/csv --threads 1", .old = {"csv"},
      .counts_bad_images = true},
     {.name = "detect", .words = "detect data/weave/test -m model -o o/overlays --map-npy o/maps --json --threads 1 --batch 1"},
@@ -47,31 +66,32 @@ static const struct {
     {"open", {"EIO", "EINTR", "EMFILE", "EACCES"}},
     {"read", {"EIO", "EINTR", "short"}},
     {"write", {"EIO", "ENOSPC", "EINTR", "short", "kill", "kill-after"}},
+    {"print", {"EIO", "ENOSPC", "EINTR", "short", "kill"}},
     {"fsync", {"EIO", "ENOSPC", "EINTR", "kill", "kill-after"}},
-    {"rename", {"EIO", "ENOSPC", "kill", "kill-after"}},
-    {"close", {"EIO", "EINTR", "kill"}},
-    {"create", {"EIO", "ENOSPC", "EROFS", "EMFILE", "kill-after"}},
+    {"rename", {"EIO", "ENOSPC", "EINTR", "kill", "kill-after"}},
+    {"close", {"EIO", "ENOSPC", "EINTR", "kill"}},
+    {"create", {"EIO", "ENOSPC", "EROFS", "EMFILE", "EINTR", "kill-after"}},
     {"mkdir", {"ENOSPC", "EACCES", "kill-after"}},
     {"stat", {"EIO", "EACCES"}},
     {"opendir", {"EACCES", "EMFILE"}},
     {"readdir", {"EIO"}},
-    {"flush", {"EIO", "ENOSPC"}},
-    {"truncate", {"EIO"}},
+    {"truncate", {"EIO", "EINTR"}},
     {"mmap", {"ENOMEM"}},
     {"alloc", {"ENOMEM", "ENOMEM:from"}},
 };
 
 typedef struct {
     char *path;
-    uint64_t sum;
+    uint64_t sum, tensors;
     int lines;
 } known_file;
 
 static const scenario *now_running;
+static char words[PATH_BYTES]; /* of now_running, with port and sum of what is fetched */
 static known_file wanted[MAX_FILES];
 static size_t wanted_count;
 static char *wanted_text;
-static uint64_t old_sum, model_sum;
+static uint64_t old_sum, given_sum, model_sum;
 static const char old_text[] = "what was there before";
 static long runs, absorbed, blocks_left;
 /* Of STACKS. */
@@ -90,9 +110,34 @@ static uint64_t file_sum(const char *path)
     return sum;
 }
 
+/* Of the bytes behind the header of a safetensors file. */
+static uint64_t tensors_of(const char *path)
+{
+    size_t n;
+    uint64_t length = 0;
+    char *bytes = read_file(path, &n);
+    if (!bytes) die(path);
+    if (n > 8) memcpy(&length, bytes, 8);
+    const uint64_t sum = n > 8 && length < n - 8 ? sum_of(bytes + 8 + length, n - 8 - (size_t)length) : 0;
+    free(bytes);
+    return sum;
+}
+
+static void copy_to_outputs(const char *name)
+{
+    char path[PATH_BYTES];
+    size_t n;
+    at_root(path, name);
+    char *bytes = read_file(path, &n);
+    if (!bytes) die(path);
+    snprintf(path, sizeof path, "%.2000s/o/%.100s", root, name);
+    write_file(path, bytes, n);
+    free(bytes);
+}
+
 static void reset_outputs(void)
 {
-    char path[PATH_BYTES], from[PATH_BYTES];
+    char path[PATH_BYTES];
     at_root(path, "o");
     remove_tree(path);
     if (mkdir(path, 0777) != 0) die(path);
@@ -100,9 +145,7 @@ static void reset_outputs(void)
         snprintf(path, sizeof path, "%.2000s/o/%.100s", root, now_running->old[i]);
         write_file(path, old_text, sizeof old_text);
     }
-    at_root(path, "o/model");
-    at_root(from, "model");
-    if (now_running->replaces_model && link(from, path) != 0) die(path);
+    if (now_running->given) copy_to_outputs(now_running->given);
 }
 
 /* What was printed, without the times. */
@@ -132,7 +175,7 @@ static bool is_old(const char *name, uint64_t sum)
 {
     for (int i = 0; i < 3 && now_running->old[i]; i++)
         if (strcmp(now_running->old[i], name) == 0 && sum == old_sum) return true;
-    return now_running->replaces_model && strcmp(name, "model") == 0 && sum == model_sum;
+    return now_running->given && strcmp(now_running->given, name) == 0 && sum == given_sum;
 }
 
 static int line_count(const char *path)
@@ -144,6 +187,13 @@ static int line_count(const char *path)
     const bool whole = text && n > 0 && text[n - 1] == '\n';
     free(text);
     return whole ? lines : -1;
+}
+
+/* Whose tensors hold how long it took. */
+static bool is_checkpoint(const char *path)
+{
+    const char *name = name_in_outputs(path);
+    return strcmp(name, "c") == 0 || strcmp(name, "checkpoint") == 0;
 }
 
 /* A page that is whole ends as pages do. */
@@ -159,16 +209,31 @@ static bool is_page(const char *path)
 
 static bool is_new(const char *path, uint64_t sum, int code)
 {
-    char words[PATH_BYTES];
+    char look[PATH_BYTES];
     for (size_t i = 0; i < wanted_count; i++) {
         if (strcmp(wanted[i].path, path) != 0) continue;
         if (now_running->counts_bad_images && code == 3 && line_count(path) == wanted[i].lines) return true;
         if (!now_running->times) return wanted[i].sum == sum;
         if (strstr(path, ".html")) return is_page(path);
-        snprintf(words, sizeof words, "info %.3000s --json", path);
-        return sum != old_sum && run_tool(words, NULL).code == 0;
+        if (code == 0 && !is_checkpoint(path) && tensors_of(path) != wanted[i].tensors) return false;
+        snprintf(look, sizeof look, "info %.3000s --json", path);
+        return sum != old_sum && run_tool(look, NULL).code == 0;
     }
     return false;
+}
+
+/* What a fetch keeps, to go on from: the beginning of the file. */
+static bool is_part(const char *path)
+{
+    char from[PATH_BYTES];
+    size_t count, all;
+    if (!strstr(path, "/o/teacher.part")) return false;
+    at_root(from, "source");
+    char *bytes = read_file(path, &count), *source = read_file(from, &all);
+    const bool same = bytes && source && count <= all && memcmp(bytes, source, count) == 0;
+    free(source);
+    free(bytes);
+    return same;
 }
 
 /* NAME.XXXXXX and synth's NAME.partial-PID: what a process that was killed leaves. */
@@ -179,7 +244,13 @@ static bool is_temporary(const char *path)
     return dot && strlen(dot) == 7 && strspn(dot + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6;
 }
 
-/* killed: or without any memory to clean up with. */
+/* Only the cleaning up of a whole data set needs memory. */
+static bool may_stay(const char *path, const char *fault, bool killed)
+{
+    if (killed) return is_temporary(path);
+    return strstr(fault, "ENOMEM:from") && strcmp(now_running->name, "synth") == 0 && strstr(path, ".partial-");
+}
+
 static void check_files(const char *fault, int code, bool killed)
 {
     char *list[MAX_FILES], folder[PATH_BYTES];
@@ -190,7 +261,8 @@ static void check_files(const char *fault, int code, bool killed)
         const uint64_t sum = file_sum(list[i]);
         const bool new = is_new(list[i], sum, code);
         fresh += new;
-        if (!new && !is_old(name_in_outputs(list[i]), sum) && !(killed && is_temporary(list[i])))
+        const bool kept = code != 0 && (is_old(name_in_outputs(list[i]), sum) || is_part(list[i]));
+        if (!new && !kept && !may_stay(list[i], fault, killed))
             COMPLAIN("%s %s: %s is neither the old file nor a whole new one", now_running->name, fault, name_in_outputs(list[i]));
         free(list[i]);
     }
@@ -205,6 +277,20 @@ static bool code_fits(const char *error, int code)
     if (code == 0) return true; /* a call that does not matter; the outputs are compared */
     if (strcmp(error, "EIO") == 0 || strcmp(error, "EACCES") == 0 || strcmp(error, "EROFS") == 0) return code == 3;
     return code == 5;
+}
+
+/* What was kept is enough to come to the right end. */
+static void check_going_on(const char *fault, bool killed)
+{
+    char what[160], path[PATH_BYTES];
+    size_t n;
+    snprintf(what, sizeof what, "%s, then once more", fault);
+    const outcome o = run_tool(words, NULL);
+    at_root(path, "err");
+    char *said = read_file(path, &n);
+    if (o.code != 0) COMPLAIN("%s %s: exit code %d; %.300s", now_running->name, what, o.code, said ? said : "");
+    else check_files(what, 0, killed);
+    free(said);
 }
 
 static void check(const char *fault, const char *error, outcome o)
@@ -227,7 +313,8 @@ static void check(const char *fault, const char *error, outcome o)
         if (strcmp(text, wanted_text) != 0) COMPLAIN("%s %s: exit 0, but the output is not what it should be", now_running->name, fault);
         free(text);
     }
-    check_files(fault, o.code, killed || strstr(fault, "ENOMEM:from"));
+    check_files(fault, o.code, killed);
+    if (o.code != 0 && now_running->goes_on) check_going_on(fault, killed);
 }
 
 /* A command that failed, too, gives back what one that did not fail gives back. */
@@ -245,13 +332,13 @@ static void try_fault(const char *kind, const char *error, long n)
     snprintf(plain, sizeof plain, "%.*s", colon ? (int)(colon - error) : 31, error);
     snprintf(fault, sizeof fault, "%s:%ld:%s", kind, n, error);
     reset_outputs();
-    const outcome o = wait_for(begin(now_running->words, fault, true), 1e9);
+    const outcome o = wait_for(begin(words, fault, true), 1e9);
     check_leaks(fault, o);
     check(fault, plain, o);
 }
 
-/* Each step-th call; step 0: a sample, as minutes are too long for every build - the first and the last, and of allocations
- * some early ones, where most is decided, and some evenly between. */
+/* Each step-th call; step 0: a sample, as minutes are too long for every build - all of a few, else the first and the last,
+ * and of allocations some early ones, where most is decided, and some evenly between. */
 static void try_all(const char *kind, const char *error, long calls, long step)
 {
     const bool memory = strcmp(kind, "alloc") == 0;
@@ -259,7 +346,8 @@ static void try_all(const char *kind, const char *error, long calls, long step)
         for (size_t i = 0; i < to_try_count; i++) try_fault(kind, error, to_try[i]);
         return;
     }
-    if (step == STACKS) step = 1;
+    if (step == STACKS || (step == 0 && !memory && calls <= FEW_CALLS)) step = 1;
+    if (step == 1 && strcmp(kind, "write") == 0 && now_running->few_writes > 0) step = now_running->few_writes;
     for (long n = 1; n <= calls; n = step ? n + step : memory ? 3 * n + 1 : calls + 1) try_fault(kind, error, n);
     if (step) return;
     const int parts = memory ? ALLOCATION_PARTS : 1;
@@ -270,13 +358,13 @@ static void learn_what_is_right(void)
 {
     char folder[PATH_BYTES], *list[MAX_FILES];
     reset_outputs();
-    const outcome o = wait_for(begin(now_running->words, NULL, true), 1e9);
+    const outcome o = wait_for(begin(words, NULL, true), 1e9);
     if (o.code != 0) COMPLAIN("%s: exit code %d without any fault", now_running->name, o.code);
     blocks_left = calls_of("held");
     printf("%s: %ld blocks are held at the end\n", now_running->name, blocks_left);
     at_root(folder, "o");
     wanted_count = list_files(folder, list, 0, MAX_FILES);
-    for (size_t i = 0; i < wanted_count; i++) wanted[i] = (known_file){list[i], file_sum(list[i]), line_count(list[i])};
+    for (size_t i = 0; i < wanted_count; i++) wanted[i] = (known_file){list[i], file_sum(list[i]), tensors_of(list[i]), line_count(list[i])};
     wanted_text = printed();
 }
 
@@ -288,7 +376,7 @@ static void choose_allocations(void)
     at_root(file, "stacks");
     stacks = file;
     reset_outputs();
-    if (wait_for(begin(now_running->words, NULL, true), 1e9).code != 0) COMPLAIN("%s: fails when it is looked at", now_running->name);
+    if (wait_for(begin(words, NULL, true), 1e9).code != 0) COMPLAIN("%s: fails when it is looked at", now_running->name);
     to_try = calls_of_stacks(&to_try_count, &different);
     stacks = NULL;
     printf("%s: %zu chains of calls ask for memory, of which %zu allocations are tried\n", now_running->name, different, to_try_count);
@@ -300,6 +388,8 @@ static void run_scenario(const scenario *s, long step, const char *only)
     long counts[sizeof faults / sizeof faults[0]];
     now_running = s;
     old_sum = sum_of(old_text, sizeof old_text);
+    at_root(path, s->given ? s->given : "model");
+    given_sum = file_sum(path);
     at_root(path, "model");
     model_sum = file_sum(path);
     learn_what_is_right();
@@ -332,9 +422,66 @@ static void make_source(void)
     dcam_trunk_weights_destroy(w);
 }
 
+/* A training that was killed when its second checkpoint was about to get its name. */
+static void make_checkpoint(void)
+{
+    char path[PATH_BYTES];
+    const outcome o = run_tool(TRAINING " -o m0 --checkpoint checkpoint", "rename:2:kill");
+    at_root(path, "checkpoint");
+    if (o.how != ENDED_BY_PLAN || access(path, F_OK) != 0) die("a checkpoint of a training that was killed");
+}
+
+/* Serves the source from this machine; the program that does it lies beside this one. */
+static pid_t start_server(int *port)
+{
+    char program[PATH_BYTES], path[PATH_BYTES], *said = NULL;
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    size_t n;
+    if (length < 0) die("/proc/self/exe");
+    program[length] = '\0';
+    snprintf(strrchr(program, '/'), 32, "/cli_http_server");
+    const pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (chdir(root) != 0 || !freopen("served", "w", stdout)) _exit(96);
+        execl(program, program, "serve", "source", "0", (char *)NULL);
+        _exit(95);
+    }
+    at_root(path, "served");
+    for (int i = 0; i < 5000 && !(said && strchr(said, '\n')); i++) {
+        free(said);
+        pause_seconds(LOOK_SECONDS);
+        said = read_file(path, &n);
+    }
+    if (!said || sscanf(said, "%d", port) != 1) die(program);
+    free(said);
+    return child;
+}
+
+/* The beginning of the source, and the scenario's words with port and sum. */
+static pid_t prepare_fetch(const char *pattern)
+{
+    char path[PATH_BYTES], sum[DCAM_SHA256_HEX];
+    size_t n;
+    int port;
+    const pid_t server = start_server(&port);
+    at_root(path, "source");
+    char *bytes = read_file(path, &n);
+    if (!bytes || n < PART_BYTES) die(path);
+    dcam_sha256_of(bytes, n, sum);
+    at_root(path, "teacher.part");
+    write_file(path, bytes, PART_BYTES);
+    free(bytes);
+    const char *at_port = strstr(pattern, "PORT"), *at_sum = strstr(pattern, "SUM");
+    snprintf(words, sizeof words, "%.*s%d%.*s%s%s", (int)(at_port - pattern), pattern, port, (int)(at_sum - at_port - 4), at_port + 4, sum,
+             at_sum + 3);
+    return server;
+}
+
 int main(int count, char **arguments)
 {
     const scenario *chosen = NULL;
+    pid_t server = 0;
     if (count < 4) return 2;
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
         if (strcmp(scenarios[i].name, arguments[3]) == 0) chosen = &scenarios[i];
@@ -342,9 +489,13 @@ int main(int count, char **arguments)
     shim = arguments[2];
     make_inputs(arguments[1]);
     make_source();
+    snprintf(words, sizeof words, "%s", chosen->words);
+    if (strstr(words, "PORT")) server = prepare_fetch(chosen->words);
+    if (strstr(words, "--resume")) make_checkpoint();
     run_scenario(chosen, step_named(count > 4 ? arguments[4] : NULL), count > 5 ? arguments[5] : NULL);
     if (runs == 0) COMPLAIN("%s: no call was counted: is the shim loaded?", chosen->name);
     printf("%s: %ld runs, %d failures\n", chosen->name, runs, failures);
+    if (server > 0) kill(server, SIGKILL);
     remove_tree(root);
     return failures > 0;
 }

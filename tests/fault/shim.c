@@ -8,9 +8,10 @@
  *                                  for those that were asked for by the same chain of calls
  *   DCAM_FAULT_TRACE=FILE          the writers' calls in their order, a line "KIND N" each, written at the end
  *   DCAM_FAULT_GATE=FILE           calls are counted, and fail, only while its first byte is not 0
- * Only calls on files that matter are counted: relative paths, and absolute ones below DCAM_FAULT_UNDER. Allocations are
- * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP and the loader are not:
- * OpenMP ends the process by itself when it has no memory. */
+ * Only calls on files that matter are counted: relative paths, absolute ones below DCAM_FAULT_UNDER, and what is written to
+ * standard output by the tool itself (the inside of stdio calls no function that could be replaced). Allocations are
+ * counted when the tool or a library that parses or writes for it asks; those of oneDNN, OpenMP, OpenSSL and the loader are
+ * not: OpenMP ends the process by itself when it has no memory, OpenSSL goes on and loses what it holds. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -32,11 +33,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { OPEN, READ, WRITE, FSYNC, RENAME, CLOSE, CREATE, MKDIR, STAT, OPENDIR, READDIR, FLUSH, TRUNCATE, MMAP, ALLOC, SHUT, KINDS };
-/* shut: close of a file that was created here. What else is closed hangs on threads that read, so that the n-th close is now
- * this one and now that one. */
-static const char *const kinds[KINDS] = {"open", "read",    "write",   "fsync", "rename",   "close", "create", "mkdir",
-                                         "stat", "opendir", "readdir", "flush", "truncate", "mmap",  "alloc",  "shut"};
+enum { OPEN, READ, WRITE, PRINT, FSYNC, RENAME, CLOSE, CREATE, MKDIR, STAT, OPENDIR, READDIR, TRUNCATE, MMAP, ALLOC, SHUT, KINDS };
+/* print: write to standard output. shut: close of a file that was created here. What else is closed hangs on threads that
+ * read, so that the n-th close is now this one and now that one. */
+static const char *const kinds[KINDS] = {"open", "read",    "write",   "print",    "fsync", "rename", "close", "create", "mkdir",
+                                         "stat", "opendir", "readdir", "truncate", "mmap",  "alloc",  "shut"};
 
 enum { FAIL = 1, SHORT, KILL, KILL_AFTER };
 
@@ -77,7 +78,7 @@ static int range_count;
 static int note_object(struct dl_phdr_info *info, size_t size, void *user)
 {
     static const char *const names[] = {"libgomp", "libomp", "libdnnl", "libstdc++", "libgcc", "ld-linux", "libOpenCL",
-                                        "libtbb",  "shim",  "libasan", "libubsan"};
+                                        "libtbb",  "shim",  "libasan", "libubsan",  "libssl", "libcrypto"};
     (void)size, (void)user;
     bool out = false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) out = out || strstr(info->dlpi_name, names[i]);
@@ -146,6 +147,7 @@ __attribute__((constructor)) static void start(void)
         (void)backtrace(frames, MOST_FRAMES); /* loads what it needs, which allocates */
     }
     if (text) read_plan(text);
+    atomic_store(&watched[STDOUT_FILENO], true);
     ready = true;
 }
 
@@ -298,7 +300,7 @@ ssize_t write(int fd, const void *from, size_t count)
 {
     ssize_t (*real)(int, const void *, size_t) = REAL("write", ssize_t (*)(int, const void *, size_t));
     if (!counts_file(fd)) return real(fd, from, count);
-    const int what = next(WRITE);
+    const int what = next(fd == STDOUT_FILENO ? PRINT : WRITE);
     const ssize_t n = what == FAIL ? -1 : real(fd, from, part(count, what));
     return after((int)(n > 0), what), n;
 }
@@ -394,13 +396,6 @@ struct dirent *readdir(DIR *folder)
 }
 
 /* ---- streams ---- */
-
-int fflush(FILE *stream)
-{
-    int (*real)(FILE *) = REAL("fflush", int (*)(FILE *));
-    const bool counted = ready && stream && stream != stderr;
-    return counted && next(FLUSH) == FAIL ? EOF : real(stream);
-}
 
 int fclose(FILE *stream)
 {
