@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "output.h"
 
 #define STALL_BYTES_A_SECOND 1024L
@@ -30,37 +31,60 @@ typedef struct {
 
 static int fail_file(const char *path, int error)
 {
-    const dcam_status status = error == ENOSPC || error == EDQUOT ? DCAM_ERROR_DISK : DCAM_ERROR_IO;
-    cli_error("%s: cannot write: %s; %s", path, strerror(error),
-              status == DCAM_ERROR_DISK ? "free some space and run again, it goes on from there" : "check the path and its permissions");
+    const dcam_status status = dcam_status_of_errno(error);
+    const char *mend = status == DCAM_ERROR_DISK     ? "free some space and run again, it goes on from there"
+                       : status == DCAM_ERROR_MEMORY ? "free some memory and run again, it goes on from there"
+                                                     : "check the path and its permissions";
+    cli_error("%s: cannot write: %s; %s", path, strerror(error), mend);
     return dcam_status_exit_code(status);
 }
 
-/* Opens what was there or a new file; a descriptor, or -1 after the error line. Who can write to the folder could have
- * put a link there, and what comes would go into another file of the user's; or a pipe, whose opening would wait. */
-static int open_part(const char *path, curl_off_t *bytes)
+static int fail_memory(const char *url)
+{
+    cli_error("%s: out of memory; free some and run the same command again, it goes on from there", url);
+    return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+}
+
+/* Opens what was there or a new file; an exit code. Who can write to the folder could have put a link there, and what
+ * comes would go into another file of the user's; or a pipe, whose opening would wait. */
+static int open_part(const char *path, int *out, curl_off_t *bytes)
 {
     struct stat facts;
-    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-    const int error = errno;
-    if (fd < 0 && error != ELOOP && error != ENXIO) return fail_file(path, error), -1;
-    if (fd >= 0 && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode)) {
+    int fd;
+    do fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno != ELOOP && errno != ENXIO) return fail_file(path, errno);
+    if (fd >= 0 && fstat(fd, &facts) != 0) {
+        const int code = fail_file(path, errno);
+        close(fd);
+        return code;
+    }
+    if (fd >= 0 && S_ISREG(facts.st_mode)) {
         *bytes = facts.st_size;
-        return fd;
+        *out = fd;
+        return 0;
     }
     if (fd >= 0) close(fd);
     cli_error("%s: is a link or no plain file; remove it, then run again", path);
-    return -1;
+    return dcam_status_exit_code(DCAM_ERROR_IO);
 }
 
-/* The whole file came although a part was asked for: what was there makes way for it. */
+/* What was there makes way for the whole file. */
+static bool empty_part(transfer *t)
+{
+    int result;
+    t->count = t->offset = 0;
+    do result = ftruncate(t->descriptor, 0);
+    while (result != 0 && errno == EINTR);
+    return result == 0 && lseek(t->descriptor, 0, SEEK_SET) == 0;
+}
+
+/* The whole file may come although a part was asked for. */
 static bool begin(transfer *t, long code)
 {
     t->started = true;
     if (code == 206 || t->offset == 0) return true;
-    t->count = 0;
-    t->offset = 0;
-    if (ftruncate(t->descriptor, 0) == 0 && lseek(t->descriptor, 0, SEEK_SET) == 0) return true;
+    if (empty_part(t)) return true;
     t->write_error = errno;
     return false;
 }
@@ -137,22 +161,26 @@ static CURLcode set_options(transfer *t, const char *url, char error[CURL_ERROR_
     return code;
 }
 
-/* Whether both have scheme, host and port in common. */
-static bool same_place(const char *a, const char *b)
+/* Whether both have scheme, host and port in common. False when libcurl has no memory to tell. */
+static bool same_place(const char *a, const char *b, bool *same)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     CURLU *x = curl_url(), *y = curl_url();
-    bool same = x && y && curl_url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && curl_url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
-    for (size_t i = 0; same && i < sizeof parts / sizeof *parts; i++) {
+    CURLUcode code = x && y ? curl_url_set(x, CURLUPART_URL, a, 0) : CURLUE_OUT_OF_MEMORY;
+    if (code == CURLUE_OK) code = curl_url_set(y, CURLUPART_URL, b, 0);
+    *same = true;
+    for (size_t i = 0; code == CURLUE_OK && *same && i < sizeof parts / sizeof *parts; i++) {
         char *p = NULL, *q = NULL;
-        same = curl_url_get(x, parts[i], &p, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(y, parts[i], &q, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-               strcmp(p, q) == 0;
+        code = curl_url_get(x, parts[i], &p, CURLU_DEFAULT_PORT);
+        if (code == CURLUE_OK) code = curl_url_get(y, parts[i], &q, CURLU_DEFAULT_PORT);
+        *same = code == CURLUE_OK && strcmp(p, q) == 0;
         curl_free(p);
         curl_free(q);
     }
     curl_url_cleanup(x);
     curl_url_cleanup(y);
-    return same;
+    *same = *same && code == CURLUE_OK;
+    return code != CURLUE_OUT_OF_MEMORY;
 }
 
 static int explain(const transfer *t, const char *url, CURLcode code, const char *error)
@@ -166,6 +194,7 @@ static int explain(const transfer *t, const char *url, CURLcode code, const char
         return cli_interrupt_code();
     }
     if (t->write_error) return fail_file(t->job->part, t->write_error);
+    if (code == CURLE_OUT_OF_MEMORY) return fail_memory(url);
     if (t->too_large || code == CURLE_FILESIZE_EXCEEDED)
         cli_error("%s: is larger than the limit of %ld MiB; is it the right file?", url, CLI_FETCH_MOST_BYTES >> 20);
     else if (code == CURLE_HTTP_RETURNED_ERROR)
@@ -204,9 +233,7 @@ static int request(transfer *t, const char *url, char **redirect, bool *range_re
 
 static int start_over(transfer *t)
 {
-    t->offset = t->count = 0;
-    if (ftruncate(t->descriptor, 0) != 0 || lseek(t->descriptor, 0, SEEK_SET) != 0) return fail_file(t->job->part, errno);
-    return 0;
+    return empty_part(t) ? 0 : fail_file(t->job->part, errno);
 }
 
 static int follow(transfer *t)
@@ -220,7 +247,9 @@ static int follow(transfer *t)
             if ((code = start_over(t)) == 0) code = request(t, url, &redirect, &refused);
         }
         if (code != 0 || !redirect) return code;
-        if (strlen(redirect) >= sizeof url || !same_place(t->job->url, redirect)) {
+        bool same;
+        if (!same_place(t->job->url, redirect, &same)) return fail_memory(url);
+        if (strlen(redirect) >= sizeof url || !same) {
             cli_error("%s: leads on to %s, another host; if you trust it, name it with --url", url, redirect);
             return dcam_status_exit_code(DCAM_ERROR_IO);
         }
@@ -233,9 +262,8 @@ static int follow(transfer *t)
 int cli_fetch(const cli_fetch_job *job)
 {
     transfer t = {.job = job};
-    int code;
-    t.descriptor = open_part(job->part, &t.offset);
-    if (t.descriptor < 0) return dcam_status_exit_code(DCAM_ERROR_IO);
+    int code = open_part(job->part, &t.descriptor, &t.offset);
+    if (code != 0) return code;
     t.count = t.offset;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(t.curl = curl_easy_init())) {
         cli_error("%s: libcurl cannot be started", job->url);
@@ -246,7 +274,8 @@ int cli_fetch(const cli_fetch_job *job)
     curl_easy_cleanup(t.curl);
     curl_global_cleanup();
     const bool empty = t.count == 0;
-    if (close(t.descriptor) != 0 && code == 0) code = fail_file(job->part, errno);
+    /* Interrupted, it is closed all the same; its sum will tell whether all of it is there. */
+    if (close(t.descriptor) != 0 && errno != EINTR && code == 0) code = fail_file(job->part, errno);
     if (empty) unlink(job->part); /* nothing to go on with */
     return code;
 }

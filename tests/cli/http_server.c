@@ -1,6 +1,7 @@
 /* http_server.c - a small HTTP server on loopback for the test of `dcam teacher fetch`, and the weights it serves.
  *     http_server make FILE       writes random ResNet-18 weights
- *     http_server serve FILE      prints its port, then a line a request: "PATH RANGE" ("-": none)
+ *     http_server serve FILE [S]  prints its port, then a line a request: "PATH RANGE" ("-": none); ends after S seconds
+ *                                 (default 300: never longer than a test may take), 0: when it is killed
  * Paths: /file with Range, /plain without, /cut breaks off in the middle, /slow stops after a few bytes, /same leads to
  * /file, /loop to itself, /elsewhere to another host, /huge says it is far too large; all else is not there. */
 #define _GNU_SOURCE
@@ -101,7 +102,7 @@ static void serve_one(int s)
     answer(s, path, asked ? (size_t)strtoull(range, NULL, 10) : 0);
 }
 
-static int serve(const char *path)
+static int serve(const char *path, unsigned seconds)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
@@ -111,7 +112,7 @@ static int serve(const char *path)
     if (getsockname(listener, (struct sockaddr *)&address, &length) != 0) return 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN);
-    alarm(300); /* never longer than a test may take */
+    alarm(seconds);
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (;;) {
@@ -129,7 +130,7 @@ static int serve(const char *path)
 int main(int count, char **arguments)
 {
     if (count == 3 && strcmp(arguments[1], "make") == 0) return make(arguments[2]);
-    if (count == 3 && strcmp(arguments[1], "serve") == 0) return serve(arguments[2]);
-    fprintf(stderr, "usage: http_server make|serve FILE\n");
+    if (count >= 3 && strcmp(arguments[1], "serve") == 0) return serve(arguments[2], count > 3 ? (unsigned)atoi(arguments[3]) : 300);
+    fprintf(stderr, "usage: http_server make FILE | serve FILE [SECONDS]\n");
     return 2;
 }
