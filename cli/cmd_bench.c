@@ -38,19 +38,19 @@ static const cli_option options[] = {
 
 typedef struct {
     json_t *results; /* with --json */
-    bool head_printed;
+    bool out_of_memory, head_printed;
 } bench_state;
 
 static void on_result(void *user, const dcam_bench_result *r)
 {
     bench_state *state = user;
     if (state->results) {
-        json_array_append_new(
-            state->results,
+        json_t *one =
             json_pack("{s:s, s:s, s:i, s:i, s:I, s:{s:o, s:o, s:o}, s:o}", "stage", r->stage, "precision",
                       r->precision, "batch", r->batch, "threads", r->threads, "images", (json_int_t)r->images,
                       "ms_per_image", "p50", cli_json_number(r->p50), "p95", cli_json_number(r->p95), "p99",
-                      cli_json_number(r->p99), "images_per_second", cli_json_number(r->images_per_second)));
+                      cli_json_number(r->p99), "images_per_second", cli_json_number(r->images_per_second));
+        if (json_array_append_new(state->results, one) != 0) state->out_of_memory = true;
         return;
     }
     if (!state->head_printed) {
@@ -70,13 +70,21 @@ static int run(const cli_parsed *parsed)
     bench_state state = {.results = values->json ? json_array() : NULL};
     char *machine = NULL;
     int code = 0;
+    if (values->json && !state.results) {
+        cli_error("out of memory for the JSON output; free some and run again");
+        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    }
     dcam_status status = dcam_bench(&values->library, on_result, &state, &machine);
     if (status != DCAM_OK) {
         code = cli_fail(status);
     } else if (state.results) {
         json_t *facts = cli_json_parse(machine);
-        json_t *root = json_pack("{s:o, s:o, s:O}", "machine", facts ? facts : json_null(), "model",
-                                 cli_json_text(values->library.model), "results", state.results);
+        json_t *root = json_pack("{s:o, s:o, s:O}", "machine", facts, "model", cli_json_text(values->library.model),
+                                 "results", state.results);
+        if (state.out_of_memory) {
+            json_decref(root);
+            root = NULL;
+        }
         if (!cli_json_print(root, false)) code = dcam_status_exit_code(DCAM_ERROR_MEMORY);
     } else {
         printf("machine: %s\n", machine);

@@ -7,9 +7,11 @@
 
 #include "output.h"
 
+/* NULL without memory: what is missing must not look like what is not defined. */
 static json_t *make_json(const dcam_drift_options *options, const dcam_drift *d)
 {
     json_t *root = json_object(), *classes = json_object();
+    bool whole = root && classes;
     for (size_t i = 0; i < d->class_count; i++) {
         const dcam_drift_class *c = &d->classes[i];
         json_t *one = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:I, s:f, s:f, s:f, s:b, s:s}", "images", (json_int_t)c->images,
@@ -18,17 +20,19 @@ static json_t *make_json(const dcam_drift_options *options, const dcam_drift *d)
                                 "ks_exact", c->ks_exact, "false_alarms", (json_int_t)c->alarms, "false_alarm_rate_wanted",
                                 c->false_alarm_rate, "false_alarms_p", c->alarms_p, "p", c->p, "drifted", c->drifted, "verdict", c->verdict);
         json_t *name = cli_json_text(c->name);
-        json_object_set_new(classes, json_string_value(name), one);
+        whole &= json_object_set_new(classes, json_string_value(name), one) == 0;
         json_decref(name);
     }
-    json_object_set_new(root, "model", cli_json_text(options->model));
-    json_object_set_new(root, "dataset", cli_json_text(options->dataset));
-    json_object_set_new(root, "classes", classes);
-    json_object_set_new(root, "significance", cli_json_number(d->significance));
-    json_object_set_new(root, "p", cli_json_number(d->p));
-    json_object_set_new(root, "drifted", json_boolean(d->drifted > 0));
-    json_object_set_new(root, "seconds", cli_json_number(d->seconds));
-    return root;
+    whole &= json_object_set_new(root, "model", cli_json_text(options->model)) == 0;
+    whole &= json_object_set_new(root, "dataset", cli_json_text(options->dataset)) == 0;
+    whole &= json_object_set_new(root, "classes", classes) == 0;
+    whole &= json_object_set_new(root, "significance", cli_json_number(d->significance)) == 0;
+    whole &= json_object_set_new(root, "p", cli_json_number(d->p)) == 0;
+    whole &= json_object_set_new(root, "drifted", json_boolean(d->drifted > 0)) == 0;
+    whole &= json_object_set_new(root, "seconds", cli_json_number(d->seconds)) == 0;
+    if (whole) return root;
+    json_decref(root);
+    return NULL;
 }
 
 static void print_table(const dcam_drift *d)
