@@ -260,6 +260,15 @@ static dcam_status stopped_between(const dcam_train_options *o, const char *last
                      o->checkpoint ? "to go on with the others, run the same again with --resume" : "the others are not trained");
 }
 
+/* Of a run of many classes: those not begun when it stopped have no checkpoint yet. */
+static dcam_status resumes_class(const dcam_trainer_options *t, const char *checkpoint, bool *out)
+{
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    if (t->resume) DCAM_TRY(dcam_path_look(checkpoint, &kind));
+    *out = kind != DCAM_PATH_ABSENT;
+    return DCAM_OK;
+}
+
 static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, const dcam_trunk_weights *teacher,
                                const char *description, dcam_trainer_options t, const dcam_train_options *o)
 {
@@ -269,10 +278,7 @@ static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, 
     dcam_status status = class_paths(o, dataset->class_names[class_index], &path, &checkpoint);
     if (status == DCAM_OK) {
         t.checkpoint = checkpoint;
-        /* Resuming a run of many classes: those not begun when it stopped have no checkpoint yet. */
-        dcam_path_kind kind = DCAM_PATH_ABSENT;
-        if (t.resume) status = dcam_path_look(checkpoint, &kind);
-        t.resume = kind != DCAM_PATH_ABSENT;
+        status = resumes_class(&t, checkpoint, &t.resume);
         if (status == DCAM_OK) status = train_model(&view, teacher, description, &t, o, path);
         dcam_free(checkpoint);
         dcam_free(path);
@@ -373,6 +379,41 @@ static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer
     return DCAM_OK;
 }
 
+/* As its own run will plan it. */
+static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_options t, const dcam_dataset *dataset, size_t class_index,
+                                      const dcam_architecture *a)
+{
+    uint32_t *train = NULL, *validation = NULL;
+    size_t train_count, validation_count, planned;
+    char *path, *checkpoint;
+    dcam_dataset view;
+    DCAM_TRY(class_view(dataset, class_index, &view));
+    dcam_status status = class_paths(o, dataset->class_names[class_index], &path, &checkpoint);
+    if (status == DCAM_OK) {
+        status = resumes_class(&t, checkpoint, &t.resume);
+        if (status == DCAM_OK)
+            status = dcam_dataset_split(&view, t.validation_fraction, t.seed, &train, &train_count, &validation, &validation_count);
+        if (status == DCAM_OK) status = dcam_trainer_check_memory(a, &t, train_count + validation_count, &planned);
+        if (status != DCAM_OK) status = dcam_fail_prefix(status, "class %s", dataset->class_names[class_index]);
+        dcam_free(validation);
+        dcam_free(train);
+        dcam_free(checkpoint);
+        dcam_free(path);
+    }
+    dcam_free(view.samples);
+    return status;
+}
+
+/* Of all classes before the first is trained: the last may be the largest. */
+static dcam_status check_memory(const dcam_train_options *o, const dcam_trainer_options *t, const dcam_dataset *dataset,
+                                const dcam_architecture *a)
+{
+    dcam_status status = DCAM_OK;
+    for (size_t i = 0; status == DCAM_OK && o->one_class && i < dataset->class_count; i++)
+        status = check_class_memory(o, *t, dataset, i, a);
+    return status;
+}
+
 /* ---- the call ----------------------------------------------------------- */
 
 static dcam_status train(const dcam_train_options *o)
@@ -393,6 +434,7 @@ static dcam_status train(const dcam_train_options *o)
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
     if (status == DCAM_OK) status = check_disk(o, &t, &memory, dataset, teacher);
+    if (status == DCAM_OK) status = check_memory(o, &t, dataset, teacher->architecture);
     if (status == DCAM_OK) dcam_log(DCAM_LOG_INFO, "teacher: %s", description);
     if (status == DCAM_OK && !o->one_class)
         status = train_model(dataset, teacher, description, &t, o, o->output);

@@ -112,3 +112,16 @@ dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_train
     }
     return DCAM_OK;
 }
+
+dcam_status dcam_trainer_check_memory(const dcam_architecture *a, const dcam_trainer_options *o, size_t images, size_t *out_bytes)
+{
+    const double mib = 1024.0 * 1024.0;
+    size_t bytes;
+    DCAM_TRY(dcam_trainer_plan_bytes(a, o, images, &bytes));
+    if (o->max_bytes > 0 && bytes > o->max_bytes)
+        return dcam_fail(DCAM_ERROR_MEMORY, "this training would hold %.0f MiB, the limit is %.0f MiB; take a smaller batch "
+                         "(--batch), smaller images (--size) or a smaller cache (--cache-memory)",
+                         (double)bytes / mib, (double)o->max_bytes / mib);
+    *out_bytes = bytes;
+    return DCAM_OK;
+}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -39,6 +40,8 @@ typedef struct {
     float *input;                        /* batch x 3 x height x width */
     uint16_t *records;                   /* batch x layout.total */
     train_progress progress;
+    bool kept;                           /* the checkpoint is of this run, or was gone on from; it holds: */
+    int kept_epoch, kept_step;           /* as progress.epoch and step */
     int steps;                           /* of an epoch */
     double rate;                         /* images a second, of this epoch's steps so far or the last one's */
     double validation_seconds;           /* of the last one; 0 before */
@@ -65,12 +68,7 @@ static dcam_status plan_memory(run *r, const dcam_architecture *a)
 {
     const dcam_trainer_options *o = r->options;
     const double mib = 1024.0 * 1024.0;
-    DCAM_TRY(dcam_trainer_plan_bytes(a, o, r->train_count + r->validation_count, &r->planned));
-    if (o->max_bytes > 0 && r->planned > o->max_bytes) {
-        return dcam_fail(DCAM_ERROR_MEMORY, "this training would hold %.0f MiB, the limit is %.0f MiB; take a smaller batch "
-                         "(--batch), smaller images (--size) or a smaller cache (--cache-memory)",
-                         (double)r->planned / mib, (double)o->max_bytes / mib);
-    }
+    DCAM_TRY(dcam_trainer_check_memory(a, o, r->train_count + r->validation_count, &r->planned));
     dcam_log(DCAM_LOG_INFO, "training on %zu images, %zu kept for validation, %dx%d, %d a step; memory: %.0f MiB at most",
              r->train_count, r->validation_count, o->width, o->height, r->learning.batch, (double)r->planned / mib);
     return DCAM_OK;
@@ -173,27 +171,56 @@ static bool tell_epoch(const run *r)
     return tell(r, &news);
 }
 
+/* After "epoch 3, step 2: the loss left the finite numbers; ". */
+static dcam_status not_finite_because(const run *r, int step, const char *what, const char *cause)
+{
+    char said[512], kept[48];
+    const dcam_status status = dcam_fail(DCAM_ERROR_NUMERIC, "epoch %d, step %d: %s finite numbers; %s", r->progress.epoch + 1, step,
+                                         what, cause);
+    if (!r->kept) return status;
+    if (r->kept_step == 0) snprintf(kept, sizeof kept, "epoch %d", r->kept_epoch);
+    else snprintf(kept, sizeof kept, "step %d of epoch %d", r->kept_step, r->kept_epoch + 1);
+    snprintf(said, sizeof said, "%s", dcam_error_message());
+    return dcam_fail(status, "%s; the checkpoint %s holds the state after %s", said, r->options->checkpoint, kept);
+}
+
 static dcam_status not_finite(const run *r, int step, const char *what)
 {
-    const train_progress *p = &r->progress;
-    const dcam_status status =
-        dcam_fail(DCAM_ERROR_NUMERIC, "epoch %d, step %d: %s finite numbers; try a lower learning rate (--lr, now %g)",
-                  p->epoch + 1, step, what, r->options->learning_rate);
-    if (!r->options->checkpoint || p->epoch == 0) return status;
-    char said[256];
-    snprintf(said, sizeof said, "%s", dcam_error_message());
-    return dcam_fail(status, "%s; the checkpoint %s holds the state after epoch %d", said, r->options->checkpoint, p->epoch);
+    char cause[128];
+    snprintf(cause, sizeof cause, "try a lower learning rate (--lr, now %g)%s", r->options->learning_rate,
+             r->options->precision == DCAM_NET_BF16 ? " or --precision f32 instead of bf16" : "");
+    return not_finite_because(r, step, what, cause);
+}
+
+/* Of the loss of these images. The pictures themselves are bytes. */
+static dcam_status loss_not_finite(const run *r, int images)
+{
+    const size_t count = (size_t)images * r->learner->layout.total;
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(dcam_f32_from_bf16(r->records[i])))
+            return not_finite_because(r, r->progress.step + 1, "the loss left the",
+                                      "the teacher's maps are not finite: its weights are too large, take another one (--teacher)");
+    return not_finite(r, r->progress.step + 1, "the loss left the");
+}
+
+static void note_kept(run *r)
+{
+    r->kept = true;
+    r->kept_epoch = r->progress.epoch;
+    r->kept_step = r->progress.step;
 }
 
 /* A checkpoint that cannot be gone on from must not take the place of one that can. */
-static dcam_status save(const run *r)
+static dcam_status save(run *r)
 {
     const dcam_learner *l = r->learner;
     if (!r->options->checkpoint) return DCAM_OK;
     if (!dcam_values_are_finite(l->student->values, l->student->value_count) ||
         !dcam_values_are_finite(l->attention_values, l->attention_total))
         return not_finite(r, r->progress.step, "the weights left the");
-    return train_checkpoint_save(r->options->checkpoint, r->options, &r->identity, r->learner, &r->progress);
+    DCAM_TRY(train_checkpoint_save(r->options->checkpoint, r->options, &r->identity, r->learner, &r->progress));
+    note_kept(r);
+    return DCAM_OK;
 }
 
 /* What the callback asked for. The checkpoint is written by now. */
@@ -226,7 +253,7 @@ static dcam_status learn(run *r, const dcam_batch *batch)
     dcam_normalise(&r->preprocessing, batch->rgb, batch->count, r->input);
     DCAM_TRY(dcam_teacher_maps_get(r->teacher, r->input, batch->samples, batch->count, r->records));
     DCAM_TRY(dcam_learner_step(r->learner, r->input, r->records, batch->count, learning_rate(r), &loss, terms));
-    if (!isfinite(loss)) return not_finite(r, p->step + 1, "the loss left the");
+    if (!isfinite(loss)) return loss_not_finite(r, batch->count);
     p->step++;
     p->images += batch->count;
     p->loss += loss * batch->count;
@@ -308,6 +335,7 @@ static dcam_status run_epochs(run *r)
     const dcam_trainer_options *o = r->options;
     if (o->resume) {
         DCAM_TRY(train_checkpoint_load(o->checkpoint, o, &r->identity, r->learner, &r->progress));
+        note_kept(r);
         if (r->progress.step > r->steps) {
             return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %d steps of %d; leave out --resume to start anew",
                              o->checkpoint, r->progress.step, r->steps);

@@ -90,6 +90,10 @@ DCAM_MUST_CHECK dcam_status dcam_trainer_plan_bytes(const dcam_architecture *arc
                                                     const dcam_trainer_options *options, size_t images,
                                                     size_t *out_bytes);
 
+/* The same, and refused with DCAM_ERROR_MEMORY where it is more than options->max_bytes. */
+DCAM_MUST_CHECK dcam_status dcam_trainer_check_memory(const dcam_architecture *architecture, const dcam_trainer_options *options,
+                                                      size_t images, size_t *out_bytes);
+
 /* Bytes of the files: of the student with its attention, as part of a model; of a checkpoint. Upper bounds, text
  * included. */
 void dcam_trainer_file_bytes(const dcam_architecture *architecture, const dcam_trainer_options *options, size_t *student,

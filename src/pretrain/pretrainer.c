@@ -127,8 +127,9 @@ static void clear_run(run *r)
 static dcam_status not_finite(const run *r, int step, const char *what)
 {
     const dcam_pretrainer_options *o = r->options;
-    const dcam_status status = dcam_fail(DCAM_ERROR_NUMERIC, "step %d: %s left the finite numbers; try a lower learning rate (--lr, now %g)",
-                                         step, what, o->learning_rate);
+    const dcam_status status = dcam_fail(DCAM_ERROR_NUMERIC, "step %d: %s left the finite numbers; try a lower learning rate (--lr, now %g)%s",
+                                         step, what, o->learning_rate,
+                                         o->precision == DCAM_NET_BF16 ? " or --precision f32 instead of bf16" : "");
     if (r->saved == 0) return status;
     char said[256];
     snprintf(said, sizeof said, "%s", dcam_error_message());

@@ -266,6 +266,68 @@ static void stopped_at_the_end(void **state)
     dcam_names_clear(&names);
 }
 
+/* MiB that the error says a class would hold; name: of the class. */
+static double refused_class(const dcam_train_options *o, char name[64])
+{
+    double needed = 0;
+    assert_int_equal(dcam_train(o), DCAM_ERROR_MEMORY);
+    if (sscanf(dcam_error_message(), "class %63[^:]: this training would hold %lf MiB", name, &needed) != 2)
+        fail_msg("%s", dcam_error_message());
+    return needed;
+}
+
+/* Copies the first training image of the data set's last class, so that this class is much larger than the other. */
+static void make_uneven(const char *folder)
+{
+    char good[4096], path[4200];
+    dcam_names classes, images;
+    uint8_t *bytes;
+    size_t count;
+    const dcam_synth_options synth = {.folder = folder, .seed = 5, .size = 64, .classes = 2, .train = 4, .test_good = 1,
+                                      .test_defective = 1};
+    assert_int_equal(dcam_synth(&synth), DCAM_OK);
+    assert_int_equal(dcam_folder_list(folder, &classes), DCAM_OK);
+    snprintf(good, sizeof good, "%.1000s/%.100s/train/good", folder, classes.names[classes.count - 1]);
+    assert_int_equal(dcam_folder_list(good, &images), DCAM_OK);
+    snprintf(path, sizeof path, "%.2000s/%.200s", good, images.names[0]);
+    assert_int_equal(dcam_file_read(path, 1 << 20, &bytes, &count), DCAM_OK);
+    for (int i = 0; i < 60; i++) {
+        snprintf(path, sizeof path, "%.2000s/more%d.png", good, i);
+        assert_int_equal(dcam_file_write(path, bytes, count), DCAM_OK);
+    }
+    dcam_free(bytes);
+    dcam_names_clear(&images);
+    dcam_names_clear(&classes);
+}
+
+/* One class is small, the other large: with a limit between the two nothing is trained, and the large one is named. */
+static void memory_of_all_classes_first(void **state)
+{
+    (void)state;
+    char uneven[4096], folder[4096], small[64], large[64];
+    seen s = {0};
+    dcam_names models;
+    dcam_train_options o = small_run();
+    snprintf(uneven, sizeof uneven, "%.200s/uneven", root);
+    snprintf(folder, sizeof folder, "%.200s/limited", root);
+    make_uneven(uneven);
+    o.dataset = uneven;
+    o.output = folder;
+    o.one_class = true;
+    o.batch = 64;
+    o.progress = watch;
+    o.user = &s;
+    o.max_memory = 1;
+    const double least = refused_class(&o, small);
+    o.max_memory = (size_t)(least + 1) << 20;
+    assert_true(refused_class(&o, large) > least + 1);
+    assert_string_not_equal(small, large);
+    assert_int_equal(s.calls, 0);
+    assert_int_equal(dcam_folder_list(folder, &models), DCAM_OK);
+    assert_int_equal(models.count, 0);
+    dcam_names_clear(&models);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -290,6 +352,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
                                        cmocka_unit_test(one_model),
         cmocka_unit_test(a_low_temperature), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
-        cmocka_unit_test(stopped_at_the_end)};
+        cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(memory_of_all_classes_first)};
     return cmocka_run_group_tests(tests, start, end);
 }

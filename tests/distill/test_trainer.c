@@ -1,34 +1,10 @@
 /* Training: ten steps against PyTorch (training.bin); whole runs on small synthetic sets: the same bits with and
- * without a cache, and stopped and resumed; what is refused; what a run holds; what its record tells. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <jansson.h>
-#include <math.h>
+ * without a cache; what is refused; what a run holds; what its record tells. Stopping: test_trainer_stops.c. */
+#include "distill/trainer_case.h"
 
 #include "allocations.h"
-#include "base/file.h"
-#include "base/memory.h"
-#include "base/parallel.h"
-#include "data/synth.h"
-#include "data/tree.h"
-#include "distill/data_identity.h"
 #include "distill/learner.h"
-#include "distill/trainer.h"
 #include "net/net_case.h"
-#include "nn/nn.h"
-
-#define OK(call)                                                                      \
-    do {                                                                              \
-        if ((call) != DCAM_OK) fail_msg("%s: %s", #call, dcam_error_message());       \
-    } while (0)
-
-static char root[256], checkpoint[4096];
-static dcam_dataset *dataset;
-static dcam_trunk_weights *teacher;
 
 /* ---- ten steps ---- */
 
@@ -61,8 +37,6 @@ static void fill_records(const dcam_map_layout *layout, uint16_t *records)
         dcam_free(values);
     }
 }
-
-static double relative(double got, double want) { return fabs(got / want - 1); }
 
 static double variance_norm(const dcam_trunk_weights *w)
 {
@@ -145,79 +119,6 @@ static void pytorch_bf16(void **state)
 
 /* ---- whole runs ---- */
 
-/* What the callback saw, and when it is to stop. */
-typedef struct {
-    int stop_epoch, stop_step; /* at this step's news; step 0: at the epoch's end; epoch 0: never */
-    int calls, epochs_done;
-    double last_left;
-    bool saw_best;
-} watcher;
-
-static bool watch(void *user, const dcam_trainer_progress *p)
-{
-    watcher *w = user;
-    w->calls++;
-    assert_in_range(p->epoch, 1, p->epochs);
-    assert_in_range(p->step, 1, p->steps);
-    assert_true(isfinite(p->loss) && p->loss > 0);
-    assert_true(p->images_per_second > 0);
-    assert_true(p->seconds_left >= 0);
-    assert_int_equal(isnan(p->validation), p->epoch == 1 && !p->epoch_done);
-    w->epochs_done += p->epoch_done;
-    w->saw_best = w->saw_best || p->best;
-    w->last_left = p->seconds_left;
-    if (p->epoch != w->stop_epoch) return false;
-    return w->stop_step == 0 ? p->epoch_done : !p->epoch_done && p->step == w->stop_step;
-}
-
-/* 7 + 7 images to learn from, 1 + 1 to validate: batches of 4, 4, 4, 2. */
-static dcam_trainer_options small_run(void)
-{
-    dcam_trainer_options o;
-    OK(dcam_trainer_preset("dcam", &o));
-    o.width = o.height = 32;
-    o.batch = 4;
-    o.epochs = 3;
-    o.learning_rate = 0.05;
-    o.validation_fraction = 0.1;
-    o.schedule = DCAM_SCHEDULE_COSINE;
-    o.seed = 11;
-    o.threads = 1;
-    return o;
-}
-
-static dcam_training_result train(const dcam_trainer_options *o)
-{
-    dcam_training_result result = {0};
-    OK(dcam_trainer_run(dataset, teacher, "random:1", o, &result));
-    return result;
-}
-
-static void assert_same(const dcam_training_result *a, const dcam_training_result *b)
-{
-    assert_int_equal(a->best_epoch, b->best_epoch);
-    assert_memory_equal(&a->best_validation, &b->best_validation, sizeof a->best_validation);
-    assert_memory_equal(a->student->values, b->student->values, a->student->value_count * sizeof(float));
-    for (int k = 0; k < DCAM_STAGES; k++) {
-        assert_int_equal(a->attention_count[k], b->attention_count[k]);
-        assert_memory_equal(a->attention_values[k], b->attention_values[k], a->attention_count[k] * sizeof(float));
-    }
-}
-
-static json_t *parse(const char *record)
-{
-    json_t *json = json_loads(record, 0, NULL);
-    assert_non_null(json);
-    return json;
-}
-
-static double epoch_number(const json_t *record, size_t epoch, const char *key)
-{
-    const json_t *value = json_object_get(json_array_get(json_object_get(record, "epochs"), epoch), key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
 static void learns_and_tells(void **state)
 {
     (void)state;
@@ -268,195 +169,6 @@ static void caches_change_nothing(void **state)
         dcam_training_result_clear(&r);
     }
     dcam_training_result_clear(&full);
-}
-
-/* Stopped at (epoch, step) and resumed. */
-static void stop_and_go(const dcam_training_result *whole, dcam_net_precision precision, int epoch, int step)
-{
-    watcher w = {.stop_epoch = epoch, .stop_step = step};
-    dcam_trainer_options o = small_run();
-    dcam_training_result r = {0};
-    o.precision = precision;
-    o.checkpoint = checkpoint;
-    o.progress = watch;
-    o.user = &w;
-    assert_int_equal(dcam_trainer_run(dataset, teacher, "random:1", &o, &r), DCAM_ERROR_CANCELLED);
-    assert_non_null(strstr(dcam_error_message(), checkpoint));
-    assert_non_null(strstr(dcam_error_message(), "--resume"));
-    assert_null(r.student);
-    o.resume = true;
-    w = (watcher){0};
-    OK(dcam_trainer_run(dataset, teacher, "random:1", &o, &r));
-    const int steps_left = (o.epochs - epoch) * 4 + (step > 0 ? 4 - step : 0);
-    assert_int_equal(w.calls, steps_left + o.epochs - epoch + (step > 0));
-    assert_same(whole, &r);
-    /* The checkpoint of the end gives the result at once. */
-    dcam_training_result end = {0};
-    w = (watcher){0};
-    OK(dcam_trainer_run(dataset, teacher, "random:1", &o, &end));
-    assert_int_equal(w.calls, 0);
-    assert_same(whole, &end);
-    json_t *a = parse(whole->record), *b = parse(r.record);
-    for (size_t i = 0; i < 3; i++) assert_true(epoch_number(a, i, "loss") == epoch_number(b, i, "loss"));
-    json_decref(b);
-    json_decref(a);
-    dcam_training_result_clear(&end);
-    dcam_training_result_clear(&r);
-    remove(checkpoint);
-}
-
-static void resumes_to_the_same_bits(void **state)
-{
-    (void)state;
-    dcam_trainer_options o = small_run();
-    dcam_training_result whole = train(&o);
-    stop_and_go(&whole, DCAM_NET_F32, 1, 2); /* before there is a best epoch */
-    stop_and_go(&whole, DCAM_NET_F32, 2, 3);
-    stop_and_go(&whole, DCAM_NET_F32, 2, 4); /* between the last step and the validation */
-    stop_and_go(&whole, DCAM_NET_F32, 2, 0);
-    dcam_training_result_clear(&whole);
-}
-
-/* With the last epoch's news nothing is left to stop: the result is that of an undisturbed run, and what is told too. */
-static void a_stop_at_the_end_keeps_the_result(void **state)
-{
-    (void)state;
-    watcher w = {.stop_epoch = 3, .stop_step = 0};
-    dcam_trainer_options o = small_run();
-    dcam_training_result whole = train(&o);
-    o.progress = watch;
-    o.user = &w;
-    dcam_training_result r = train(&o);
-    assert_int_equal(w.calls, 3 * (4 + 1));
-    assert_int_equal(w.epochs_done, 3);
-    assert_same(&whole, &r);
-    dcam_training_result_clear(&r);
-    dcam_training_result_clear(&whole);
-}
-
-static void bf16_resumes(void **state)
-{
-    (void)state;
-    if (!dcam_nn_bf16_products() && !dcam_nn_bf16_maps()) skip();
-    dcam_trainer_options o = small_run();
-    o.precision = DCAM_NET_BF16;
-    dcam_training_result whole = train(&o);
-    stop_and_go(&whole, DCAM_NET_BF16, 2, 3);
-    dcam_training_result_clear(&whole);
-}
-
-static void attention_none_resumes(void **state)
-{
-    (void)state;
-    watcher w = {.stop_epoch = 1, .stop_step = 0};
-    dcam_trainer_options o = small_run();
-    dcam_training_result r = {0};
-    o.attention = DCAM_ATTENTION_NONE;
-    dcam_training_result whole = train(&o);
-    o.checkpoint = checkpoint;
-    o.progress = watch;
-    o.user = &w;
-    assert_int_equal(dcam_trainer_run(dataset, teacher, "random:1", &o, &r), DCAM_ERROR_CANCELLED);
-    o.resume = true;
-    w = (watcher){0};
-    OK(dcam_trainer_run(dataset, teacher, "random:1", &o, &r));
-    assert_same(&whole, &r);
-    dcam_training_result_clear(&whole);
-    dcam_training_result_clear(&r);
-    remove(checkpoint);
-}
-
-static void refuse(const dcam_trainer_options *o, dcam_status status, const char *part)
-{
-    dcam_training_result r = {0};
-    const size_t held = dcam_memory_held();
-    const dcam_status got = dcam_trainer_run(dataset, teacher, "random:1", o, &r);
-    if (got != status || !strstr(dcam_error_message(), part))
-        fail_msg("%s with '%s' was wanted; %s: %s", dcam_status_name(status), part, dcam_status_name(got), dcam_error_message());
-    assert_null(r.student);
-    assert_int_equal(dcam_memory_held(), held);
-}
-
-static void refuses_other_checkpoints(void **state)
-{
-    (void)state;
-    watcher w = {.stop_epoch = 1, .stop_step = 1};
-    dcam_trainer_options o = small_run();
-    o.checkpoint = checkpoint;
-    o.resume = true;
-    refuse(&o, DCAM_ERROR_DATA, "no such checkpoint");
-    o.resume = false;
-    o.progress = watch;
-    o.user = &w;
-    refuse(&o, DCAM_ERROR_CANCELLED, "stopped after epoch 0 of 3 and 1 steps");
-    o.resume = true;
-    o.learning_rate = 0.06;
-    refuse(&o, DCAM_ERROR_DATA, "learning_rate 0.05, this run has 0.06");
-    o.learning_rate = 0.05;
-    o.epochs = 4;
-    refuse(&o, DCAM_ERROR_DATA, "epochs 3, this run has 4");
-    o.epochs = 3;
-    o.cache_bytes = 0; /* changes nothing, so it may differ */
-    w = (watcher){.stop_epoch = 1, .stop_step = 2};
-    refuse(&o, DCAM_ERROR_CANCELLED, "stopped after epoch 0 of 3 and 2 steps");
-    remove(checkpoint);
-}
-
-static void nan_is_told(void **state)
-{
-    (void)state;
-    dcam_trainer_options o = small_run();
-    o.learning_rate = 100;
-    o.momentum = 0.9;
-    o.weight_decay = 1;
-    o.epochs = 100;
-    o.schedule = DCAM_SCHEDULE_CONSTANT;
-    refuse(&o, DCAM_ERROR_NUMERIC, "--lr, now 100");
-}
-
-/* The callback spoils the rate after the second epoch's first step, and may stop after the second. */
-typedef struct {
-    dcam_trainer_options *options;
-    bool stop;
-} spoiler;
-
-static bool spoil(void *user, const dcam_trainer_progress *p)
-{
-    const spoiler *s = user;
-    if (p->epoch != 2 || p->epoch_done) return false;
-    if (p->step == 1) s->options->learning_rate = 1e300;
-    return s->stop && p->step == 2;
-}
-
-/* Broken weights are never written over a good checkpoint, the error names it, and it can be gone on from. */
-static void leaves_the_last_good_checkpoint(bool stop, const char *what)
-{
-    char wanted[4200];
-    dcam_trainer_options o = small_run();
-    spoiler s = {&o, stop};
-    dcam_training_result whole = train(&o), r = {0};
-    o.checkpoint = checkpoint;
-    o.progress = spoil;
-    o.user = &s;
-    refuse(&o, DCAM_ERROR_NUMERIC, what);
-    snprintf(wanted, sizeof wanted, "the checkpoint %s holds the state after epoch 1", checkpoint);
-    assert_non_null(strstr(dcam_error_message(), wanted));
-    assert_non_null(strstr(dcam_error_message(), "lower learning rate"));
-    o.learning_rate = small_run().learning_rate;
-    o.progress = NULL;
-    o.resume = true;
-    OK(dcam_trainer_run(dataset, teacher, "random:1", &o, &r));
-    assert_same(&whole, &r);
-    dcam_training_result_clear(&r);
-    dcam_training_result_clear(&whole);
-    remove(checkpoint);
-}
-
-static void broken_weights_are_not_kept(void **state)
-{
-    (void)state;
-    leaves_the_last_good_checkpoint(true, "epoch 2, step 2: the weights left the finite numbers");
-    leaves_the_last_good_checkpoint(false, "epoch 2, step 3: the loss left the finite numbers");
 }
 
 static void options_are_checked(void **state)
@@ -645,29 +357,6 @@ static void bad_image_ends_the_run(void **state)
     remove(path);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    char path[4096];
-    tree_create(root);
-    tree_path(root, "data", path);
-    tree_path(root, "state", checkpoint);
-    const dcam_synth_plan plan = {.folder = path, .seed = 2, .size = 64, .classes = 2, .train = 8, .test_good = 1,
-                                  .test_defective = 1};
-    if (dcam_synth_write(&plan) != DCAM_OK || dcam_dataset_open(path, NULL, &dataset) != DCAM_OK) return -1;
-    dcam_set_threads(0);
-    return dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), 1, &teacher) == DCAM_OK ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dcam_trunk_weights_destroy(teacher);
-    dcam_dataset_destroy(dataset);
-    tree_remove(root);
-    return dcam_memory_held() == 0 ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,13 +364,6 @@ int main(void)
         cmocka_unit_test(pytorch_bf16),
         cmocka_unit_test(learns_and_tells),
         cmocka_unit_test(caches_change_nothing),
-        cmocka_unit_test(resumes_to_the_same_bits),
-        cmocka_unit_test(a_stop_at_the_end_keeps_the_result),
-        cmocka_unit_test(bf16_resumes),
-        cmocka_unit_test(attention_none_resumes),
-        cmocka_unit_test(refuses_other_checkpoints),
-        cmocka_unit_test(nan_is_told),
-        cmocka_unit_test(broken_weights_are_not_kept),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(every_way_runs),
         cmocka_unit_test(memory_is_as_planned),
