@@ -3,11 +3,14 @@
 #include <string.h>
 
 #include "api/detector.h"
+#include "base/disk.h"
 #include "base/file.h"
+#include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
 #include "image/image.h"
+#include "net/check.h"
 #include "pretrain/picture.h"
 #include "pretrain/pretrainer.h"
 
@@ -36,6 +39,7 @@ static dcam_status convert_options(const dcam_pretrain_options *o, dcam_pretrain
     if (o->falling != 0) p.falling = o->falling < 0 ? 0 : o->falling;
     if (o->checkpoint_steps != 0) p.checkpoint_steps = o->checkpoint_steps;
     p.seed = o->seed;
+    p.max_bytes = dcam_machine_memory();
     p.checkpoint = o->checkpoint;
     p.resume = o->resume;
     if (o->progress) {
@@ -57,6 +61,35 @@ static dcam_status check_writable(const char *path)
     return DCAM_OK;
 }
 
+/* A checkpoint is written beside the one before. The one of the plateau's end stays. */
+static dcam_status check_disk(const dcam_pretrainer_options *p, const char *output)
+{
+    size_t teacher, checkpoint, more = 1;
+    dcam_path_kind kind;
+    char *plateau;
+    dcam_pretrainer_file_bytes(p, &teacher, &checkpoint);
+    if (p->checkpoint) {
+        DCAM_TRY(dcam_path_look(p->checkpoint, &kind));
+        more += kind == DCAM_PATH_ABSENT;
+        DCAM_TRY(dcam_format_string(&plateau, "%s.plateau", p->checkpoint));
+        const dcam_status status = dcam_path_look(plateau, &kind);
+        dcam_free(plateau);
+        DCAM_TRY(status);
+        more += kind == DCAM_PATH_ABSENT && dcam_pretrainer_plateau_end(p) < p->steps;
+    }
+    const dcam_disk_need needs[] = {{output, teacher}, {p->checkpoint, more * checkpoint}};
+    return dcam_disk_check(needs, p->checkpoint ? 2 : 1);
+}
+
+/* Now rather than in hours. */
+static dcam_status check_before(const dcam_pretrainer_options *p, const char *output)
+{
+    DCAM_TRY(net_check_before_training(p->precision));
+    DCAM_TRY(check_writable(output));
+    if (p->checkpoint) DCAM_TRY(check_writable(p->checkpoint));
+    return check_disk(p, output);
+}
+
 dcam_status dcam_pretrain(const dcam_pretrain_options *o)
 {
     if (!o || !o->output) return dcam_fail(DCAM_ERROR_USAGE, "pretrain: needs a file to write the teacher to");
@@ -64,10 +97,9 @@ dcam_status dcam_pretrain(const dcam_pretrain_options *o)
     dcam_trunk_weights *trunk = NULL;
     char *record = NULL, source[160];
     DCAM_TRY(convert_options(o, &p));
-    DCAM_TRY(check_writable(o->output));
-    if (o->checkpoint) DCAM_TRY(check_writable(o->checkpoint));
     const int threads = dcam_swap_threads(o->threads);
-    dcam_status status = dcam_pretrainer_run(&p, &trunk, &record);
+    dcam_status status = check_before(&p, o->output);
+    if (status == DCAM_OK) status = dcam_pretrainer_run(&p, &trunk, &record);
     dcam_set_threads(threads);
     snprintf(source, sizeof source, DCAM_PRETRAIN_SOURCE "drawn pictures only, seed %llu, %d classes, %d steps of %d",
              (unsigned long long)p.seed, p.classes, p.steps, p.batch);

@@ -42,11 +42,22 @@ size_t pretrain_head_count(const dcam_feature_shapes *shapes, int classes)
     return count;
 }
 
+static size_t most_channels(const dcam_feature_shapes *shapes)
+{
+    size_t most = 0;
+    for (int k = 0; k < DCAM_STAGES; k++) most = (size_t)shapes->channels[k] > most ? (size_t)shapes->channels[k] : most;
+    return most;
+}
+
+size_t pretrain_head_bytes(const dcam_feature_shapes *shapes, int classes, int batch)
+{
+    return (size_t)batch * (sizeof(float) * (most_channels(shapes) + (size_t)classes) + sizeof(double) + sizeof(bool));
+}
+
 dcam_status pretrain_head_create(const dcam_feature_shapes *shapes, int classes, int batch, double smoothing, pretrain_head **out)
 {
     pretrain_head *h;
-    size_t most = 0;
-    for (int k = 0; k < DCAM_STAGES; k++) most = (size_t)shapes->channels[k] > most ? (size_t)shapes->channels[k] : most;
+    const size_t most = most_channels(shapes);
     DCAM_TRY(dcam_alloc_zero(1, sizeof *h, &h));
     h->shapes = *shapes;
     h->classes = classes;

@@ -13,6 +13,8 @@ DCAM_MUST_CHECK dcam_status pretrain_head_create(const dcam_feature_shapes *shap
 void pretrain_head_destroy(pretrain_head *head);
 /* Trainable values: per stage the weights, channels x classes, then the biases. */
 size_t pretrain_head_count(const dcam_feature_shapes *shapes, int classes);
+/* Of what it holds beside them. */
+size_t pretrain_head_bytes(const dcam_feature_shapes *shapes, int classes, int batch);
 void pretrain_head_start(const pretrain_head *head, uint64_t seed, float *values);
 
 /* Sum over the stages of weight x mean cross-entropy over n images; features[k]: n x H x W x C. Overwrites

@@ -57,6 +57,12 @@ dcam_status dcam_painter_create(uint64_t seed, int classes, int side, dcam_paint
     return DCAM_OK;
 }
 
+size_t dcam_painter_bytes(int classes, int side)
+{
+    const size_t pixel = sizeof(synth_colour) + 5 * sizeof(float);
+    return (size_t)classes * sizeof(recipe) + (size_t)side * (size_t)side * pixel;
+}
+
 void dcam_painter_destroy(dcam_painter *p)
 {
     if (!p) return;

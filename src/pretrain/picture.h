@@ -14,6 +14,8 @@ typedef struct dcam_painter dcam_painter;
 
 /* Draws the recipes of all classes. side: pixels, 32 to 512. */
 DCAM_MUST_CHECK dcam_status dcam_painter_create(uint64_t seed, int classes, int side, dcam_painter **out);
+/* Bytes that it holds. */
+size_t dcam_painter_bytes(int classes, int side);
 void dcam_painter_destroy(dcam_painter *painter);
 /* rgb: side x side x 3. One thread at a time. */
 void dcam_painter_draw(dcam_painter *painter, int class_index, uint64_t instance, uint8_t *rgb);

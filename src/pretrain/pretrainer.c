@@ -50,9 +50,9 @@ dcam_status dcam_pretrainer_check(const dcam_pretrainer_options *o)
         return dcam_fail(DCAM_ERROR_USAGE, "%d classes: 2 to %d are possible", o->classes, DCAM_MAX_PICTURE_CLASSES);
     if (o->side < 32 || o->side > 512 || o->side % 32 != 0)
         return dcam_fail(DCAM_ERROR_USAGE, "a size of %d: it must be a multiple of 32, 32 to 512", o->side);
-    /* Batch norm needs more than one value a channel. */
-    if (o->batch < 2 || o->batch > DCAM_MAX_PRETRAIN_BATCH)
-        return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d: 2 to %d are possible", o->batch, DCAM_MAX_PRETRAIN_BATCH);
+    if (o->batch < DCAM_MIN_PRETRAIN_BATCH || o->batch > DCAM_MAX_PRETRAIN_BATCH)
+        return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d: %d to %d are possible", o->batch, DCAM_MIN_PRETRAIN_BATCH,
+                         DCAM_MAX_PRETRAIN_BATCH);
     if (o->steps < 1 || o->steps > DCAM_MAX_PRETRAIN_STEPS)
         return dcam_fail(DCAM_ERROR_USAGE, "%d steps: 1 to %d are possible", o->steps, DCAM_MAX_PRETRAIN_STEPS);
     if (!(o->learning_rate > 0 && o->learning_rate <= 100) || !(o->momentum >= 0 && o->momentum < 1) ||
@@ -81,6 +81,16 @@ static double learning_rate(const dcam_pretrainer_options *o, int step)
 }
 
 /* ---- before the first step ---- */
+
+/* Says what the run will hold, and refuses it if that is too much. */
+static dcam_status plan_memory(const dcam_pretrainer_options *o)
+{
+    size_t planned;
+    DCAM_TRY(dcam_pretrainer_check_memory(o, &planned));
+    dcam_log(DCAM_LOG_INFO, "pre-training on pictures of %d classes, %dx%d, %d a step; memory: %.0f MiB at most", o->classes, o->side,
+             o->side, o->batch, (double)planned / (1024.0 * 1024.0));
+    return DCAM_OK;
+}
 
 static dcam_status create_parts(run *r)
 {
@@ -272,6 +282,7 @@ dcam_status dcam_pretrainer_run(const dcam_pretrainer_options *options, dcam_tru
 {
     run r = {.options = options};
     DCAM_TRY(dcam_pretrainer_check(options));
+    DCAM_TRY(plan_memory(options));
     dcam_status status = create_parts(&r);
     if (status == DCAM_OK && options->resume) {
         status = pretrain_checkpoint_load(options->checkpoint, options, &r.state);

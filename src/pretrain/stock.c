@@ -57,6 +57,11 @@ static void *draw_all(void *context)
     return NULL;
 }
 
+size_t pretrain_stock_bytes(const pretrain_stock_options *o)
+{
+    return SLOTS * (size_t)o->batch * (3 * (size_t)o->side * (size_t)o->side + sizeof(int)) + dcam_painter_bytes(o->classes, o->side);
+}
+
 dcam_status pretrain_stock_create(const pretrain_stock_options *options, pretrain_stock **out)
 {
     pretrain_stock *s;

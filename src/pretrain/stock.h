@@ -17,6 +17,8 @@ typedef struct {
 
 DCAM_MUST_CHECK dcam_status pretrain_stock_create(const pretrain_stock_options *options, pretrain_stock **out);
 void pretrain_stock_destroy(pretrain_stock *stock);
+/* Bytes that it holds. */
+size_t pretrain_stock_bytes(const pretrain_stock_options *options);
 /* The next step's: batch x side x side x 3 and their classes, good until the next call. At most end - first calls. */
 void pretrain_stock_next(pretrain_stock *stock, const uint8_t **rgb, const int **labels);
 

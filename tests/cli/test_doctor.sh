@@ -35,6 +35,8 @@ if [ -n "${DCAM_TEST_BROKEN:-}" ]; then
     [ "$("$json" out wrong)" -ge 5 ] || fail "too few found"
     refuse 6 'computes wrongly.*dcam doctor' train data -o model --teacher random:1 --epochs 1 --size 64
     is_absent model
+    refuse 6 'computes wrongly.*dcam doctor' pretrain -o teacher --classes 4 --size 32 --batch 4 --steps 1
+    is_absent teacher
     # Before it looks at the model.
     if "$dcam" help serve >/dev/null 2>&1; then
         refuse 6 'computes wrongly.*dcam doctor' serve -m model --listen 127.0.0.1:0

@@ -71,4 +71,11 @@ refuse 3 'not a checkpoint of dcam pretrain' pretrain -o t $tiny --checkpoint mo
 refuse 3 'nowhere/t' pretrain -o nowhere/t
 refuse 3 'nowhere/s.png' pretrain --pictures nowhere/s.png
 is_absent t
+
+# More memory than the machine has, where it has less than this needs (64 GiB).
+expect 0 doctor --json --size 64
+if [ "$("$json" out memory usable_bytes)" -lt 60000000000 ]; then
+    refuse 5 'the limit is [0-9]+ MiB; a batch of [0-9]+ would fit' pretrain -o t --size 512 --batch 1024 --classes 10000 --steps 1
+fi
+is_absent t
 finish

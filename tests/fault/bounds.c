@@ -230,6 +230,7 @@ static void few_descriptors(void)
 
 /* ---- disks ---- */
 
+#define PRETRAINING "pretrain --classes 4 --size 32 --batch 4 --steps 2 --threads 1 -q "
 #define TRAINING "train data --teacher teacher --size 32 --epochs 2 --batch 3 --threads 1 -q "
 
 static bool is_there(const char *name)
@@ -248,6 +249,14 @@ static void nearly_full_disk(void)
     expect("a disk with room for a model", run_tool(TRAINING "-o d/m", "stat:1000000:EIO"), 0, NULL);
     free_disk = "1000";
     expect("a full disk", run_tool(TRAINING "-o d/m2", "stat:1000000:EIO"), 5, "MiB will be needed");
+    expect("a full disk, pre-training", run_tool(PRETRAINING "-o d/t", "stat:1000000:EIO"), 5, "MiB will be needed");
+    if (is_there("d/t")) COMPLAIN("nearly full: a teacher was written");
+    /* A teacher is of 5.5 MiB, a checkpoint of these classifiers of 22: the one before and the plateau's lie beside it. */
+    free_disk = "60000000";
+    expect("room for a teacher", run_tool(PRETRAINING "-o d/t", "stat:1000000:EIO"), 0, NULL);
+    expect("room for two checkpoints", run_tool(PRETRAINING "-o d/t2 --checkpoint d/tc", "stat:1000000:EIO"), 0, NULL);
+    expect("room for two checkpoints of three", run_tool(PRETRAINING "-o d/t3 --checkpoint d/td --falling 0.5", "stat:1000000:EIO"), 5,
+           "MiB will be needed");
     free_disk = NULL;
 }
 

@@ -348,6 +348,49 @@ static void it_learns(void **state)
     assert_true(w.last.accuracy > 0.3);
 }
 
+/* The largest batch that is named does fit, the next one does not. */
+static void memory_is_planned_and_bounded(void **state)
+{
+    (void)state;
+    watcher w = {0};
+    for (int resume = 0; resume < 2; resume++) {
+        dcam_pretrainer_options o = small(&w);
+        size_t planned;
+        o.batch = 16;
+        o.classes = 300; /* whose checkpoint is more than the pictures ahead */
+        o.steps = 2;
+        o.checkpoint = checkpoint;
+        o.resume = resume;
+        assert_int_equal(dcam_pretrainer_plan_bytes(&o, &planned), DCAM_OK);
+        const size_t held = dcam_memory_held();
+        dcam_memory_reset_peak();
+        dcam_trunk_weights *trunk = run(&o);
+        const double most = (double)(dcam_memory_peak() - held), part = most / (double)planned;
+        printf("planned %.1f MiB, held %.1f MiB: %.3f\n", (double)planned / 1048576, most / 1048576, part);
+        assert_true(part > 0.9 && part <= 1.02);
+        dcam_trunk_weights_destroy(trunk);
+    }
+    dcam_pretrainer_options o = small(&w);
+    size_t less, more;
+    int batch = 0;
+    o.batch = 200;
+    assert_int_equal(dcam_pretrainer_plan_bytes(&o, &o.max_bytes), DCAM_OK);
+    o.batch = 1000;
+    refused(&o, DCAM_ERROR_MEMORY, "would fit (--batch)");
+    assert_int_equal(sscanf(strstr(dcam_error_message(), "a batch of"), "a batch of %d", &batch), 1);
+    o.batch = batch;
+    assert_int_equal(dcam_pretrainer_plan_bytes(&o, &less), DCAM_OK);
+    o.batch = batch + 1;
+    assert_int_equal(dcam_pretrainer_plan_bytes(&o, &more), DCAM_OK);
+    printf("200 pictures fit; named: %d\n", batch);
+    assert_true(batch >= 200 && less <= o.max_bytes && more > o.max_bytes);
+    o.max_bytes = 1000000;
+    refused(&o, DCAM_ERROR_MEMORY, "no batch would fit");
+    size_t teacher, file;
+    dcam_pretrainer_file_bytes(&o, &teacher, &file);
+    assert_true(teacher > 5500000 && teacher < 6000000);
+}
+
 static void memory_runs_out(void **state)
 {
     (void)state;
@@ -370,7 +413,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_are_pure),   cmocka_unit_test(pictures_show_something), cmocka_unit_test(recipes_differ),
         cmocka_unit_test(every_pattern_has_its_range), cmocka_unit_test(stopped_and_resumed), cmocka_unit_test(made_longer),
-        cmocka_unit_test(broken_weights_are_not_kept), cmocka_unit_test(what_is_wrong_is_named), cmocka_unit_test(it_learns), cmocka_unit_test(memory_runs_out)};
+        cmocka_unit_test(broken_weights_are_not_kept), cmocka_unit_test(what_is_wrong_is_named), cmocka_unit_test(it_learns), cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(memory_is_planned_and_bounded)};
     dcam_set_threads(1); /* small pictures: waiting for each other would be most of the work */
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
