@@ -221,8 +221,8 @@ typedef struct dcam_train_options {
     dcam_precision precision;
     int threads;
     size_t cache_bytes;          /* cap of cached images and teacher maps; 0: 1 GiB; SIZE_MAX: no cache */
-    size_t max_memory;           /* a training that would hold more is refused before it starts; 0: what the machine, or its
-                                    container, has */
+    size_t max_memory;           /* a training that would hold more is refused before it starts (one_class: before the first
+                                    class); 0: what the machine, or its container, has */
     const char *checkpoint;      /* file, or NULL */
     bool resume;
     dcam_train_callback progress;
@@ -394,7 +394,8 @@ typedef struct dcam_pretrain_options {
 } dcam_pretrain_options;
 
 /* Trains a teacher on pictures that are drawn from a seed, and writes it: no
- * photograph and no other weights take part. */
+ * photograph and no other weights take part. Before the first step:
+ * DCAM_ERROR_KERNEL, _DISK, _MEMORY (more than the machine or its container has). */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain(const dcam_pretrain_options *options);
 /* A sheet of those pictures as PNG, rows x columns classes with three pictures each; of options, size and seed count. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *options, int rows, int columns,

@@ -1,9 +1,10 @@
 /* crash.c - a training that is killed and goes on gives, bit for bit, what an undisturbed one gives:
- *   crash TOOL SHIM TRIALS [SEED]
+ *   crash TOOL SHIM TRIALS [SEED [VARIANT]]
  * TRIALS times SIGKILL comes at random moments, again and again in one training, until it is done. Then the writers are
  * killed at their steps: each checkpoint's and the model's temporary file, writes, sync, close, rename, and the sync of the
  * folder. This is done with one and two threads, f32 and bf16, both kinds of method. Compared is all of the model but what
- * tells of times: tensors, their names and shapes, metadata with the calibration, and of the record the epochs' losses. */
+ * tells of times: tensors, their names and shapes, metadata with the calibration, and of the record the epochs' losses.
+ * VARIANT: one of the four of the long check alone, 0 to 3, with all its steps, so that it can be had in pieces. */
 #include "process.h"
 
 #include "base/memory.h"
@@ -15,6 +16,7 @@
 #define MAX_OUTSIDE 3
 /* So many trials are a short check: fewer variants and steps then, too. */
 #define FEW 5
+#define ALL (-1L)
 #define MOST_STEPS 4096
 /* What the sum of a model is that cannot be read. 0: there is none. */
 #define UNREADABLE 1
@@ -299,21 +301,20 @@ static void kill_around(variant *v, const step *s)
     if (strcmp(s->kind, "write") != 0) kill_at(v, s, "kill-after");
 }
 
-/* The chosen steps of each variant; the other writes are shared out among them, so that each is tried with one. */
-static void kill_at_each_step(size_t variant_count)
+/* The chosen steps; the other writes are shared out among the variants, so that each is tried with one. */
+static void kill_at_each_step(size_t k, size_t variant_count)
 {
-    for (size_t k = 0; k < variant_count; k++) {
-        variant *v = &variants[k];
-        const long before = kills;
-        for (size_t i = 0; i < v->count; i++)
-            if (v->steps[i].chosen || i % variant_count == k) kill_around(v, &v->steps[i]);
-        printf("%s threads, %s, %s: killed at %ld steps of the writers, which are %zu calls; %d failures\n", v->threads, v->precision,
-               v->method, kills - before, v->count, failures);
-        fflush(stdout);
-    }
+    variant *v = &variants[k];
+    const long before = kills;
+    for (size_t i = 0; i < v->count; i++)
+        if (v->steps[i].chosen || i % variant_count == k) kill_around(v, &v->steps[i]);
+    printf("%s threads, %s, %s: killed at %ld steps of the writers, which are %zu calls; %d failures\n", v->threads, v->precision,
+           v->method, kills - before, v->count, failures);
+    fflush(stdout);
 }
 
-/* The second checkpoint's, over the first: the middle one of its writes, its sync, close and rename, the folder's sync. */
+/* From the first checkpoint's rename to the second's: before the folder's sync, the middle one of the writes, the sync, the
+ * close and the rename, and after it. */
 static void kill_at_few_steps(variant *v)
 {
     const long before = kills;
@@ -321,10 +322,11 @@ static void kill_at_few_steps(variant *v)
         const step *s = &v->steps[i];
         const bool second = s->renamed == 1 && i > 0 && strcmp(s->kind, "create") != 0;
         if (!second || (strcmp(s->kind, "write") == 0 && !s->middle)) continue;
-        kill_at(v, s, strcmp(s->kind, "rename") == 0 ? "kill-after" : "kill");
+        kill_at(v, s, "kill");
+        if (strcmp(s->kind, "rename") == 0) kill_at(v, s, "kill-after");
     }
     printf("killed at %ld steps of the second checkpoint, %d failures\n", kills - before, failures);
-    if (kills - before < 4) COMPLAIN("too few steps of the second checkpoint were found");
+    if (kills - before < 6) COMPLAIN("too few steps of the second checkpoint were found");
 }
 
 /* ---- at random ---- */
@@ -362,26 +364,32 @@ int main(int count, char **arguments)
 {
     if (count < 4) return 2;
     const long trials = strtol(arguments[3], NULL, 10);
-    const size_t variant_count = trials > FEW ? sizeof variants / sizeof *variants : 2;
+    const long only = count > 5 ? strtol(arguments[5], NULL, 10) : ALL;
+    const bool is_long = trials > FEW || only != ALL;
+    const size_t variant_count = is_long ? sizeof variants / sizeof *variants : 2;
+    if (only != ALL && (only < 0 || only >= (long)variant_count)) return 2;
     uint64_t state = count > 4 ? strtoull(arguments[4], NULL, 10) * 2654435761u + 1 : 88172645463325252u;
     shim = arguments[2];
     /* Threads that wait for each other on a loaded machine would take most of its time. */
     if (setenv("OMP_WAIT_POLICY", "passive", 0) != 0) die("setenv");
     make_root(arguments[1]);
     if (run_tool("synth -o pairs --seed 5 --size 64 --classes 2 --train 5 --test-good 1 --test-defective 1 -q", NULL).code != 0) die("pairs");
-    for (size_t k = 0; k < variant_count; k++) prepare(&variants[k]);
+    for (size_t k = 0; k < variant_count; k++)
+        if (only == ALL || (long)k == only) prepare(&variants[k]);
     for (long t = 1; failures == 0 && t <= trials; t++) {
-        kill_at_random(&variants[(size_t)t % variant_count], t, &state);
+        kill_at_random(&variants[only == ALL ? (size_t)t % variant_count : (size_t)only], t, &state);
         if (t % 20 == 0 || t == trials)
             printf("%ld trainings killed at random, %ld times in all; resumed %ld times, %ld times killed by others, %d failures\n",
                    t, kills, resumes, outside, failures);
         fflush(stdout);
     }
-    if (trials > FEW) kill_at_each_step(variant_count);
-    else kill_at_few_steps(&variants[0]);
+    if (!is_long) kill_at_few_steps(&variants[0]);
+    for (size_t k = 0; k < variant_count; k++)
+        if (is_long && (only == ALL || (long)k == only)) kill_at_each_step(k, variant_count);
     if (resumes == 0) COMPLAIN("no training was ever resumed: all were killed before their first checkpoint");
     for (size_t k = 0; k < variant_count; k++) {
-        printf("%s threads, %s, %s: %ld kills\n", variants[k].threads, variants[k].precision, variants[k].method, variants[k].kills);
+        if (variants[k].steps)
+            printf("%s threads, %s, %s: %ld kills\n", variants[k].threads, variants[k].precision, variants[k].method, variants[k].kills);
         free(variants[k].steps);
     }
     if (kills == 0) COMPLAIN("nothing was killed: is the shim loaded?");
