@@ -27,7 +27,7 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@scripts/demo $(BUILD)
 
-# Left out of the sanitised tests that belong to `make test`: slow there, or not yet seen to pass there (docs/reliability.md).
+# Left out of the sanitised tests that belong to `make test`: slow there (docs/reliability.md).
 # `make test-sanitized` has them.
 SLOW_SANITIZED = ^(distill\.test_trainer|pretrain\.test_pretrainer|fault\.(crash|bounds))
 sanitized = $(MAKE) --no-print-directory run-sanitized SANITIZED_TESTS
