@@ -2,6 +2,7 @@
  * sending of answers. One thread polls all connections; it never computes and never waits for anything but them. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 
 /* Request line, headers and one piece of the body; more headers than this are refused with 431. */
 #define CONNECTION_MEMORY (64 * 1024)
+/* Of the HTTP thread itself two; then a connection, and files that are looked at meanwhile. */
+#define SPARE_DESCRIPTORS 6
 /* A body starts with this much memory, however large it says it will be. */
 #define FIRST_BODY (256 * 1024)
 /* An answer that is known before the body: a body up to this is read and dropped, so that the client reads the answer
@@ -465,9 +468,21 @@ static void on_library_log(void *server, const char *format, va_list args)
     serve_log_event(server, DCAM_LOG_DEBUG, "http", "%s", line);
 }
 
+/* A server that comes up but has no descriptor left for a connection would take none, and say nothing. */
+static dcam_status check_descriptors(int listener)
+{
+    int spare[SPARE_DESCRIPTORS], count = 0;
+    while (count < SPARE_DESCRIPTORS && (spare[count] = fcntl(listener, F_DUPFD_CLOEXEC, 0)) >= 0) count++;
+    const int error = errno;
+    for (int i = 0; i < count; i++) close(spare[i]);
+    if (count == SPARE_DESCRIPTORS) return DCAM_OK;
+    return dcam_fail(dcam_status_of_errno(error), "the HTTP server does not start: %s", strerror(error));
+}
+
 dcam_status serve_http_start(dcam_server *s, int listener)
 {
     const dcam_server_options *o = &s->options;
+    DCAM_TRY(check_descriptors(listener));
     const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_KEY, 0, s->key},
                                          {MHD_OPTION_HTTPS_MEM_CERT, 0, s->certificate},
                                          {MHD_OPTION_END, 0, NULL}};
@@ -489,7 +504,8 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                                  MHD_OPTION_ARRAY, s->key ? tls : none, MHD_OPTION_END);
     if (s->daemon) return DCAM_OK;
     /* It gives no reason of its own. */
-    if (errno == ENOMEM) return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: the HTTP server does not start");
+    if (dcam_status_of_errno(errno) == DCAM_ERROR_MEMORY)
+        return dcam_fail(DCAM_ERROR_MEMORY, "the HTTP server does not start: %s", strerror(errno));
     return dcam_fail(s->key ? DCAM_ERROR_DATA : DCAM_ERROR_IO, "the HTTP server does not start%s",
                      s->key ? "; are certificate and key PEM files that belong together?" : "");
 }

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "serve/internal.h"
 
 #define BACKLOG 511 /* connections that wait to be accepted; the system may allow fewer */
@@ -83,7 +84,7 @@ dcam_status serve_listen(const char *text, int *socket_out, bool *loopback, char
     socklen_t length = 0;
     DCAM_TRY(parse(text, &address, &length));
     const int listener = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (listener < 0) return dcam_fail(DCAM_ERROR_IO, "%s: cannot make a socket: %s", text, strerror(errno));
+    if (listener < 0) return dcam_system_failure("make a socket for it", text);
     const int yes = 1;
     /* Without it a restart fails for a minute on connections of the process before. */
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);

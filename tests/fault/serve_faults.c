@@ -8,11 +8,13 @@
  *   infer    the same of one inference request, with a class and all outputs, in JSON
  *   reload   SIGHUP. Each model is loaded anew or kept, and what became of it is counted
  *   stop     SIGTERM
+ *   descriptors   not a phase: few may be open, fewer than there are connections
  * In every phase but the first: the next requests get the right answers, and SIGTERM ends the process with exit code 0.
  * Nowhere a crash, a hang, or more memory held at the end than without the fault. */
 #include "process.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -21,6 +23,7 @@
 #define TOKEN "0123456789abcdef0123456789abcdef"
 #define MODELS 2
 #define LAST_OF_START 14
+#define FEW_DESCRIPTORS 20
 
 typedef enum { START, REQUEST, INFER, RELOAD, STOP, PHASES } phase;
 static const char *const phase_names[PHASES] = {"start", "request", "infer", "reload", "stop"};
@@ -114,29 +117,35 @@ static server start(const char *fault, bool gate_open)
     return s;
 }
 
-static int connected(int port)
+/* more: SOCK_NONBLOCK, for what may have to wait until there is room. */
+static int connecting(int port, int more)
 {
     const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const int fd = socket(AF_INET, SOCK_STREAM | more, 0);
     if (fd < 0) die("socket");
-    if (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0) return fd;
+    if (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS) return fd;
     close(fd);
     return -1;
 }
 
-/* The status of the answer, 0 where the connection was cut; what follows its headers in body. */
-static int ask(server *s, const char *line, const char *type, const char *bytes, size_t count, char body[ANSWER_BYTES])
+static int connected(int port) { return connecting(port, 0); }
+
+static bool send_request(int fd, const char *line, const char *type, const char *bytes, size_t count)
 {
-    char head[512], answer[ANSWER_BYTES];
-    size_t got = 0;
-    int status = 0;
-    const int fd = connected(s->port);
-    body[0] = '\0';
-    if (fd < 0) return 0;
+    char head[512];
     const int n = snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " TOKEN "\r\n"
                            "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", line, type, count);
-    bool sent = send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && (count == 0 || send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
-    while (sent) {
+    return send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && (count == 0 || send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
+}
+
+/* The status of the answer, 0 where the connection was cut; what follows its headers in body. */
+static int take_answer(server *s, int fd, char body[ANSWER_BYTES])
+{
+    char answer[ANSWER_BYTES];
+    size_t got = 0;
+    int status = 0;
+    body[0] = '\0';
+    for (;;) {
         struct pollfd wait = {fd, POLLIN, 0};
         if (poll(&wait, 1, 0) == 0) {
             if (!still_runs(s)) break;
@@ -146,11 +155,20 @@ static int ask(server *s, const char *line, const char *type, const char *bytes,
         if (k <= 0) break;
         got += (size_t)k;
     }
-    close(fd);
     answer[got] = '\0';
     const char *end = strstr(answer, "\r\n\r\n");
     if (end && sscanf(answer, "HTTP/1.1 %d", &status) == 1) snprintf(body, ANSWER_BYTES, "%s", end + 4);
     return end ? status : 0;
+}
+
+static int ask(server *s, const char *line, const char *type, const char *bytes, size_t count, char body[ANSWER_BYTES])
+{
+    const int fd = connected(s->port);
+    body[0] = '\0';
+    if (fd < 0) return 0;
+    const int status = send_request(fd, line, type, bytes, count) ? take_answer(s, fd, body) : 0;
+    close(fd);
+    return status;
 }
 
 /* "score":NUMBER as it stands in the answer. */
@@ -365,6 +383,57 @@ static void try_phase(phase p, long step, const char *only)
     }
 }
 
+/* ---- few descriptors ---- */
+
+/* Within ten seconds. */
+static bool is_connected(server *s, int fd)
+{
+    struct pollfd wait = {fd, POLLOUT, 0};
+    for (int i = 0; i < 5000 && still_runs(s); i++)
+        if (poll(&wait, 1, 0) > 0) return (wait.revents & POLLOUT) && fcntl(fd, F_SETFL, 0) == 0;
+    return false;
+}
+
+/* Idle connections beyond what the process may open wait, or are refused; it stays up, does not spin, and goes on when they
+ * are gone. Below some number it does not start, and says so. */
+static void few_descriptors(void)
+{
+    static char body[ANSWER_BYTES];
+    int idle[4 * FEW_DESCRIPTORS], enough = 0;
+    for (most_files = 3; most_files <= FEW_DESCRIPTORS; most_files++, runs++) {
+        char what[64];
+        snprintf(what, sizeof what, "%d descriptors", most_files);
+        server s = start(NULL, false);
+        /* The loader of shared libraries itself says 127. */
+        if (s.ended && (enough || (s.code != 5 && s.code != 127))) COMPLAIN("%s: exit code %d, %d were enough", what, s.code, enough);
+        if (s.ended) continue;
+        if (!enough) enough = most_files;
+        if (most_files > enough && most_files < FEW_DESCRIPTORS) { /* the least and the most are looked at closely */
+            end(&s, what);
+            continue;
+        }
+        for (int i = 0; i < 4 * FEW_DESCRIPTORS; i++) idle[i] = connecting(s.port, SOCK_NONBLOCK);
+        const int late = connecting(s.port, SOCK_NONBLOCK);
+        const double before = computed(s.child);
+        for (int i = 0; i < 500 && still_runs(&s); i++) {}
+        if (s.ended) COMPLAIN("%s: exit code %d under more connections", what, s.code);
+        else if (computed(s.child) - before > 0.25) COMPLAIN("%s: computes for %.2f s with nothing to do", what, computed(s.child) - before);
+        for (int i = 0; i < 4 * FEW_DESCRIPTORS; i++)
+            if (idle[i] >= 0) close(idle[i]);
+        const int status = late >= 0 && is_connected(&s, late) && send_request(late, "POST /detect?model=a", "image/png", photograph, photograph_bytes)
+                               ? take_answer(&s, late, body) : 0;
+        if (status != 0 && !is_right(status, body)) COMPLAIN("%s: status %d for who waited, %.200s", what, status, body);
+        if (late >= 0) close(late);
+        printf("serve: %d descriptors, %d idle connections: who came after them got status %d\n", most_files, 4 * FEW_DESCRIPTORS, status);
+        if (s.ended) continue;
+        answers_rightly(&s, what);
+        end(&s, what);
+    }
+    if (!enough) COMPLAIN("%d descriptors are not enough", FEW_DESCRIPTORS);
+    printf("serve: %d descriptors are enough to start\n", enough);
+    most_files = 0;
+}
+
 /* ---- what is needed ---- */
 
 /* class_name is that of the photograph: data/NAME/test/... */
@@ -417,6 +486,7 @@ int main(int count, char **arguments)
     make_files();
     for (phase p = START; p < PHASES; p++)
         if (count <= 4 || strcmp(arguments[4], phase_names[p]) == 0) try_phase(p, step, count > 5 ? arguments[5] : NULL);
+    if (count <= 4 || strcmp(arguments[4], "descriptors") == 0) few_descriptors();
     printf("serve: %ld runs, %d failures; %ld blocks are held at the end by right\n", runs, failures, blocks_left);
     remove_tree(root);
     return failures > 0;
