@@ -216,7 +216,10 @@ static int request(transfer *t, const char *url, char **redirect, bool *range_re
     t->started = false;
     t->start = cli_seconds();
     CURLcode code = set_options(t, url, error);
+    errno = 0;
     if (code == CURLE_OK) code = curl_easy_perform(t->curl);
+    /* Without memory for an address libcurl says that there is none. */
+    if ((code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY) && errno == ENOMEM) code = CURLE_OUT_OF_MEMORY;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &response);
     if (t->offset > 0 && (response == 416 || code == CURLE_RANGE_ERROR)) {
         *range_refused = true;
