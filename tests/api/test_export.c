@@ -14,6 +14,7 @@
 #include "allocations.h"
 #include "api/api_case.h"
 #include "export/export.h"
+#include "net/attention.h"
 
 /* ---- the wire format ---- */
 
@@ -204,6 +205,68 @@ static void test_onnx_options(void **state)
     dcam_model_destroy(m);
 }
 
+/* A model of one epoch, as a graph; with every allocation refused on the way there. */
+static file_bytes export_trained(dcam_train_options *o, dcam_model **m, proto_reader *graph)
+{
+    const dcam_export_options options = {.model = case_path("trained"), .output = case_path("trained.onnx")};
+    file_bytes file;
+    o->dataset = case_data;
+    o->output = options.model;
+    o->teacher = "random:1";
+    o->width = o->height = 32;
+    o->epochs = o->threads = 1;
+    if (dcam_train(o) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(dcam_model_load(options.model, m), DCAM_OK);
+    SOME_ALLOCATIONS(a, 400, dcam_export(&options)) {}
+    assert_int_equal(dcam_file_read(options.output, DCAM_MAX_PROTO_BYTES, &file.bytes, &file.count), DCAM_OK);
+    assert_true(find((proto_reader){file.bytes, file.count, 0}, MODEL_GRAPH, 0, NULL, graph));
+    return file;
+}
+
+/* Attention, entropy, smoothing and the mean of the largest values: each is in the graph, with the model's numbers. */
+static void test_onnx_of_every_part(void **state)
+{
+    dcam_train_options o = {.method = DCAM_METHOD_DCAM, .attention = "cbam", .attention_at_detection = "keep", .map = "product",
+                            .map_kd_weight = 0.25, .kd_temperature = 2, .smoothing = 1.5, .top_percent = 2};
+    dcam_model *m;
+    proto_reader graph;
+    (void)state;
+    const file_bytes file = export_trained(&o, &m, &graph);
+    const size_t of_channels = dcam_attention_value_count(DCAM_ATTENTION_CHANNEL, 128);
+    const int64_t hidden = (int64_t)of_channels / 256;
+    expect_weight(graph, "attention.layer2.w1", (int64_t[]){hidden, 128, 1, 1}, 4, m->attention_values[1]);
+    expect_weight(graph, "attention.layer2.kernel", (int64_t[]){1, 2, 7, 7}, 4, m->attention_values[1] + of_channels);
+    assert_int_equal(count_operators(graph, "GlobalMaxPool"), DCAM_STAGES);
+    assert_int_equal(count_operators(graph, "Reciprocal"), 2 * DCAM_STAGES);
+    assert_int_equal(count_operators(graph, "LogSoftmax"), 2 * DCAM_STAGES);
+    assert_int_equal(count_operators(graph, "MatMul"), 2);
+    assert_int_equal(count_operators(graph, "TopK"), 1);
+    dcam_free(file.bytes);
+    dcam_model_destroy(m);
+}
+
+static void test_onnx_of_a_memory(void **state)
+{
+    enum { PROTOTYPES = 5, DIMENSIONS = 64 };
+    static float wanted[CASE_CLASSES][DIMENSIONS][PROTOTYPES];
+    dcam_train_options o = {.memory_prototypes = PROTOTYPES};
+    dcam_model *m;
+    proto_reader graph;
+    (void)state;
+    const file_bytes file = export_trained(&o, &m, &graph);
+    for (int i = 0; i < CASE_CLASSES; i++) {
+        assert_int_equal(m->classes[i].prototype_count, PROTOTYPES);
+        for (int p = 0; p < PROTOTYPES; p++)
+            for (int d = 0; d < DIMENSIONS; d++) wanted[i][d][p] = m->classes[i].prototypes[p * DIMENSIONS + d];
+    }
+    expect_weight(graph, "memory.prototypes.all", (int64_t[]){CASE_CLASSES, DIMENSIONS, PROTOTYPES}, 3, &wanted[0][0][0]);
+    assert_int_equal(count_operators(graph, "AveragePool"), 2);
+    assert_int_equal(count_operators(graph, "MatMul"), m->map.smoothing > 0 ? 3 : 1);
+    assert_int_equal(count_operators(graph, "Sqrt"), 1);
+    dcam_free(file.bytes);
+    dcam_model_destroy(m);
+}
+
 static void test_damage(void **state)
 {
     (void)state;
@@ -296,7 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_protobuf),  cmocka_unit_test(test_onnx),     cmocka_unit_test(test_onnx_options),
         cmocka_unit_test(test_damage),    cmocka_unit_test(test_safetensors), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory),    cmocka_unit_test(test_onnx_of_every_part), cmocka_unit_test(test_onnx_of_a_memory),
     };
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }

@@ -513,7 +513,6 @@ static void fingerprint(void **state)
     dcam_dataset_destroy(d);
 }
 
-/* Every allocation made to fail in turn: a clean error, nothing left. */
 static void allocations_fail(void **state)
 {
     (void)state;
