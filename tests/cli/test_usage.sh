@@ -16,6 +16,9 @@ refuse 2 "unknown option --treads; did you mean --threads" eval d -m m --treads=
 refuse 2 "unknown option --zzzzzz; see 'dcam help eval'" eval d -m m --zzzzzz
 refuse 2 'unknown option -x' eval d -m m -x
 refuse 2 'unknown option --protocol' eval d -m m --protocol page
+long=$(printf '%080d' 7)
+refuse 2 "unknown option --$long; see" eval d -m m "--$long"
+refuse 2 "unknown command '$long'" "$long"
 
 # Values.
 refuse 2 'option --teacher needs a value' train d -o m --teacher --epochs=3
@@ -37,10 +40,30 @@ refuse 2 'multiples of 32' train d -o m --teacher t --size 100
 refuse 2 'multiples of 32' train d -o m --teacher t --size 256x250
 refuse 2 'is not a size' train d -o m --teacher t --size 256x
 refuse 2 'is not a size' train d -o m --teacher t --size 256x256x3
+for size in '' x -32 64x-32 64x 64x64y 9999999999 32x9999999999 -; do
+    refuse 2 'is not a size|is not a value: it is empty' train d -o m --teacher t "--size=$size"
+done
+refuse 2 'multiples of 32' train d -o m --teacher t --size 0x32
+refuse 2 'multiples of 32' train d -o m --teacher t --size 32x8192
 refuse 2 'is not a number of bytes' train d -o m --teacher t --cache-memory 2T
+for bytes in '' K -1 -1K 1KB 1MM; do
+    refuse 2 'is not a number of bytes|it is empty' train d -o m --teacher t "--cache-memory=$bytes"
+done
+refuse 3 'd: ' train d -om --teacher random:1 --cache-memory 1000000
+refuse 3 'd: ' train d -om --teacher random:1 --cache-memory 1000K
+for number in '' - + x :; do
+    refuse 2 'is not a number|it is empty' train d -o m --teacher t "--lr=$number"
+    refuse 2 'is not a whole number|it is empty' train d -o m --teacher t "--epochs=$number"
+    refuse 2 'is not a whole number|it is empty' train d -o m --teacher t "--seed=$number"
+done
 refuse 2 'is not a number of bytes' train d -o m --teacher t --cache-memory 99999999999G
 refuse 2 'whole number from 0 to 18446744073709551615' train d -o m --teacher t --seed -1
 refuse 2 'whole number from 0 to 18446744073709551615' synth -o d --seed 18446744073709551616
+if "$dcam" help serve >out 2>&1; then
+    refuse 2 'it is empty' serve -m ''
+    # shellcheck disable=SC2046 # many words
+    refuse 2 'not one of at most 64' serve $(printf -- '-m %d ' $(seq 65))
+fi
 
 # What is missing, what is too much, what contradicts itself.
 refuse 2 'train needs DATASET' train
