@@ -13,6 +13,7 @@
 
 #include "allocations.h"
 #include "api/api_case.h"
+#include "base/random.h"
 #include "export/export.h"
 #include "net/attention.h"
 
@@ -284,6 +285,25 @@ static void test_damage(void **state)
     case_message("reads what no node before it makes");
     at[0] = 't';
     assert_int_equal(dcam_onnx_check_structure("mended", file.bytes, file.count), DCAM_OK);
+    /* Bytes around it changed at random: read or refused, and nothing else. */
+    dcam_random r = dcam_random_make(7, 7);
+    int refused = 0;
+    enum { CHANGES = 150, NEAR = 400 };
+    for (int i = 0; i < CHANGES; i++) {
+        uint8_t *place = at - NEAR + dcam_random_below(&r, 2 * NEAR), old = *place;
+        *place = (uint8_t)dcam_random_u32(&r);
+        const dcam_status status = dcam_onnx_check_structure("changed", file.bytes, file.count);
+        assert_true(status == DCAM_OK || status == DCAM_ERROR_IO);
+        refused += status != DCAM_OK;
+        *place = old;
+    }
+    assert_true(refused > CHANGES / 3);
+    for (int i = 0; i < 20000; i++) {
+        uint8_t noise[24];
+        const size_t count = 1 + (size_t)dcam_random_below(&r, sizeof noise);
+        for (size_t k = 0; k < count; k++) noise[k] = (uint8_t)dcam_random_below(&r, k % 2 ? 256 : 64);
+        assert_int_equal(dcam_onnx_check_structure("noise", noise, count), DCAM_ERROR_IO);
+    }
     proto_buffer other = {.bytes = file.bytes, .count = file.count - 1};
     assert_int_equal(dcam_onnx_check(case_path("c.onnx"), &other), DCAM_ERROR_IO);
     dcam_free(file.bytes);
