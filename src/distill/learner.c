@@ -68,17 +68,12 @@ static dcam_status array_values(const dcam_architecture *a, const dcam_trainer_o
 
 dcam_status dcam_learner_plan_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t *out_bytes)
 {
-    dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
     const dcam_train_net_options net = net_options(o);
-    size_t trainable = 0, statistics = 0, values, net_bytes;
-    const int count = dcam_architecture_convolutions(a, shapes);
-    for (int i = 0; i < count; i++) {
-        trainable += shapes[i].weight_count + 2 * (size_t)shapes[i].out_channels;
-        statistics += 2 * (size_t)shapes[i].out_channels;
-    }
+    size_t trainable, all, values, net_bytes;
+    dcam_architecture_values(a, &trainable, &all);
     DCAM_TRY(array_values(a, o, trainable, &values));
     DCAM_TRY(dcam_train_net_plan(a, &net, &net_bytes));
-    *out_bytes = net_bytes + sizeof(float) * (values + trainable + statistics);
+    *out_bytes = net_bytes + sizeof(float) * (values + all);
     return DCAM_OK;
 }
 

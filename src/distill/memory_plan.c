@@ -48,18 +48,6 @@ static dcam_status scoring_net_bytes(const dcam_architecture *a, const dcam_trai
     return status;
 }
 
-/* Values of a student with batch norm, its running statistics included, and the trained ones among them. */
-static void student_values(const dcam_architecture *a, size_t *all, size_t *trained)
-{
-    dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
-    const int count = dcam_architecture_convolutions(a, shapes);
-    *all = *trained = 0;
-    for (int i = 0; i < count; i++) {
-        *trained += shapes[i].weight_count + 2 * (size_t)shapes[i].out_channels;
-        *all += shapes[i].weight_count + 4 * (size_t)shapes[i].out_channels;
-    }
-}
-
 static size_t attention_values(const dcam_architecture *a, const dcam_trainer_options *o)
 {
     size_t total = 0;
@@ -80,7 +68,7 @@ static size_t loading_bytes(const dcam_trainer_options *o, const train_caches *c
 void dcam_trainer_file_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t *student, size_t *checkpoint)
 {
     size_t values, trained;
-    student_values(a, &values, &trained);
+    dcam_architecture_values(a, &trained, &values);
     const size_t attention = attention_values(a, o), text = HEADER + (size_t)o->epochs * EPOCH_TEXT;
     *student = sizeof(float) * (values + attention) + text;
     *checkpoint = sizeof(float) * (2 * values + trained + 3 * attention) + text;
@@ -97,7 +85,7 @@ dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_train
     clipped.batch = train_batch_of(o, train);
     DCAM_TRY(dcam_learner_plan_bytes(a, &clipped, &learner));
     DCAM_TRY(scoring_net_bytes(a, o, &net));
-    student_values(a, &values, &trained);
+    dcam_architecture_values(a, &trained, &values);
     const size_t attention = attention_values(a, o);
     const size_t best = sizeof(float) * (values + attention);
     /* The teacher's network and, at an epoch's end, the student's; the teacher's maps of one image. */

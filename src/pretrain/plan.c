@@ -7,18 +7,6 @@
 /* Names, shapes and sums of a file's tensors, options, the record. */
 #define HEADER ((size_t)64 << 10)
 
-/* Values of the trunk with batch norm, its running statistics included, and the trained ones among them. */
-static void trunk_values(const dcam_architecture *a, size_t *all, size_t *trained)
-{
-    dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
-    const int count = dcam_architecture_convolutions(a, shapes);
-    *all = *trained = 0;
-    for (int i = 0; i < count; i++) {
-        *trained += shapes[i].weight_count + 2 * (size_t)shapes[i].out_channels;
-        *all += shapes[i].weight_count + 4 * (size_t)shapes[i].out_channels;
-    }
-}
-
 /* Weights, classifiers and velocity: what a checkpoint is made of. */
 static size_t state_bytes(const dcam_pretrainer_options *o)
 {
@@ -26,14 +14,14 @@ static size_t state_bytes(const dcam_pretrainer_options *o)
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(a, o->side, o->side);
     const size_t head = pretrain_head_count(&shapes, o->classes);
     size_t values, trained;
-    trunk_values(a, &values, &trained);
+    dcam_architecture_values(a, &trained, &values);
     return sizeof(float) * (values + head + trained + head);
 }
 
 void dcam_pretrainer_file_bytes(const dcam_pretrainer_options *o, size_t *teacher, size_t *checkpoint)
 {
     size_t values, trained;
-    trunk_values(dcam_architecture_find(NULL), &values, &trained);
+    dcam_architecture_values(dcam_architecture_find(NULL), &trained, &values);
     *teacher = values * sizeof(uint16_t) + HEADER;
     *checkpoint = state_bytes(o) + HEADER;
 }
@@ -47,7 +35,7 @@ dcam_status dcam_pretrainer_plan_bytes(const dcam_pretrainer_options *o, size_t 
     const size_t batch = (size_t)o->batch, head = pretrain_head_count(&shapes, o->classes);
     size_t net, values, trained, maps = 3 * (size_t)o->side * (size_t)o->side;
     DCAM_TRY(dcam_train_net_plan(a, &options, &net));
-    trunk_values(a, &values, &trained);
+    dcam_architecture_values(a, &trained, &values);
     for (int k = 0; k < DCAM_STAGES; k++)
         maps += 2 * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
     const size_t held = net + state_bytes(o) + sizeof(float) * (trained + head + batch * maps) +

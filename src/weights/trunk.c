@@ -66,6 +66,25 @@ int dcam_architecture_convolutions(const dcam_architecture *a, dcam_convolution_
     return n;
 }
 
+/* The table is ours and small: these sums stay below 2^25. */
+static void count_values(const dcam_convolution_shape *shapes, int count, bool folded, size_t *trained, size_t *all)
+{
+    size_t statistics = 0;
+    *trained = 0;
+    for (int i = 0; i < count; i++) {
+        const size_t channels = (size_t)shapes[i].out_channels;
+        *trained += shapes[i].weight_count + (folded ? 1 : 2) * channels;
+        if (!folded) statistics += 2 * channels;
+    }
+    *all = *trained + statistics;
+}
+
+void dcam_architecture_values(const dcam_architecture *a, size_t *trained, size_t *all)
+{
+    dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
+    count_values(shapes, dcam_architecture_convolutions(a, shapes), false, trained, all);
+}
+
 dcam_status dcam_trunk_weights_create(const dcam_architecture *a, bool folded, dcam_trunk_weights **out)
 {
     dcam_trunk_weights *w = NULL;
@@ -73,13 +92,7 @@ dcam_status dcam_trunk_weights_create(const dcam_architecture *a, bool folded, d
     w->architecture = a;
     w->folded = folded;
     w->convolution_count = dcam_architecture_convolutions(a, w->shapes);
-    /* The table is ours and small: these sums stay below 2^25. */
-    for (int i = 0; i < w->convolution_count; i++) {
-        size_t channels = (size_t)w->shapes[i].out_channels;
-        w->trainable_count += w->shapes[i].weight_count + (folded ? 1 : 2) * channels;
-        if (!folded) w->value_count += 2 * channels;
-    }
-    w->value_count += w->trainable_count;
+    count_values(w->shapes, w->convolution_count, folded, &w->trainable_count, &w->value_count);
     dcam_status status = dcam_alloc_zero(w->value_count, sizeof *w->values, &w->values);
     if (status != DCAM_OK) {
         dcam_free(w);

@@ -33,6 +33,8 @@ typedef struct {
 
 /* In forward order (conv1; per block conv1, conv2, downsample). Returns the count. */
 int dcam_architecture_convolutions(const dcam_architecture *a, dcam_convolution_shape out[DCAM_MAX_CONVOLUTIONS]);
+/* Values of a trunk that is not folded: those that are trained, and all, with the running statistics of batch norm. */
+void dcam_architecture_values(const dcam_architecture *a, size_t *trained, size_t *all);
 
 /* Weights of one trunk, all in one flat array; pointers below point into it.
  * Per convolution: weight OIHW; folded: bias[out]; else gamma, beta, running mean and variance [out]. */
