@@ -111,21 +111,16 @@ static void score(const dcam_model *m, dcam_net_precision precision)
     dcam_scorer_destroy(s);
 }
 
+static void use(const dcam_model *m)
+{
+    if (m->preprocessing.width * m->preprocessing.height > MAX_PIXELS) return;
+    score(m, DCAM_NET_F32);
+    score(m, DCAM_NET_BF16);
+    if (m->teacher_ranges) score(m, DCAM_NET_INT8);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
-    static size_t before;
-    dcam_model *m;
-    /* The trunks stay. */
-    if (before == 0 && model_from_lines(NULL, 0, &m)) abort();
-    before = dcam_memory_held();
-    if (model_from_lines(bytes, count, &m)) {
-        if (m->preprocessing.width * m->preprocessing.height <= MAX_PIXELS) {
-            score(m, DCAM_NET_F32);
-            score(m, DCAM_NET_BF16);
-            if (m->teacher_ranges) score(m, DCAM_NET_INT8);
-        }
-        dcam_model_destroy(m);
-    }
-    if (dcam_memory_held() != before) abort();
+    fuzz_model_lines(bytes, count, use);
     return 0;
 }

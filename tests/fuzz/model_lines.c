@@ -72,21 +72,25 @@ static dcam_status fill(dcam_tensors *s, char *text)
     return dcam_store_finish(s);
 }
 
-bool model_from_lines(const uint8_t *bytes, size_t count, dcam_model **out)
+void fuzz_model_lines(const uint8_t *bytes, size_t count, void (*use)(const dcam_model *model))
 {
     dcam_tensors *s;
-    bool read = false;
+    dcam_model *m;
     if (!teacher && (dcam_trunk_weights_create(dcam_architecture_find(NULL), true, &teacher) != DCAM_OK ||
                      dcam_trunk_weights_create(dcam_architecture_find(NULL), false, &student) != DCAM_OK))
         abort();
+    const size_t before = dcam_memory_held();
     char *text = malloc(count + 1);
-    if (!text) return false;
+    if (!text) return;
     if (count > 0) memcpy(text, bytes, count);
     text[count] = '\0';
     if (dcam_store_create("fuzz", &s) == DCAM_OK) {
-        read = fill(s, text) == DCAM_OK && dcam_model_read(s, "fuzz", out) == DCAM_OK;
+        if (fill(s, text) == DCAM_OK && dcam_model_read(s, "fuzz", &m) == DCAM_OK) {
+            use(m);
+            dcam_model_destroy(m);
+        }
         dcam_tensors_destroy(s);
     }
     free(text);
-    return read;
+    if (dcam_memory_held() != before) abort();
 }

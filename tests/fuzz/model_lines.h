@@ -7,13 +7,13 @@
 #ifndef DCAM_TESTS_MODEL_LINES_H
 #define DCAM_TESTS_MODEL_LINES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "detect/model.h"
 
-/* false: what was read is not a model. Destroy it with dcam_model_destroy; the first call keeps the trunks for good. */
-bool model_from_lines(const uint8_t *bytes, size_t count, dcam_model **out);
+/* Reads a model from the bytes and, if they are one, gives it to use. Aborts where memory is held afterwards that was not
+ * before; the first call keeps the trunks for good. */
+void fuzz_model_lines(const uint8_t *bytes, size_t count, void (*use)(const dcam_model *model));
 
 #endif
