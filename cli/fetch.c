@@ -50,9 +50,7 @@ static int fail_memory(const char *url)
 static int open_part(const char *path, int *out, curl_off_t *bytes)
 {
     struct stat facts;
-    int fd;
-    do fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-    while (fd < 0 && errno == EINTR);
+    const int fd = dcam_open_file(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno != ELOOP && errno != ENXIO) return fail_file(path, errno);
     if (fd >= 0 && fstat(fd, &facts) != 0) {
         const int code = fail_file(path, errno);

@@ -65,7 +65,7 @@ static dcam_status read_all(int fd, const char *path, uint8_t *bytes, size_t cou
 int dcam_open_file(const char *path, int flags)
 {
     int fd;
-    do fd = open(path, flags | O_CLOEXEC);
+    do fd = open(path, flags | O_CLOEXEC, 0666);
     while (fd < 0 && errno == EINTR);
     return fd;
 }
