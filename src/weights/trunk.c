@@ -82,7 +82,8 @@ static void count_values(const dcam_convolution_shape *shapes, int count, bool f
 void dcam_architecture_values(const dcam_architecture *a, size_t *trained, size_t *all)
 {
     dcam_convolution_shape shapes[DCAM_MAX_CONVOLUTIONS];
-    count_values(shapes, dcam_architecture_convolutions(a, shapes), false, trained, all);
+    const int count = dcam_architecture_convolutions(a, shapes);
+    count_values(shapes, count, false, trained, all);
 }
 
 dcam_status dcam_trunk_weights_create(const dcam_architecture *a, bool folded, dcam_trunk_weights **out)
