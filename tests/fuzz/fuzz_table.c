@@ -23,6 +23,13 @@ static void remove_all(void)
     remove(root);
 }
 
+static void create(const char *path)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f) abort();
+    fclose(f);
+}
+
 static void start(void)
 {
     char folder[96];
@@ -35,9 +42,9 @@ static void start(void)
     mkdir(folder, 0777);
     snprintf(table, sizeof table, "%s/v/split_csv/1cls.csv", root);
     snprintf(image, sizeof image, "%s/a.png", root);
-    FILE *f = fopen(image, "wb");
-    if (!f) abort();
-    fclose(f);
+    create(manifest);
+    create(table);
+    create(image);
     atexit(remove_all);
 }
 
@@ -48,8 +55,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     if (!root[0]) start();
     if (count == 0) return 0;
     const char *path = bytes[0] % 2 ? table : manifest;
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(bytes + 1, 1, count - 1, f) != count - 1 || fclose(f) != 0) abort();
+    /* Shortened after it was written, since ext4 waits for the disk when a file that was emptied is closed. */
+    FILE *f = fopen(path, "r+b");
+    if (!f || fwrite(bytes + 1, 1, count - 1, f) != count - 1 || fflush(f) != 0 ||
+        ftruncate(fileno(f), (off_t)(count - 1)) != 0 || fclose(f) != 0)
+        abort();
     snprintf(folder, sizeof folder, "%s/v", root);
     if (dcam_dataset_open(bytes[0] % 2 ? folder : manifest, NULL, &d) == DCAM_OK) {
         fuzz_accepted++;
