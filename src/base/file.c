@@ -228,21 +228,19 @@ void dcam_writer_abort(dcam_writer *w)
     dcam_free(w);
 }
 
-static dcam_status sync_folder_of(const char *path)
+/* After the rename, when nothing may be lacking any more: the name is taken from that of the temporary file. */
+static dcam_status sync_folder_of(dcam_writer *w)
 {
-    char *folder;
-    DCAM_TRY(dcam_copy_string(path, &folder));
-    char *slash = strrchr(folder, '/');
-    const char *name = folder;
+    char *slash = strrchr(w->temporary, '/');
+    const char *name = w->temporary;
     if (!slash) name = ".";
-    else if (slash == folder) name = "/";
+    else if (slash == w->temporary) name = "/";
     else *slash = '\0';
     dcam_status status = DCAM_OK;
     int fd = dcam_open_file(name, O_RDONLY | O_DIRECTORY);
     if (fd < 0 || sync_file(fd) != 0)
-        status = dcam_system_failure("sync the folder of", path);
+        status = dcam_system_failure("sync the folder of", w->path);
     if (fd >= 0) close(fd);
-    dcam_free(folder);
     return status;
 }
 
@@ -261,7 +259,7 @@ dcam_status dcam_writer_commit(dcam_writer *w)
             status = dcam_system_failure("rename to", w->path);
             unlink(w->temporary);
         } else {
-            status = sync_folder_of(w->path);
+            status = sync_folder_of(w);
         }
     }
     dcam_writer_abort(w);
