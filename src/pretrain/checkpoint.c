@@ -99,12 +99,13 @@ static dcam_status check_options(const dcam_tensors *file, const dcam_pretrainer
         const char *text = dcam_tensors_metadata(file, described[i].name);
         if (text && strcmp(text, described[i].value) == 0) continue;
         if (described[i].plan && on_plateau) continue;
+        if (!text) text = "(not stated)";
         if (described[i].plan)
             return dcam_fail(DCAM_ERROR_DATA, "%s: made with %s %s, this run has %s, and after step %d the learning rate of one of the "
                              "two falls already: take the checkpoint from before that (its name ends in .plateau)",
-                             dcam_tensors_path(file), described[i].name, text ? text : "(not stated)", described[i].value, step);
+                             dcam_tensors_path(file), described[i].name, text, described[i].value, step);
         return dcam_fail(DCAM_ERROR_DATA, "%s: made with %s %s, this run has %s: give the same options, or leave out --resume to "
-                         "start anew", dcam_tensors_path(file), described[i].name, text ? text : "(not stated)", described[i].value);
+                         "start anew", dcam_tensors_path(file), described[i].name, text, described[i].value);
     }
     return DCAM_OK;
 }
