@@ -84,14 +84,22 @@ static dcam_status read_number(const dcam_tensors *file, const char *key, double
     return DCAM_OK;
 }
 
+static dcam_status read_steps(const dcam_tensors *file, const char *key, int *out)
+{
+    double value;
+    DCAM_TRY(read_number(file, key, DCAM_MAX_PRETRAIN_STEPS, &value));
+    if (value != floor(value)) return damaged(file, key);
+    *out = (int)value;
+    return DCAM_OK;
+}
+
 static dcam_status check_options(const dcam_tensors *file, const dcam_pretrainer_options *options, int step)
 {
     pretrain_option described[PRETRAIN_OPTIONS];
     dcam_pretrainer_options theirs = *options;
-    double steps, falling;
-    DCAM_TRY(read_number(file, "steps", DCAM_MAX_PRETRAIN_STEPS, &steps));
+    double falling;
+    DCAM_TRY(read_steps(file, "steps", &theirs.steps));
     DCAM_TRY(read_number(file, "falling", 1, &falling));
-    theirs.steps = (int)steps;
     theirs.falling = falling;
     const bool on_plateau = step <= dcam_pretrainer_plateau_end(&theirs) && step <= dcam_pretrainer_plateau_end(options);
     pretrain_options_describe(options, described);
@@ -146,30 +154,30 @@ static void apply(const content *c, int step, pretrain_state *state)
     state->seconds = c->sums[2];
 }
 
-static dcam_status check(const dcam_tensors *file, const dcam_pretrainer_options *options, double *step)
+static dcam_status check(const dcam_tensors *file, const dcam_pretrainer_options *options, int *step)
 {
     const char *format = dcam_tensors_metadata(file, "format");
     if (!format || strcmp(format, FORMAT) != 0)
         return dcam_fail(DCAM_ERROR_DATA, "%s: not a checkpoint of dcam pretrain (%s); leave out --resume to start anew",
                          dcam_tensors_path(file), FORMAT);
-    DCAM_TRY(read_number(file, "steps_done", DCAM_MAX_PRETRAIN_STEPS, step));
+    DCAM_TRY(read_steps(file, "steps_done", step));
     if (*step > options->steps)
-        return dcam_fail(DCAM_ERROR_DATA, "%s: %.0f steps are done already, this run has %d; raise --steps", dcam_tensors_path(file),
+        return dcam_fail(DCAM_ERROR_DATA, "%s: %d steps are done already, this run has %d; raise --steps", dcam_tensors_path(file),
                          *step, options->steps);
-    return check_options(file, options, (int)*step);
+    return check_options(file, options, *step);
 }
 
 dcam_status pretrain_checkpoint_load(const char *path, const dcam_pretrainer_options *options, pretrain_state *state)
 {
     dcam_tensors *file = NULL;
     content c = {0};
-    double step = 0;
+    int step = 0;
     if (!dcam_path_exists(path))
         return dcam_fail(DCAM_ERROR_DATA, "%s: there is no such checkpoint to resume from; leave out --resume to start anew", path);
     dcam_status status = dcam_tensors_open(path, &file);
     if (status == DCAM_OK) status = check(file, options, &step);
     if (status == DCAM_OK) status = read_content(file, state, &c);
-    if (status == DCAM_OK) apply(&c, (int)step, state);
+    if (status == DCAM_OK) apply(&c, step, state);
     dcam_trunk_weights_destroy(c.trunk);
     dcam_free(c.velocity);
     dcam_free(c.head);

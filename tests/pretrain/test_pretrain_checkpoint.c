@@ -197,6 +197,8 @@ static void every_entry_is_checked(void **state)
             snprintf(says, sizeof says, "damaged checkpoint: %s;", numbers[i]);
             edit_refused(&(tensor_edit){.key = numbers[i], .value = bad[k]}, DCAM_ERROR_DATA, says);
         }
+    edit_refused(&(tensor_edit){.key = "steps_done", .value = "2.5"}, DCAM_ERROR_DATA, "damaged checkpoint: steps_done;");
+    edit_refused(&(tensor_edit){.key = "steps", .value = "9.5"}, DCAM_ERROR_DATA, "damaged checkpoint: steps;");
     edit_refused(&(tensor_edit){.key = "falling", .value = "1.1"}, DCAM_ERROR_DATA, "damaged checkpoint: falling;");
     edit_refused(&(tensor_edit){.key = "steps_done", .value = "21"}, DCAM_ERROR_DATA, "21 steps are done already");
     edit_refused(&(tensor_edit){.key = "format"}, DCAM_ERROR_DATA, "not a checkpoint of dcam pretrain");
