@@ -229,6 +229,8 @@ typedef struct dcam_train_options {
     void *user;
 } dcam_train_options;
 
+/* DCAM_ERROR_IO may come with a model that is written: where images could be read for the training and, at its end, not
+ * for the calibration. With a checkpoint a resumed training makes it whole. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_train(const dcam_train_options *options);
 
 /* ---- calibration ------------------------------------------------------ */

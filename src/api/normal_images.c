@@ -10,6 +10,7 @@ typedef struct {
     const dcam_dataset *dataset;
     const uint32_t *indices;
     const dcam_preprocessing *preprocessing;
+    size_t *unread; /* or NULL */
 } source;
 
 static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
@@ -21,8 +22,10 @@ static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
     if (status == DCAM_OK) status = dcam_image_resize(&photo, s->preprocessing->width, s->preprocessing->height, &resized);
     if (status == DCAM_OK)
         memcpy(rgb, resized.pixels, (size_t)resized.width * (size_t)resized.height * 3);
-    else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO)
+    else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
         dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_error_message());
+        if (s->unread) ++*s->unread;
+    }
     dcam_image_clear(&resized);
     dcam_image_clear(&photo);
     return status;
@@ -45,11 +48,11 @@ static dcam_status open_set(source *s, size_t count, double false_alarm_rate, in
 }
 
 dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options, const dcam_dataset *dataset,
-                                const uint32_t *indices, size_t count, double false_alarm_rate)
+                                const uint32_t *indices, size_t count, double false_alarm_rate, size_t *unread)
 {
     /* A copy: the calibration may replace what the model holds. */
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing};
+    source s = {dataset, indices, &preprocessing, unread};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, false_alarm_rate, &classes, &set));
@@ -59,9 +62,9 @@ dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *op
 }
 
 dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices,
-                                     size_t count, dcam_int8_shift *shift)
+                                     size_t count, dcam_int8_shift *shift, size_t *unread)
 {
-    source s = {dataset, indices, &model->preprocessing};
+    source s = {dataset, indices, &model->preprocessing, unread};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));
@@ -72,10 +75,10 @@ dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *data
 }
 
 dcam_status dcam_remember_from(dcam_model *model, const dcam_memory_options *options, const dcam_dataset *dataset,
-                               const uint32_t *indices, size_t count)
+                               const uint32_t *indices, size_t count, size_t *unread)
 {
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing};
+    source s = {dataset, indices, &preprocessing, unread};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));

@@ -191,6 +191,13 @@ static dcam_status make_model(dcam_training_result *r, const dcam_trunk_weights 
     return DCAM_OK;
 }
 
+static dcam_status calibrated_without_some(const char *path, const dcam_trainer_options *t)
+{
+    return dcam_fail(DCAM_ERROR_IO, "%s is written, but images that were trained on could not be read once more for its calibration "
+                     "(a warning names each); when they can, %s", path,
+                     t->checkpoint ? "run the same again with --resume" : "run dcam calibrate, or train anew");
+}
+
 static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const char *description,
                                const dcam_trainer_options *t, const dcam_train_options *o, const char *path)
 {
@@ -198,18 +205,22 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
+    size_t unread = 0;
     DCAM_TRY(convert_memory(o, t, &memory));
     if (memory.weight == 0 && teacher->no_photographs) memory.weight = DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS;
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK && o->method == DCAM_METHOD_HYBRID)
-        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count);
+        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count, &unread);
     if (status == DCAM_OK)
-        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, o->false_alarm_rate);
+        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, o->false_alarm_rate,
+                                     &unread);
     /* Seconds, and int8 is there when it is wanted. */
     if (status == DCAM_OK)
-        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL);
+        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL, &unread);
     if (status == DCAM_OK) status = dcam_model_save(model, path);
+    /* Hours of training are not thrown away for it, and not passed over either: all images were read before. */
+    if (status == DCAM_OK && unread > 0) status = calibrated_without_some(path, t);
     dcam_model_destroy(model);
     dcam_training_result_clear(&result);
     return status;

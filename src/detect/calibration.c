@@ -53,7 +53,6 @@ static dcam_status read_image(collector *c, size_t index, int slot, bool *taken)
         uint8_t *to = c->rgb + (size_t)slot * (size_t)c->width * (size_t)c->height * 3;
         const dcam_status status = set->read(set->user, index, to);
         if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
-            dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_error_message());
             c->left_out[index] = true;
             c->failed++;
         } else if (status != DCAM_OK) {

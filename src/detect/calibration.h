@@ -65,7 +65,8 @@ typedef struct {
     size_t class_count;
     double false_alarm_rate;         /* 0: DCAM_DEFAULT_FALSE_ALARM_RATE */
     /* Writes image i (height x width x 3). Called once or, for DCAM_MAP_STANDARD, twice an image, class by class.
-     * DCAM_ERROR_IMAGE and DCAM_ERROR_IO leave the image out; any other status ends the run. */
+     * DCAM_ERROR_IMAGE and DCAM_ERROR_IO leave the image out, of which read itself has to tell; any other status ends
+     * the run. */
     dcam_status (*read)(void *user, size_t i, uint8_t *rgb);
     /* After each image read; true: stop (DCAM_ERROR_CANCELLED). May be NULL. */
     bool (*progress)(void *user, size_t done, size_t total);

@@ -40,7 +40,7 @@ static inline void case_save_model(const dcam_dataset *dataset)
     assert_int_equal(dcam_trunk_weights_random(m->architecture, 2, &m->student), DCAM_OK);
     assert_int_equal(dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, &indices, &count), DCAM_OK);
     assert_int_equal(count, CASE_CLASSES * CASE_TRAIN);
-    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25), DCAM_OK);
+    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25, NULL), DCAM_OK);
     assert_int_equal(dcam_model_save(m, case_model), DCAM_OK);
     dcam_free(indices);
     dcam_model_destroy(m);

@@ -98,6 +98,7 @@ typedef struct {
     int calls, done;
     const char *class_name;
     bool stop, stop_at_end; /* at any news; at the end of an epoch */
+    const char *from, *to;  /* a file that gets another name at the end of an epoch */
 } seen;
 
 static bool watch(void *user, const dcam_train_progress *p)
@@ -106,6 +107,7 @@ static bool watch(void *user, const dcam_train_progress *p)
     s->calls++;
     s->done += p->epoch_done;
     s->class_name = p->class_name;
+    if (s->from && p->epoch_done) assert_int_equal(rename(s->from, s->to), 0);
     return s->stop || (s->stop_at_end && p->epoch_done);
 }
 
@@ -328,6 +330,55 @@ static void memory_of_all_classes_first(void **state)
     dcam_names_clear(&models);
 }
 
+static dcam_model *load_model(void)
+{
+    dcam_model *m;
+    if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    return m;
+}
+
+/* A disk that fails between the training and the calibration: the model is kept, the lack is told, and it can be mended. */
+static void an_image_vanishes(void **state)
+{
+    (void)state;
+    char image[4096], aside[4096];
+    tree_path(root, "data/weave/train/good/001.png", image);
+    tree_path(root, "aside", aside);
+    seen s = {0};
+    dcam_train_options o = small_run();
+    o.progress = watch;
+    o.user = &s;
+    o.validation_fraction = 0.5; /* another image of each kind is left */
+    train(&o);
+    dcam_model *whole = load_model();
+    for (int kept = 0; kept < 2; kept++) {
+        remove(model);
+        o.checkpoint = kept ? checkpoint : NULL;
+        s = (seen){.from = image, .to = aside};
+        assert_int_equal(dcam_train(&o), DCAM_ERROR_IO);
+        assert_non_null(strstr(dcam_error_message(), "model is written, but images that were trained on could not be read"));
+        assert_non_null(strstr(dcam_error_message(), kept ? "again with --resume" : "run dcam calibrate"));
+        dcam_model_destroy(load_model());
+        assert_int_equal(rename(aside, image), 0);
+    }
+    s = (seen){0};
+    o.resume = true;
+    train(&o);
+    dcam_model *mended = load_model();
+    assert_int_equal(mended->class_count, whole->class_count);
+    for (size_t i = 0; i < whole->class_count; i++) {
+        const dcam_class_calibration *a = &whole->classes[i], *b = &mended->classes[i];
+        assert_int_equal(a->score_count, b->score_count);
+        assert_memory_equal(a->scores, b->scores, a->score_count * sizeof *a->scores);
+        assert_int_equal(a->prototype_count, b->prototype_count);
+        assert_true(a->threshold == b->threshold && a->memory_mean == b->memory_mean);
+    }
+    dcam_model_destroy(mended);
+    dcam_model_destroy(whole);
+    remove(model);
+    remove(checkpoint);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -352,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
                                        cmocka_unit_test(one_model),
         cmocka_unit_test(a_low_temperature), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
-        cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(memory_of_all_classes_first)};
+        cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(memory_of_all_classes_first),
+        cmocka_unit_test(an_image_vanishes)};
     return cmocka_run_group_tests(tests, start, end);
 }
