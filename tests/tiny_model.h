@@ -10,11 +10,7 @@
 #include "detect/model.h"
 #include "formula.h"
 #include "net/attention.h"
-
-#define OK(call)                                                                \
-    do {                                                                        \
-        if ((call) != DCAM_OK) fail_msg("%s: %s", #call, dcam_error_message()); \
-    } while (0)
+#include "outcome.h"
 
 enum { TINY_CHANNELS = 8, TINY_CLASSES = 2, TINY_DIMENSIONS = 3 };
 static const dcam_architecture tiny = {"tiny", {0, 0, 0}, {TINY_CHANNELS, TINY_CHANNELS, TINY_CHANNELS}};

@@ -16,11 +16,7 @@
 #include "edited_tensors.h"
 #include "formula.h"
 #include "json_allocations.h"
-
-#define OK(call)                                                                \
-    do {                                                                        \
-        if ((call) != DCAM_OK) fail_msg("%s: %s", #call, dcam_error_message()); \
-    } while (0)
+#include "outcome.h"
 
 enum { EPOCHS = 3, ATTENTION = 5 };
 /* The first convolution alone: many tensors more are read and written like its own. */
@@ -134,9 +130,7 @@ static void refused_by(const char *path, const dcam_trainer_options *o, const tr
     run mine = make_run(2, 1, ATTENTION), same = make_run(2, 1, ATTENTION);
     const size_t held = dcam_memory_held();
     const dcam_status status = train_checkpoint_load(path, o, identity, &mine.learner, &mine.progress);
-    if (status != wanted || !strstr(dcam_error_message(), says) || !strstr(dcam_error_message(), path))
-        fail_msg("%s \"%s\", wanted %s \"%s\"", dcam_status_name(status), dcam_error_message(),
-                 dcam_status_name(wanted), says);
+    assert_refused(status, wanted, says, path);
     assert_int_equal(dcam_memory_held(), held);
     assert_same(&mine, &same);
     clear_run(&same);

@@ -20,11 +20,7 @@
 #include "distill/data_identity.h"
 #include "distill/trainer.h"
 #include "nn/nn.h"
-
-#define OK(call)                                                                      \
-    do {                                                                              \
-        if ((call) != DCAM_OK) fail_msg("%s: %s", #call, dcam_error_message());       \
-    } while (0)
+#include "outcome.h"
 
 static char root[256], checkpoint[4096];
 static dcam_dataset *dataset;

@@ -15,12 +15,8 @@
 #include "edited_tensors.h"
 #include "formula.h"
 #include "json_allocations.h"
+#include "outcome.h"
 #include "pretrain/state.h"
-
-#define OK(call)                                                                \
-    do {                                                                        \
-        if ((call) != DCAM_OK) fail_msg("%s: %s", #call, dcam_error_message()); \
-    } while (0)
 
 enum { HEAD = 7 };
 /* The first convolution alone: many tensors more are read and written like its own. */
@@ -94,9 +90,7 @@ static void refused(const char *path, const dcam_pretrainer_options *o, dcam_sta
     pretrain_state mine = make_state(2), same = make_state(2);
     const size_t held = dcam_memory_held();
     const dcam_status status = pretrain_checkpoint_load(path, o, &mine);
-    if (status != wanted || !strstr(dcam_error_message(), says) || !strstr(dcam_error_message(), path))
-        fail_msg("%s \"%s\", wanted %s \"%s\"", dcam_status_name(status), dcam_error_message(),
-                 dcam_status_name(wanted), says);
+    assert_refused(status, wanted, says, path);
     assert_int_equal(dcam_memory_held(), held);
     assert_same(&mine, &same);
     clear_state(&same);
