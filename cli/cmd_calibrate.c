@@ -69,9 +69,13 @@ static int run(const cli_parsed *parsed)
     }
     int code = cli_check_writable(values.library.output ? values.library.output : values.library.model);
     if (code != 0) return code;
-    dcam_status status = dcam_calibrate(&values.library, on_class, &state);
+    size_t failed = 0;
+    dcam_status status = dcam_calibrate(&values.library, on_class, &state, &failed);
     if (status != DCAM_OK) return cli_fail(status);
-    return state.out_of_memory ? dcam_status_exit_code(DCAM_ERROR_MEMORY) : 0;
+    if (state.out_of_memory) return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    if (failed == 0) return 0;
+    cli_error("images that could not be read: %zu; each is named above, and the model is calibrated without them", failed);
+    return dcam_status_exit_code(DCAM_ERROR_IMAGE);
 }
 
 const cli_command cli_calibrate = {

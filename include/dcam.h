@@ -255,10 +255,11 @@ typedef struct dcam_class_threshold {
     const char *rule;            /* how the threshold came about, one phrase */
 } dcam_class_threshold;
 
-/* on_class (may be NULL) is called once for each class that was calibrated. */
+/* on_class (may be NULL) is called once for each class that was calibrated. *failed: images that could not be read; each
+ * is logged as a warning and left out. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_calibrate(const dcam_calibrate_options *options,
                                                     void (*on_class)(void *user, const dcam_class_threshold *result),
-                                                    void *user);
+                                                    void *user, size_t *failed /* or NULL */);
 
 /* ---- evaluation ------------------------------------------------------- */
 

@@ -35,13 +35,13 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
 }
 
 /* Ranges for int8. Thresholds are raw scores of another precision: how far int8 moves those of normal images is told. */
-static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset)
+static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset, bool *left_out)
 {
     uint32_t *indices = NULL;
     size_t count = 0;
     dcam_int8_shift shift;
     DCAM_TRY(choose_images(model, dataset, &indices, &count));
-    const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift, NULL);
+    const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift, left_out);
     if (status == DCAM_OK)
         dcam_log(DCAM_LOG_INFO,
                  "int8 ranges measured; int8 moves the scores of %zu normal images by %.2f %% of the threshold in the "
@@ -64,36 +64,45 @@ static bool wants_thresholds(const dcam_calibrate_options *o)
     return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
 }
 
-static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes)
+static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes,
+                               bool *left_out)
 {
     uint32_t *indices = NULL;
     size_t count = 0;
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
     if (status == DCAM_OK) status = choose_images(model, dataset, &indices, &count);
-    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, NULL);
+    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, left_out);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
         changes[i].images = model->classes[changes[i].model_class].score_count;
     dcam_free(indices);
     return status;
 }
 
-/* Raw scores and labels of one class's test images. */
+static void warn_of_bad(const dcam_loader *loader, size_t *seen)
+{
+    for (; *seen < dcam_loader_bad_count(loader); ++*seen)
+        dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_loader_bad_message(loader, *seen));
+}
+
+/* Raw scores and labels of *scored of one class's test images, which order names; others could not be read. */
 static dcam_status score_labelled(dcam_scorer *scorer, const dcam_model *model, const dcam_dataset *dataset,
-                                  int model_class, const uint32_t *order, size_t count, float *scores, uint8_t *labels)
+                                  int model_class, const uint32_t *order, size_t count, float *scores, uint8_t *labels,
+                                  size_t *scored)
 {
     const dcam_loader_options loading = {.width = model->preprocessing.width, .height = model->preprocessing.height,
-                                         .batch = SCORING_BATCH};
+                                         .batch = SCORING_BATCH, .skip_bad = true};
     dcam_loader *loader = NULL;
     dcam_batch batch;
     int classes[SCORING_BATCH];
     dcam_verdict verdicts[SCORING_BATCH];
-    size_t done = 0;
+    size_t done = 0, bad = 0;
     for (int i = 0; i < SCORING_BATCH; i++) classes[i] = model_class;
     DCAM_TRY(dcam_loader_create(dataset, order, count, &loading, &loader));
     dcam_status status;
     do {
         status = dcam_loader_next(loader, &batch);
+        warn_of_bad(loader, &bad);
         if (status == DCAM_OK && batch.count > 0)
             status = dcam_scorer_run(scorer, batch.rgb, batch.count, classes, NULL, verdicts);
         for (int i = 0; status == DCAM_OK && i < batch.count; i++, done++) {
@@ -102,15 +111,16 @@ static dcam_status score_labelled(dcam_scorer *scorer, const dcam_model *model, 
         }
     } while (status == DCAM_OK && batch.count > 0);
     dcam_loader_destroy(loader);
+    *scored = done;
     return status;
 }
 
 static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, const dcam_dataset *dataset, int class_index,
-                                     change *changed)
+                                     change *changed, size_t *failed)
 {
     const int model_class = changed->model_class;
     uint32_t *order = NULL;
-    size_t count = 0;
+    size_t count = 0, scored = 0;
     float *scores = NULL;
     uint8_t *labels = NULL;
     double threshold, rate;
@@ -118,14 +128,15 @@ static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, con
     dcam_status status = dcam_alloc(count, sizeof *scores, &scores);
     if (status == DCAM_OK) status = dcam_alloc(count, 1, &labels);
     if (status == DCAM_OK)
-        status = score_labelled(scorer, model, dataset, model_class, order, count, scores, labels);
+        status = score_labelled(scorer, model, dataset, model_class, order, count, scores, labels, &scored);
     if (status == DCAM_OK) {
-        status = dcam_threshold_from_labels(scores, labels, count, &threshold, &rate);
+        status = dcam_threshold_from_labels(scores, labels, scored, &threshold, &rate);
         if (status != DCAM_OK) status = dcam_fail_prefix(status, "%s: class %s", dataset->root, dataset->class_names[class_index]);
     }
     if (status == DCAM_OK) {
         dcam_class_set_threshold(&model->classes[model_class], threshold, DCAM_RULE_F1, rate);
-        changed->images = count;
+        changed->images = scored;
+        *failed += count - scored;
     }
     dcam_free(labels);
     dcam_free(scores);
@@ -133,7 +144,8 @@ static dcam_status class_from_labels(dcam_model *model, dcam_scorer *scorer, con
     return status;
 }
 
-static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes)
+static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes,
+                               size_t *failed)
 {
     dcam_scorer *scorer = NULL;
     dcam_scorer_options options = {.batch = SCORING_BATCH};
@@ -141,7 +153,7 @@ static dcam_status from_labels(dcam_model *model, const dcam_dataset *dataset, c
     DCAM_TRY(dcam_scorer_create(model, &options, &scorer));
     dcam_status status = DCAM_OK;
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
-        status = class_from_labels(model, scorer, dataset, (int)i, &changes[i]);
+        status = class_from_labels(model, scorer, dataset, (int)i, &changes[i], failed);
     dcam_scorer_destroy(scorer);
     return status;
 }
@@ -182,21 +194,26 @@ static void report(const dcam_model *model, const change *changes, size_t count,
 }
 
 static dcam_status calibrate(const dcam_calibrate_options *options,
-                             void (*on_class)(void *, const dcam_class_threshold *), void *user)
+                             void (*on_class)(void *, const dcam_class_threshold *), void *user, size_t *failed)
 {
     dcam_model *model = NULL;
     dcam_dataset *dataset = NULL;
     change *changes = NULL;
+    bool *left_out = NULL;
     dcam_status status = dcam_model_load(options->model, &model);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
     if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
+    if (status == DCAM_OK) status = dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);
-    if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset);
+    if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset, left_out);
     if (status == DCAM_OK) status = check_precision(model, options);
     if (status == DCAM_OK && wants_thresholds(options))
-        status = options->f1 ? from_labels(model, dataset, options, changes) : from_normal(model, dataset, options, changes);
+        status = options->f1 ? from_labels(model, dataset, options, changes, failed)
+                             : from_normal(model, dataset, options, changes, left_out);
+    if (status == DCAM_OK) *failed += dcam_left_out_count(dataset, left_out);
     if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);
     if (status == DCAM_OK && on_class && wants_thresholds(options)) report(model, changes, dataset->class_count, on_class, user);
+    dcam_free(left_out);
     dcam_free(changes);
     dcam_dataset_destroy(dataset);
     dcam_model_destroy(model);
@@ -204,11 +221,13 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
 }
 
 dcam_status dcam_calibrate(const dcam_calibrate_options *options,
-                           void (*on_class)(void *, const dcam_class_threshold *), void *user)
+                           void (*on_class)(void *, const dcam_class_threshold *), void *user, size_t *failed)
 {
+    size_t count = 0;
     DCAM_TRY(check_options(options));
     const int threads = dcam_swap_threads(options->threads);
-    const dcam_status status = calibrate(options, on_class, user);
+    const dcam_status status = calibrate(options, on_class, user, &count);
     dcam_set_threads(threads);
+    if (status == DCAM_OK && failed) *failed = count;
     return status;
 }

@@ -10,21 +10,23 @@ typedef struct {
     const dcam_dataset *dataset;
     const uint32_t *indices;
     const dcam_preprocessing *preprocessing;
-    size_t *unread; /* or NULL */
+    bool *left_out;
 } source;
 
 static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
 {
     const source *s = user;
-    const char *path = s->dataset->samples[s->indices[i]].path;
+    const uint32_t sample = s->indices[i];
+    const char *path = s->dataset->samples[sample].path;
     dcam_image photo = {0}, resized = {0};
+    if (s->left_out[sample]) return dcam_fail(DCAM_ERROR_IMAGE, "%s: could not be read before", path);
     dcam_status status = dcam_image_load(path, &photo);
     if (status == DCAM_OK) status = dcam_image_resize(&photo, s->preprocessing->width, s->preprocessing->height, &resized);
     if (status == DCAM_OK)
         memcpy(rgb, resized.pixels, (size_t)resized.width * (size_t)resized.height * 3);
     else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
         dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_error_message());
-        if (s->unread) ++*s->unread;
+        s->left_out[sample] = true;
     }
     dcam_image_clear(&resized);
     dcam_image_clear(&photo);
@@ -48,11 +50,11 @@ static dcam_status open_set(source *s, size_t count, double false_alarm_rate, in
 }
 
 dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options, const dcam_dataset *dataset,
-                                const uint32_t *indices, size_t count, double false_alarm_rate, size_t *unread)
+                                const uint32_t *indices, size_t count, double false_alarm_rate, bool *left_out)
 {
     /* A copy: the calibration may replace what the model holds. */
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing, unread};
+    source s = {dataset, indices, &preprocessing, left_out};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, false_alarm_rate, &classes, &set));
@@ -62,9 +64,9 @@ dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *op
 }
 
 dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices,
-                                     size_t count, dcam_int8_shift *shift, size_t *unread)
+                                     size_t count, dcam_int8_shift *shift, bool *left_out)
 {
-    source s = {dataset, indices, &model->preprocessing, unread};
+    source s = {dataset, indices, &model->preprocessing, left_out};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));
@@ -75,14 +77,21 @@ dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *data
 }
 
 dcam_status dcam_remember_from(dcam_model *model, const dcam_memory_options *options, const dcam_dataset *dataset,
-                               const uint32_t *indices, size_t count, size_t *unread)
+                               const uint32_t *indices, size_t count, bool *left_out)
 {
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing, unread};
+    source s = {dataset, indices, &preprocessing, left_out};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));
     const dcam_status status = dcam_memory_build(model, options, &set);
     dcam_free(classes);
     return status;
+}
+
+size_t dcam_left_out_count(const dcam_dataset *dataset, const bool *left_out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < dataset->sample_count; i++) count += left_out[i];
+    return count;
 }

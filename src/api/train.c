@@ -205,24 +205,26 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
-    size_t unread = 0;
+    bool *left_out = NULL;
     DCAM_TRY(convert_memory(o, t, &memory));
     if (memory.weight == 0 && teacher->no_photographs) memory.weight = DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS;
+    DCAM_TRY(dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out));
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK && o->method == DCAM_METHOD_HYBRID)
-        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count, &unread);
+        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count, left_out);
     if (status == DCAM_OK)
         status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, o->false_alarm_rate,
-                                     &unread);
+                                     left_out);
     /* Seconds, and int8 is there when it is wanted. */
     if (status == DCAM_OK)
-        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL, &unread);
+        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL, left_out);
     if (status == DCAM_OK) status = dcam_model_save(model, path);
     /* Hours of training are not thrown away for it, and not passed over either: all images were read before. */
-    if (status == DCAM_OK && unread > 0) status = calibrated_without_some(path, t);
+    if (status == DCAM_OK && dcam_left_out_count(dataset, left_out) > 0) status = calibrated_without_some(path, t);
     dcam_model_destroy(model);
     dcam_training_result_clear(&result);
+    dcam_free(left_out);
     return status;
 }
 

@@ -31,6 +31,7 @@ static inline void case_save_model(const dcam_dataset *dataset)
     dcam_model *m;
     uint32_t *indices;
     size_t count;
+    bool left_out[CASE_CLASSES * (CASE_TRAIN + CASE_GOOD + CASE_DEFECTIVE)] = {false};
     const dcam_scorer_options options = {.batch = 4};
     assert_int_equal(dcam_model_create(&m), DCAM_OK);
     m->architecture = dcam_architecture_find(NULL);
@@ -40,7 +41,9 @@ static inline void case_save_model(const dcam_dataset *dataset)
     assert_int_equal(dcam_trunk_weights_random(m->architecture, 2, &m->student), DCAM_OK);
     assert_int_equal(dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, &indices, &count), DCAM_OK);
     assert_int_equal(count, CASE_CLASSES * CASE_TRAIN);
-    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25, NULL), DCAM_OK);
+    assert_int_equal(dataset->sample_count, sizeof left_out);
+    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25, left_out), DCAM_OK);
+    assert_int_equal(dcam_left_out_count(dataset, left_out), 0);
     assert_int_equal(dcam_model_save(m, case_model), DCAM_OK);
     dcam_free(indices);
     dcam_model_destroy(m);

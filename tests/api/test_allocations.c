@@ -135,8 +135,8 @@ static void calibration(void **state)
         options.f1 = kind == 1;
         options.int8 = kind == 2;
         first = sum = 0;
-        assert_int_equal(dcam_calibrate(&options, add_threshold, &first), DCAM_OK);
-        NEEDED_ALLOCATIONS(a, 600, dcam_calibrate(&options, add_threshold, &sum)) {
+        assert_int_equal(dcam_calibrate(&options, add_threshold, &first, NULL), DCAM_OK);
+        NEEDED_ALLOCATIONS(a, 600, dcam_calibrate(&options, add_threshold, &sum, NULL)) {
             assert_true(!a.passed || sum == first);
             sum = 0;
         }

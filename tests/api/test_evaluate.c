@@ -345,15 +345,17 @@ static void thresholds_are_set_anew(void **state)
 {
     char output[300];
     changes stricter = {0}, again = {0}, labelled = {0};
+    size_t failed = 99;
     (void)state;
     snprintf(output, sizeof output, "%s", case_path("calibrated"));
     dcam_calibrate_options options = {.dataset = case_data, .model = case_model, .output = output, .false_alarm_rate = 0.001};
-    assert_int_equal(dcam_calibrate(&options, note_change, &stricter), DCAM_OK);
+    assert_int_equal(dcam_calibrate(&options, note_change, &stricter, &failed), DCAM_OK);
+    assert_int_equal(failed, 0);
     assert_int_equal(stricter.calls, CASE_CLASSES);
     /* As training calibrated. */
     options = (dcam_calibrate_options){.dataset = case_data, .model = output, .false_alarm_rate = 0.25,
                                        .precision = DCAM_PRECISION_F32};
-    assert_int_equal(dcam_calibrate(&options, note_change, &again), DCAM_OK);
+    assert_int_equal(dcam_calibrate(&options, note_change, &again, NULL), DCAM_OK);
     for (size_t i = 0; i < CASE_CLASSES; i++) {
         assert_int_equal(stricter.images[i], CASE_TRAIN);
         assert_true(stricter.after[i] > stricter.before[i]);
@@ -361,18 +363,18 @@ static void thresholds_are_set_anew(void **state)
         assert_true(fabs(again.after[i] - stricter.before[i]) <= 1e-5 * fabs(again.after[i]));
     }
     options.f1 = true;
-    assert_int_equal(dcam_calibrate(&options, note_change, &labelled), DCAM_OK);
+    assert_int_equal(dcam_calibrate(&options, note_change, &labelled, NULL), DCAM_OK);
     assert_int_equal(labelled.calls, CASE_CLASSES);
     assert_int_equal(labelled.images[0], CASE_GOOD + CASE_DEFECTIVE);
     assert_true(labelled.before[0] == again.after[0]);
     assert_string_not_equal(labelled.rule, again.rule);
     options.false_alarm_rate = 1;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
     options.false_alarm_rate = (double)NAN;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
     options.false_alarm_rate = 0;
     options.threads = 100000;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
 }
 
 /* ---- facts about files ---- */

@@ -76,4 +76,19 @@ expect 3 eval spoilt_test -m model.safetensors --json --csv figures.csv
 err_has "^dcam: $victim: "
 "$json" out mean image_auroc >/dev/null || fail "eval with a bad image gives no figures"
 is_file figures.csv
+
+# In calibration too, of both kinds; the model is written. Each is named once, although it would be read several times.
+expect 3 calibrate spoilt_test -m model.safetensors -o labelled.safetensors --f1
+same "lines about it" 1 "$(grep -c "$victim" err)"
+err_has '^dcam: images that could not be read: 1;'
+out_has "^$class: threshold .*\(6 images"
+is_file labelled.safetensors
+# A photograph that was not learned from: those that were are left out of the calibration anyway.
+cp -r data more
+head -c 150 "$good" >more/"$class"/train/good/new.png
+expect 0 calibrate data -m model.safetensors -o usual.safetensors --int8 --false-alarm-rate 0.1
+expect 3 calibrate more -m model.safetensors -o t.safetensors --int8 --false-alarm-rate 0.1
+same "lines about it" 1 "$(grep -c 'train/good/new\.png' err)"
+err_has '^dcam: images that could not be read: 1;'
+cmp -s usual.safetensors t.safetensors || fail "the bad image changed the calibration"
 finish
