@@ -11,23 +11,76 @@
  * before its memory is asked for. */
 #define PIXELS_PER_BYTE 512u
 
-/* The frame header tells Huffman (SOF0 to SOF7) from arithmetic coding, which
- * has no such bound. */
-static bool uses_huffman(const dcam_encoded *file)
+/* libjpeg goes through the coefficients of the whole picture once a scan, and an empty scan of a progressive JPEG costs a
+ * handful of bytes: 490 of 4096 x 4096 in 50 kB took 6 s. Cameras and editors write some 10 scans, optimisers up to 30. So
+ * many are read whatever the picture's size; more where all scans together stay within a number of pixels, which take
+ * about a second. TurboJPEG itself refuses more than 500 (TJFLAG_LIMITSCANS). */
+#define USUAL_SCANS 32u
+#define MAX_SCAN_PIXELS (1u << 30)
+
+enum { START = 0xd8, END = 0xd9, SCAN = 0xda, TEMPORARY = 0x01, RESTART_0 = 0xd0, RESTART_7 = 0xd7 };
+
+/* huffman: what the frame header says (SOF0 to SOF7); arithmetic coding has no bound of pixels a byte. */
+typedef struct {
+    bool huffman;
+    size_t scans;
+} marker_summary;
+
+/* Place of the next marker's 0xff, or count. As libjpeg does it skips coded data, restarts among it, and what is no marker
+ * at all; of several 0xff the last one counts. */
+static size_t find_marker(const dcam_encoded *file, size_t at)
 {
     const uint8_t *b = file->bytes;
-    size_t at = 2;
-    while (file->count >= 4 && at <= file->count - 4 && b[at] == 0xff) {
-        uint8_t marker = b[at + 1];
-        if (marker == 0xff) {
-            at++;
-            continue;
-        }
-        if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc)
-            return marker < 0xc8;
-        at += 2 + (size_t)(b[at + 2] << 8 | b[at + 3]);
+    while (at + 1 < file->count) {
+        const uint8_t *found = memchr(b + at, 0xff, file->count - 1 - at);
+        if (!found) break;
+        at = (size_t)(found - b);
+        const uint8_t code = found[1];
+        if (code == 0xff) at++;
+        else if (code == 0 || (code >= RESTART_0 && code <= RESTART_7)) at += 2;
+        else return at;
     }
-    return false;
+    return file->count;
+}
+
+/* Up to the end marker: what follows it, such as another picture, is not decoded. Of two frame headers libjpeg refuses the
+ * second. */
+static marker_summary read_markers(const dcam_encoded *file)
+{
+    marker_summary found = {false, 0};
+    bool framed = false;
+    size_t at = find_marker(file, 2);
+    while (at < file->count) {
+        const uint8_t marker = file->bytes[at + 1];
+        size_t length = 0;
+        if (marker == END) break;
+        if (marker != START && marker != TEMPORARY) {
+            if (file->count - at < 4) break;
+            length = (size_t)(file->bytes[at + 2] << 8 | file->bytes[at + 3]);
+            if (length < 2) length = 2; /* the field itself, which libjpeg has read by then */
+        }
+        if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc && !framed) {
+            framed = true;
+            found.huffman = marker < 0xc8;
+        }
+        if (marker == SCAN) found.scans++;
+        if (length > file->count - at - 2) break;
+        at = find_marker(file, at + 2 + length);
+    }
+    return found;
+}
+
+static dcam_status check_work(const dcam_encoded *file, int width, int height)
+{
+    const marker_summary found = read_markers(file);
+    const size_t pixels = (size_t)width * (size_t)height;
+    const size_t affordable = MAX_SCAN_PIXELS / pixels, most = affordable > USUAL_SCANS ? affordable : USUAL_SCANS;
+    if (pixels / PIXELS_PER_BYTE > file->count && found.huffman)
+        return dcam_damaged(file, "JPEG", "too short for the size in its header");
+    if (found.scans <= most) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_IMAGE,
+                     "%s: JPEG of %d x %d pixels in %zu scans, above the limit of %zu for it; save it as a baseline JPEG or PNG",
+                     file->name, width, height, found.scans, most);
 }
 
 static dcam_status library_failure(const dcam_encoded *file, tjhandle handle)
@@ -59,9 +112,7 @@ static dcam_status check_header(const dcam_encoded *file, tjhandle handle, int *
                          "%s: is a CMYK JPEG, whose colours need a printer's profile to become RGB; save it as RGB",
                          file->name);
     DCAM_TRY(dcam_check_sides(file, "JPEG", (uint64_t)*width, (uint64_t)*height));
-    if ((uint64_t)*width * (uint64_t)*height / PIXELS_PER_BYTE > file->count && uses_huffman(file))
-        return dcam_damaged(file, "JPEG", "too short for the size in its header");
-    return DCAM_OK;
+    return check_work(file, *width, *height);
 }
 
 dcam_status dcam_decode_jpeg(const dcam_encoded *file, dcam_image *out)

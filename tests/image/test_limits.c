@@ -176,6 +176,76 @@ static void small_files_that_claim_to_be_huge(void **state)
     dcam_free(bytes);
 }
 
+/* Appends a marker and its segment. */
+static uint8_t *put(uint8_t *to, int marker, const uint8_t *bytes, size_t count)
+{
+    *to++ = 0xff;
+    *to++ = (uint8_t)marker;
+    *to++ = (uint8_t)((count + 2) >> 8);
+    *to++ = (uint8_t)((count + 2) & 0xff);
+    memcpy(to, bytes, count);
+    return to + count;
+}
+
+enum { RUN_OF_16384 = 0xe0 };
+
+/* A sound progressive grey JPEG: one scan of DC, the others each of one coefficient's next bit, without any that is not 0.
+ * All codes are zero bits: one a block in the first scan, 15 a run of 16,384 blocks in the others. A segment that looks
+ * like scans, fill bytes and a picture behind the end are no scans. */
+static size_t make_progressive(int side, size_t scans, uint8_t **out)
+{
+    const size_t blocks = (size_t)side / 8 * ((size_t)side / 8), runs = (15 * (blocks / 16384) + 7) / 8;
+    uint8_t *bytes = calloc(1, 2000 + blocks / 8 + scans * (10 + runs)), *to = bytes + 2, table[65] = {0};
+    assert_non_null(bytes);
+    memcpy(bytes, "\xff\xd8", 2);
+    to = put(to, 0xfe, (const uint8_t *)"\xff\xda\0\2\xff\xda\0\2", 8);
+    memset(table + 1, 1, 64);
+    to = put(to, 0xdb, table, sizeof table);
+    to = put(to, 0xc2, (const uint8_t[]){8, (uint8_t)(side >> 8), (uint8_t)side, (uint8_t)(side >> 8), (uint8_t)side, 1, 1, 0x11, 0}, 9);
+    to = put(to, 0xc4, (const uint8_t[18]){0, 1}, 18);
+    to = put(to, 0xc4, (const uint8_t[18]){0x10, 1, [17] = RUN_OF_16384}, 18);
+    to = put(to, 0xda, (const uint8_t[]){1, 1, 0, 0, 0, 0}, 6);
+    to += blocks / 8;
+    for (size_t i = 0; i + 1 < scans; i++) {
+        const uint8_t k = (uint8_t)(1 + i / 14), low = (uint8_t)(13 - i % 14), high = i % 14 ? (uint8_t)(low + 1) : 0;
+        *to++ = 0xff; /* fill */
+        to = put(to, 0xda, (const uint8_t[]){1, 1, 0, k, k, (uint8_t)(high << 4 | low)}, 6);
+        to += runs;
+    }
+    memcpy(to, "\xff\xd9\xff\xda\0\2\xff\xda\0\2", 10);
+    *out = bytes;
+    return (size_t)(to - bytes) + 10;
+}
+
+/* A scan of nothing costs 46 bytes, and decoding it a walk through the whole picture. */
+static void scans_of_a_jpeg_are_bounded(void **state)
+{
+    static const struct { int side; size_t scans; const char *why; } cases[] = {
+        {4096, 64, NULL}, {4096, 65, "a.jpg: JPEG of 4096 x 4096 pixels in 65 scans, above the limit of 64 for it"},
+        {4096, 490, "in 490 scans"}, {1024, 400, NULL}, {8192, 32, NULL}, {8192, 33, "above the limit of 32 for it"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *bytes;
+        dcam_image image = {-1, -1, -1, NULL};
+        const size_t n = make_progressive(cases[i].side, cases[i].scans, &bytes);
+        dcam_memory_reset_peak();
+        const size_t held = dcam_memory_held();
+        const dcam_status status = dcam_image_decode(bytes, n, "a.jpg", &image);
+        if (cases[i].why) {
+            assert_int_equal(status, DCAM_ERROR_IMAGE);
+            says(cases[i].why);
+            assert_true(dcam_memory_peak() < held + (1u << 20)); /* nothing was begun */
+            assert_int_equal(image.width, -1);
+        } else {
+            if (status != DCAM_OK) fail_msg("%zu: %s", i, dcam_error_message());
+            assert_int_equal(image.pixels[0], 128);
+            dcam_image_clear(&image);
+        }
+        free(bytes);
+    }
+}
+
 /* Ten times a number near the cap does not fit 32 bits: 4294967300 must not read as 4. */
 static void numbers_of_a_pnm_do_not_wrap(void **state)
 {
@@ -340,6 +410,7 @@ int main(void)
         cmocka_unit_test(lack_of_memory_in_a_library_is_not_damage),
         cmocka_unit_test(a_jpeg_of_tables_alone_has_no_pixels),
         cmocka_unit_test(small_files_that_claim_to_be_huge),
+        cmocka_unit_test(scans_of_a_jpeg_are_bounded),
         cmocka_unit_test(numbers_of_a_pnm_do_not_wrap),
         cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(masks_without_memory),
