@@ -73,24 +73,8 @@ int cli_make_folders(const char *path)
 
 int cli_check_writable(const char *path)
 {
-    /* Permission bits do not tell (root, read-only mounts): try. */
-    char *temporary = concat(path, ".XXXXXX");
-    if (!temporary) return fail_errno(path, "cannot write", ENOMEM);
-    struct stat facts;
-    int code = 0;
-    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
-        code = fail_errno(path, "cannot write", EISDIR);
-    } else {
-        const int descriptor = dcam_create_temporary(temporary);
-        if (descriptor < 0) {
-            code = fail_errno(path, "cannot write", errno);
-        } else {
-            close(descriptor); /* nothing was written that it could tell of */
-            unlink(temporary);
-        }
-    }
-    free(temporary);
-    return code;
+    const dcam_status status = dcam_check_writable(path);
+    return status == DCAM_OK ? 0 : cli_fail(status);
 }
 
 /* ---- names of overlays -------------------------------------------------- */

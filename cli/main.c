@@ -1,8 +1,12 @@
 /* main.c - finds the command, reads its options and runs it. */
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "commands.h"
 #include "help.h"
 #include "output.h"
@@ -67,8 +71,18 @@ static int run_command(const cli_command *command, int count, char **arguments)
     return code;
 }
 
+/* A standard descriptor that the caller has closed would be given to the next file that is opened, and what is said would be
+ * written into it. The root folder takes its place: reading it and writing to it fails, as with a closed one. */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && dcam_open_file("/", O_RDONLY | O_DIRECTORY) < 0) return false;
+    return true;
+}
+
 int main(int count, char **arguments)
 {
+    if (!keep_standard_descriptors()) return dcam_status_exit_code(DCAM_ERROR_MEMORY); /* there is nowhere to say it */
     const int code = cli_output_open();
     if (code != 0) return code;
     if (count < 2) {

@@ -1,8 +1,13 @@
 /* calibrate.c - new thresholds for a trained model: from normal images alone,
  * or the best F1 where labelled images exist. The networks stay as they are. */
 
+#define _XOPEN_SOURCE 700 /* realpath */
+#include <limits.h>
+#include <stdlib.h>
+
 #include "api/detector.h"
 #include "api/normal_images.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "data/loader.h"
@@ -193,6 +198,15 @@ static void report(const dcam_model *model, const change *changes, size_t count,
     }
 }
 
+/* In place behind a link too, such as one that names the model in use. */
+static dcam_status save(const dcam_model *model, const dcam_calibrate_options *o)
+{
+    char place[PATH_MAX];
+    if (o->output) return dcam_model_save(model, o->output);
+    if (!realpath(o->model, place)) return dcam_system_failure("find", o->model);
+    return dcam_model_save(model, place);
+}
+
 static dcam_status calibrate(const dcam_calibrate_options *options,
                              void (*on_class)(void *, const dcam_class_threshold *), void *user, size_t *failed)
 {
@@ -211,7 +225,7 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
         status = options->f1 ? from_labels(model, dataset, options, changes, failed)
                              : from_normal(model, dataset, options, changes, left_out);
     if (status == DCAM_OK) *failed += dcam_left_out_count(dataset, left_out);
-    if (status == DCAM_OK) status = dcam_model_save(model, options->output ? options->output : options->model);
+    if (status == DCAM_OK) status = save(model, options);
     if (status == DCAM_OK && on_class && wants_thresholds(options)) report(model, changes, dataset->class_count, on_class, user);
     dcam_free(left_out);
     dcam_free(changes);

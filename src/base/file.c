@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -147,6 +148,51 @@ int dcam_create_temporary(char *name)
     return fd;
 }
 
+/* "PATH.XXXXXX"; the end of a name that has no room for the letters is left out. */
+static dcam_status name_temporary(const char *path, char **out)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t length = strlen(slash ? slash + 1 : path), most = NAME_MAX - 1 - TEMPORARY_LETTERS;
+    const size_t kept = strlen(path) - (length > most ? length - most : 0);
+    return dcam_format_string(out, "%.*s.XXXXXX", (int)kept, path);
+}
+
+/* *there: whether facts are those of a file that will be replaced. */
+static dcam_status look_at_target(const char *path, struct stat *facts, bool *there)
+{
+    *there = stat(path, facts) == 0;
+    if (*there && S_ISDIR(facts->st_mode)) return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
+    if (*there && !S_ISREG(facts->st_mode))
+        return dcam_fail(DCAM_ERROR_IO, "%s: is a device, a pipe or the like, which would be replaced; name a file to write", path);
+    if (!*there && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return dcam_system_failure("look at", path);
+    return DCAM_OK;
+}
+
+/* To give a file away is root's; file systems of others have no owners or permissions, or not that one. */
+static bool cannot_be_set(int error)
+{
+    return error == EPERM || error == EINVAL || error == ENOTSUP || error == ENOSYS;
+}
+
+/* Who could read and write the old file can do so with the new one. */
+static dcam_status take_permissions(int fd, const char *path, const struct stat *old)
+{
+    if (fchown(fd, old->st_uid, old->st_gid) != 0 && !cannot_be_set(errno)) return dcam_system_failure("set the owner of", path);
+    if (fchmod(fd, old->st_mode & 0777) != 0 && !cannot_be_set(errno))
+        return dcam_system_failure("set the permissions of", path);
+    return DCAM_OK;
+}
+
+static dcam_status create_temporary(dcam_writer *w)
+{
+    struct stat old;
+    bool there;
+    DCAM_TRY(look_at_target(w->path, &old, &there));
+    w->descriptor = dcam_create_temporary(w->temporary);
+    if (w->descriptor < 0) return dcam_system_failure("create", w->path);
+    return there ? take_permissions(w->descriptor, w->path, &old) : DCAM_OK;
+}
+
 dcam_status dcam_writer_open(const char *path, dcam_writer **out)
 {
     dcam_writer *w = NULL;
@@ -155,19 +201,11 @@ dcam_status dcam_writer_open(const char *path, dcam_writer **out)
     w->used = 0;
     w->path = w->temporary = NULL;
     dcam_status status = dcam_copy_string(path, &w->path);
-    if (status == DCAM_OK) status = dcam_format_string(&w->temporary, "%s.XXXXXX", path);
-    if (status == DCAM_OK) {
-        w->descriptor = dcam_create_temporary(w->temporary);
-        if (w->descriptor < 0) status = dcam_system_failure("create", path);
-    }
-    if (status != DCAM_OK) {
-        dcam_free(w->path);
-        dcam_free(w->temporary);
-        dcam_free(w);
-        return status;
-    }
-    *out = w;
-    return DCAM_OK;
+    if (status == DCAM_OK) status = name_temporary(path, &w->temporary);
+    if (status == DCAM_OK) status = create_temporary(w);
+    if (status == DCAM_OK) *out = w;
+    else dcam_writer_abort(w);
+    return status;
 }
 
 static dcam_status flush_bytes(dcam_writer *w, const unsigned char *bytes, size_t count)
@@ -228,20 +266,18 @@ void dcam_writer_abort(dcam_writer *w)
     dcam_free(w);
 }
 
-/* After the rename, when nothing may be lacking any more: the name is taken from that of the temporary file. */
-static dcam_status sync_folder_of(dcam_writer *w)
+/* To be synced after the rename, when nothing may be lacking any more. -1 where files may be put into it, but their names
+ * not read: then the system writes it back in its own time. */
+static dcam_status open_folder_of(dcam_writer *w, int *out)
 {
     char *slash = strrchr(w->temporary, '/');
     const char *name = w->temporary;
     if (!slash) name = ".";
     else if (slash == w->temporary) name = "/";
     else *slash = '\0';
-    dcam_status status = DCAM_OK;
-    int fd = dcam_open_file(name, O_RDONLY | O_DIRECTORY);
-    if (fd < 0 || sync_file(fd) != 0)
-        status = dcam_system_failure("sync the folder of", w->path);
-    if (fd >= 0) close(fd);
-    return status;
+    *out = dcam_open_file(name, O_RDONLY | O_DIRECTORY);
+    if (slash) *slash = '/';
+    return *out < 0 && errno != EACCES ? dcam_system_failure("open the folder of", w->path) : DCAM_OK;
 }
 
 dcam_status dcam_writer_commit(dcam_writer *w)
@@ -249,21 +285,32 @@ dcam_status dcam_writer_commit(dcam_writer *w)
     dcam_status status = flush_buffer(w);
     if (status == DCAM_OK && sync_file(w->descriptor) != 0) status = dcam_system_failure("sync", w->path);
     if (status == DCAM_OK) {
-        int fd = w->descriptor;
+        int fd = w->descriptor, folder = -1;
         w->descriptor = -1;
         /* Interrupted, it is closed all the same; the bytes are on disk since the sync. */
         if (close(fd) != 0 && errno != EINTR) {
             status = dcam_system_failure("close", w->path);
             unlink(w->temporary);
+        } else if ((status = open_folder_of(w, &folder)) != DCAM_OK) {
+            unlink(w->temporary);
         } else if (dcam_rename(w->temporary, w->path) != 0) {
             status = dcam_system_failure("rename to", w->path);
             unlink(w->temporary);
-        } else {
-            status = sync_folder_of(w);
+        } else if (folder >= 0 && sync_file(folder) != 0) {
+            status = dcam_system_failure("sync the folder of", w->path);
         }
+        if (folder >= 0) close(folder);
     }
     dcam_writer_abort(w);
     return status;
+}
+
+dcam_status dcam_check_writable(const char *path)
+{
+    dcam_writer *w;
+    DCAM_TRY(dcam_writer_open(path, &w));
+    dcam_writer_abort(w);
+    return DCAM_OK;
 }
 
 dcam_status dcam_file_write(const char *path, const void *bytes, size_t count)

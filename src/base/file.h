@@ -29,16 +29,21 @@ dcam_status dcam_system_failure(const char *doing, const char *path);
 /* A file being written under a temporary name in the same folder. */
 typedef struct dcam_writer dcam_writer;
 
+/* What is there and is no regular file (a folder, a device, a pipe) is refused; a link of that name will be replaced. The
+ * new file has the permissions and, where the system allows it, the owner of the one that it replaces. */
 DCAM_MUST_CHECK dcam_status dcam_writer_open(const char *path, dcam_writer **out);
 DCAM_MUST_CHECK dcam_status dcam_writer_write(dcam_writer *writer, const void *bytes, size_t count);
 DCAM_MUST_CHECK dcam_status dcam_writer_printf(dcam_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* fsync, rename to the final name, fsync of the folder. Frees the writer in
- * every case; on failure nothing is left behind and an older file of that
- * name is intact. */
+/* fsync, rename to the final name, fsync of the folder (unless it may not be read). Frees the writer in every case; on
+ * failure nothing is left behind and an older file of that name is intact, but for a failure of the very last step, which
+ * says that it could not sync the folder: then the new file is there, whole. */
 DCAM_MUST_CHECK dcam_status dcam_writer_commit(dcam_writer *writer);
 /* Removes the temporary file. NULL-safe. */
 void dcam_writer_abort(dcam_writer *writer);
+
+/* Whether a file could be written there: tries it (permission bits do not tell: root, read-only disks) and leaves nothing. */
+DCAM_MUST_CHECK dcam_status dcam_check_writable(const char *path);
 
 /* The whole of it in one call. */
 DCAM_MUST_CHECK dcam_status dcam_file_write(const char *path, const void *bytes, size_t count);

@@ -90,6 +90,57 @@ static void commit_over_a_folder_fails_clean(void **state)
     dcam_free(path);
 }
 
+/* A device or a pipe of that name is not replaced by a file; a link is, and what it led to stays. */
+static void what_is_no_file_is_not_replaced(void **state)
+{
+    struct stat facts;
+    (void)state;
+    char *fifo = in_folder("fifo"), *link = in_folder("link"), *file = in_folder("file");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(dcam_file_write(fifo, "x", 1), DCAM_ERROR_IO);
+    assert_non_null(strstr(dcam_error_message(), fifo));
+    assert_int_equal(dcam_check_writable(fifo), DCAM_ERROR_IO);
+    assert_true(lstat(fifo, &facts) == 0 && S_ISFIFO(facts.st_mode));
+    assert_int_equal(symlink("fifo", link), 0);
+    assert_int_equal(dcam_file_write(link, "x", 1), DCAM_ERROR_IO);
+    assert_true(lstat(link, &facts) == 0 && S_ISLNK(facts.st_mode));
+    assert_int_equal(dcam_file_write("/dev/null", "x", 1), DCAM_ERROR_IO);
+    unlink(link);
+    assert_int_equal(dcam_file_write(file, "old", 3), DCAM_OK);
+    assert_int_equal(symlink("file", link), 0);
+    assert_int_equal(dcam_file_write(link, "x", 1), DCAM_OK);
+    assert_true(lstat(link, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size == 1);
+    assert_true(lstat(file, &facts) == 0 && facts.st_size == 3);
+    assert_int_equal(entries(), 3);
+    unlink(link);
+    assert_int_equal(symlink("nowhere", link), 0);
+    assert_int_equal(dcam_check_writable(link), DCAM_OK);
+    assert_int_equal(dcam_file_write(link, "x", 1), DCAM_OK);
+    unlink(link);
+    unlink(file);
+    unlink(fifo);
+    dcam_free(file);
+    dcam_free(link);
+    dcam_free(fifo);
+}
+
+/* The longest name that a file can have: its temporary name has to fit too. */
+static void names_may_be_as_long_as_they_can(void **state)
+{
+    (void)state;
+    char name[256];
+    memset(name, 'n', 255);
+    for (size_t length = 245; length <= 255; length++) {
+        name[length] = '\0';
+        char *path = in_folder(name);
+        assert_int_equal(dcam_file_write(path, "x", 1), DCAM_OK);
+        assert_int_equal(entries(), 1);
+        assert_int_equal(unlink(path), 0);
+        dcam_free(path);
+        name[length] = 'n';
+    }
+}
+
 static void refuses_what_is_no_file(void **state)
 {
     (void)state;
@@ -152,6 +203,8 @@ int main(void)
         cmocka_unit_test(write_then_read),
         cmocka_unit_test(abort_leaves_the_old_file),
         cmocka_unit_test(commit_over_a_folder_fails_clean),
+        cmocka_unit_test(what_is_no_file_is_not_replaced),
+        cmocka_unit_test(names_may_be_as_long_as_they_can),
         cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(folders_are_made_and_listed_in_order),
     };

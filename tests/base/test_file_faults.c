@@ -262,7 +262,8 @@ static void each_call_of_a_write_fails(void **state)
         {FSYNC, {EIO, ENOSPC, EINTR, EINVAL, EROFS}},
         {CLOSE, {EIO, ENOSPC, EINTR}},
         {RENAME, {EIO, ENOSPC, EACCES, EINTR, LOST}},
-        {OPEN, {EIO, ENOMEM, EINTR}}, /* of the folder, to sync it */
+        {OPEN, {EIO, ENOMEM, EINTR, EACCES}}, /* of the folder, to sync it */
+        {STAT, {EIO, EACCES, ENOENT}},        /* of what may be there already */
     };
     long calls[CALLS], tried = 0;
     (void)state;
@@ -277,7 +278,7 @@ static void each_call_of_a_write_fails(void **state)
             for (int e = 0; faults[i].errors[e]; e++, tried++) {
                 const int error = faults[i].errors[e];
                 /* Waited out; file systems that cannot sync; a file that is closed although it was interrupted. */
-                const bool harmless = error == EINTR || error == SHORT || error == LOST || error == EEXIST || (call == FSYNC && (error == EINVAL || error == EROFS));
+                const bool harmless = error == EINTR || error == SHORT || error == LOST || error == EEXIST || (call == FSYNC && (error == EINVAL || error == EROFS)) || (call == OPEN && error == EACCES) || error == ENOENT;
                 /* The second close is the folder's, after all is done and synced. */
                 const bool over = call == CLOSE && at > 1;
                 char what[64];
@@ -289,10 +290,30 @@ static void each_call_of_a_write_fails(void **state)
                 if (status != (harmless || over ? DCAM_OK : status_of(error))) fail_msg("%s: %s; %s", what, dcam_status_name(status), dcam_error_message());
                 if (status != DCAM_OK && !strstr(dcam_error_message(), target)) fail_msg("%s: does not name the file: %s", what, dcam_error_message());
                 /* The folder's sync comes after the rename. */
-                old_or_new(what, status, (call == FSYNC && at == 2) || call == OPEN);
+                old_or_new(what, status, call == FSYNC && at == 2);
             }
     }
     assert_true(tried > 30);
+    unlink(target);
+}
+
+/* The owner is the tests' own. */
+static void permissions_are_those_of_the_old_file(void **state)
+{
+    struct stat facts;
+    (void)state;
+    put(target, "old");
+    assert_int_equal(chmod(target, 0604), 0);
+    assert_int_equal(write_all(), DCAM_OK);
+    assert_int_equal(__real_stat(target, &facts), 0);
+    assert_int_equal(facts.st_mode & 07777, 0604);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(target, 12345, 54321), 0);
+        assert_int_equal(write_all(), DCAM_OK);
+        assert_int_equal(__real_stat(target, &facts), 0);
+        assert_true(facts.st_uid == 12345 && facts.st_gid == 54321);
+        assert_int_equal(facts.st_mode & 07777, 0604);
+    }
     unlink(target);
 }
 
@@ -615,6 +636,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_call_of_a_write_fails),
         cmocka_unit_test(permissions_are_those_of_the_mask),
+        cmocka_unit_test(permissions_are_those_of_the_old_file),
         cmocka_unit_test(each_allocation_of_a_write_fails),
         cmocka_unit_test(a_write_in_one_call_cleans_up),
         cmocka_unit_test(a_bare_name_is_in_the_working_folder),

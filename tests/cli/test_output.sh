@@ -7,9 +7,9 @@ sum=$(cksum model.safetensors)
 
 # A folder that is not there, or is a file. Said before any training.
 for place in nowhere/m model.safetensors/m /proc/m; do
-    refuse 3 'cannot write' train data -o $place --teacher random:1 --size 64 --epochs 100000 -q
+    refuse 3 'cannot create' train data -o $place --teacher random:1 --size 64 --epochs 100000 -q
 done
-refuse 3 'cannot write: Is a directory' train data -o data --teacher random:1 --size 64 --epochs 100000 -q
+refuse 3 'data: is a folder; name the file' train data -o data --teacher random:1 --size 64 --epochs 100000 -q
 refuse 3 'nowhere/c' train data -o m --teacher random:1 --size 64 --epochs 100000 -q --checkpoint nowhere/c
 is_absent m
 refuse 3 'model.safetensors: cannot create the folder' train data -o model.safetensors --one-class --teacher random:1 -q
@@ -21,11 +21,33 @@ refuse 3 'nowhere/t' teacher import model.safetensors -o nowhere/t
 refuse 3 '' synth -o model.safetensors
 refuse 3 'not empty' synth -o data
 
+# A pipe or a device is not replaced; a link to the model in use stays one, and the model keeps its permissions.
+mkfifo pipe
+refuse 3 'pipe: is a device, a pipe' export -m model.safetensors --to safetensors -o pipe
+refuse 3 'pipe: is a device, a pipe' eval data -m model.safetensors --csv pipe
+[ -p pipe ] || fail "the pipe is gone"
+cp model.safetensors mine && chmod 640 mine && ln -s mine current
+expect 0 calibrate data -m current --false-alarm-rate 0.3 -q
+[ -L current ] || fail "calibrate: the link is gone"
+same "permissions" 640 "$(stat -c %a mine)"
+cmp -s mine model.safetensors && fail "calibrate through a link changed nothing"
+
+# Closed standard descriptors: nothing that is said gets into a file.
+cp -r data spoilt
+echo "no image" >"$(first_of spoilt/*/test/good/*.png)"
+"$dcam" eval spoilt -m model.safetensors --report page --resamples 0 -q >/dev/null 2>&-
+same "exit code without standard error" 3 $?
+same "beginning of the page" '<!doctype html>' "$(head -n 1 page/index.html | tr A-Z a-z)"
+"$dcam" eval data -m model.safetensors --csv fine.csv --resamples 0 -q >/dev/null
+"$dcam" eval data -m model.safetensors --csv closed.csv --resamples 0 -q >&- 2>err
+same "exit code without standard output" 3 $?
+cmp -s fine.csv closed.csv || [ ! -e closed.csv ] || fail "what was printed got into the file"
+
 # No permission, where that means something.
 if [ "$(id -u)" -ne 0 ]; then
     mkdir locked
     chmod 500 locked
-    refuse 3 'locked/m: cannot write' train data -o locked/m --teacher random:1 --size 64 -q
+    refuse 3 'locked/m: cannot create' train data -o locked/m --teacher random:1 --size 64 -q
     refuse 3 'locked' detect "$good" -m model.safetensors -o locked/over
     chmod 700 locked
 fi
