@@ -4,7 +4,9 @@
  * The library never prints, exits, reads the environment or installs signal
  * handlers. Every fallible function returns a dcam_status; outputs are left
  * untouched on failure, and dcam_error_message() then holds one line for the
- * calling thread: what is wrong, with which file, and what would mend it. */
+ * calling thread: what is wrong, with which file, and what would mend it.
+ * Whatever locale the program has set (setlocale), numbers in options, files,
+ * messages and JSON have a point. */
 #ifndef DCAM_H
 #define DCAM_H
 

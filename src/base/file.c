@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "base/random.h"
 
 /* Small writes (headers, CSV rows) are gathered to this size. */
@@ -241,13 +242,13 @@ dcam_status dcam_writer_printf(dcam_writer *w, const char *format, ...)
     char line[SHORT_TEXT], *text;
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(line, sizeof line, format, args);
+    int length = dcam_vsnprintf(line, sizeof line, format, args);
     va_end(args);
     if (length < 0) return dcam_fail(DCAM_ERROR_INTERNAL, "%s: cannot format text", w->path);
     if ((size_t)length < sizeof line) return dcam_writer_write(w, line, (size_t)length);
     DCAM_TRY(dcam_alloc((size_t)length + 1, 1, &text));
     va_start(args, format);
-    vsnprintf(text, (size_t)length + 1, format, args);
+    dcam_vsnprintf(text, (size_t)length + 1, format, args);
     va_end(args);
     dcam_status status = dcam_writer_write(w, text, (size_t)length);
     dcam_free(text);

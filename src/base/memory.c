@@ -4,11 +4,11 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/machine_memory.h"
+#include "base/number_text.h"
 
 /* Every machine has as much, so that small runs need not ask the system. */
 #define SURELY_THERE ((size_t)256 << 20)
@@ -174,13 +174,13 @@ dcam_status dcam_format_string(char **out, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = dcam_vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (length < 0) return dcam_fail(DCAM_ERROR_INTERNAL, "cannot format a string");
     char *text;
     DCAM_TRY(dcam_alloc((size_t)length + 1, 1, &text));
     va_start(args, format);
-    vsnprintf(text, (size_t)length + 1, format, args);
+    dcam_vsnprintf(text, (size_t)length + 1, format, args);
     va_end(args);
     *out = text;
     return DCAM_OK;

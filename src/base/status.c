@@ -4,8 +4,9 @@
 
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/number_text.h"
 
 /* Long enough for two paths of 4,096 bytes would be wasteful: a path longer
  * than this is cut, the reason at the end of most messages may be lost. */
@@ -86,7 +87,7 @@ dcam_status dcam_fail(dcam_status status, const char *format, ...)
     char text[MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    dcam_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     append_plain(message, 0, text);
     return status;
@@ -98,7 +99,7 @@ dcam_status dcam_fail_prefix(dcam_status status, const char *format, ...)
     memcpy(old, message, sizeof old);
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    dcam_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     const size_t used = append_plain(message, append_plain(message, 0, text), ": ");
     append_plain(message, used, old);
@@ -118,7 +119,7 @@ void dcam_log(dcam_log_level level, const char *format, ...)
     char text[MESSAGE_BYTES], line[MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    dcam_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     append_plain(line, 0, text);
     pthread_mutex_lock(&log_lock);

@@ -6,10 +6,10 @@
 
 #include <assert.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "base/parallel.h"
 #include "distill/loss_internal.h"
 #include "distill/teacher_maps.h"
@@ -56,7 +56,7 @@ dcam_status dcam_loss_parse(const char *text, double weight[DCAM_LOSS_KINDS])
         p += length;
         if (*p == '=') {
             char *end;
-            found[kind] = strtod(p + 1, &end);
+            found[kind] = dcam_strtod(p + 1, &end);
             if (end == p + 1 || (*end != ',' && *end != '\0') || !isfinite(found[kind]) || found[kind] < 0) {
                 return dcam_fail(DCAM_ERROR_USAGE, "loss '%s': its weight must be a number of 0 or more, as in %s=1",
                                  dcam_loss_name((dcam_loss_kind)kind), dcam_loss_name((dcam_loss_kind)kind));

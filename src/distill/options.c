@@ -1,9 +1,9 @@
 /* options.c - the trainer's options: presets, ranges, and their text for checkpoints and records. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/number_text.h"
 #include "distill/progress.h"
 
 const char *dcam_loss_reads_name(dcam_loss_reads reads)
@@ -115,7 +115,7 @@ static void describe_losses(const double weight[DCAM_LOSS_KINDS], char *out, siz
     out[0] = '\0';
     for (int k = 0; k < DCAM_LOSS_KINDS; k++) {
         if (!(weight[k] > 0) || used >= capacity) continue;
-        const int n = snprintf(out + used, capacity - used, "%s%s=%.12g", used ? "," : "", dcam_loss_name((dcam_loss_kind)k), weight[k]);
+        const int n = dcam_snprintf(out + used, capacity - used, "%s%s=%.12g", used ? "," : "", dcam_loss_name((dcam_loss_kind)k), weight[k]);
         used += n > 0 ? (size_t)n : 0;
     }
 }
@@ -133,11 +133,11 @@ static void add_number(train_option **next, const char *name, double value)
     train_option *o = (*next)++;
     o->name = name;
     o->is_text = false;
-    snprintf(o->value, sizeof o->value, "%.17g", value);
+    dcam_snprintf(o->value, sizeof o->value, "%.17g", value);
     for (int digits = 1; digits < 17; digits++) { /* the shortest text that reads back the same */
         char shorter[40];
-        snprintf(shorter, sizeof shorter, "%.*g", digits, value);
-        if (strtod(shorter, NULL) == value) {
+        dcam_snprintf(shorter, sizeof shorter, "%.*g", digits, value);
+        if (dcam_strtod(shorter, NULL) == value) {
             memcpy(o->value, shorter, strlen(shorter) + 1);
             return;
         }

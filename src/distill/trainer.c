@@ -10,6 +10,7 @@
 #include "base/bf16.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "base/parallel.h"
 #include "base/random.h"
 #include "distill/memory_plan.h"
@@ -187,7 +188,7 @@ static dcam_status not_finite_because(const run *r, int step, const char *what, 
 static dcam_status not_finite(const run *r, int step, const char *what)
 {
     char cause[128];
-    snprintf(cause, sizeof cause, "try a lower learning rate (--lr, now %g)%s", r->options->learning_rate,
+    dcam_snprintf(cause, sizeof cause, "try a lower learning rate (--lr, now %g)%s", r->options->learning_rate,
              r->options->precision == DCAM_NET_BF16 ? " or --precision f32 instead of bf16" : "");
     return not_finite_because(r, step, what, cause);
 }

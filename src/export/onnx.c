@@ -3,8 +3,9 @@
 #include "export/onnx.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/number_text.h"
 
 /* AttributeProto.type */
 enum { KIND_INTEGER = 2, KIND_TEXT = 3, KIND_INTEGERS = 7 };
@@ -22,7 +23,7 @@ onnx_value onnx_name(const char *format, ...)
     onnx_value v;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(v.text, sizeof v.text, format, arguments);
+    dcam_vsnprintf(v.text, sizeof v.text, format, arguments);
     va_end(arguments);
     return v;
 }

@@ -4,11 +4,11 @@
  * go into a buffer, never to the terminal (libtiff 4.5 can do so per file). */
 #include "image/decode.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <tiffio.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 
 /* Four samples of 16 bits: no block inside libtiff need be larger than the largest picture of such pixels. */
 #define MOST_PIXEL_BYTES 8u
@@ -74,7 +74,7 @@ __attribute__((format(printf, 4, 0))) static int keep_error(TIFF *tiff, void *us
 {
     (void)tiff, (void)module;
     source *s = user;
-    if (!s->error[0]) vsnprintf(s->error, sizeof s->error, format, arguments);
+    if (!s->error[0]) dcam_vsnprintf(s->error, sizeof s->error, format, arguments);
     return 1;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number_text.h"
 #include "net/trunk_shapes.h"
 #include "nn/check.h"
 
@@ -30,7 +31,7 @@ static void report(walk *w, const char *part, const char *shape, const dcam_nn_c
     snprintf(r.kernel, sizeof r.kernel, "%s", found->kernel);
     check->checks++;
     if (!r.right && check->wrong++ == 0)
-        snprintf(check->first_wrong, sizeof check->first_wrong, "%s of %s in %s, %s: error %.2g, %.2g is allowed", part,
+        dcam_snprintf(check->first_wrong, sizeof check->first_wrong, "%s of %s in %s, %s: error %.2g, %.2g is allowed", part,
                  shape, w->precision, r.kernel, r.error, r.bound);
     if (check->see) check->see(check->user, &r);
 }

@@ -4,11 +4,11 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "pretrain/state.h"
 
 #define FORMAT "dcam-pretraining-1"
@@ -21,7 +21,7 @@ void pretrain_options_describe(const dcam_pretrainer_options *o, pretrain_option
     do {                                                                \
         at->name = the_name;                                            \
         at->plan = is_plan;                                             \
-        snprintf((at++)->value, sizeof out->value, __VA_ARGS__);        \
+        dcam_snprintf((at++)->value, sizeof out->value, __VA_ARGS__);        \
     } while (0)
     ADD("steps", true, "%d", o->steps);
     ADD("falling", true, "%.17g", o->falling);
@@ -78,7 +78,7 @@ static dcam_status read_number(const dcam_tensors *file, const char *key, double
 {
     const char *text = dcam_tensors_metadata(file, key);
     char *end = NULL;
-    const double value = text ? strtod(text, &end) : -1;
+    const double value = text ? dcam_strtod(text, &end) : -1;
     if (!text || end == text || *end != '\0' || !(value >= 0 && value <= high)) return damaged(file, key);
     *out = value;
     return DCAM_OK;

@@ -3,10 +3,10 @@
 
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 
 #define FIRST_ROOM 65536
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -51,7 +51,7 @@ void dcam_html_format(dcam_html *t, const char *format, ...)
     char text[FORMAT_BYTES];
     va_list args;
     va_start(args, format);
-    const int length = vsnprintf(text, sizeof text, format, args);
+    const int length = dcam_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (length < 0 || (size_t)length >= sizeof text) {
         if (t->status == DCAM_OK) t->status = dcam_fail(DCAM_ERROR_INTERNAL, "a piece of the report is too long");
@@ -117,7 +117,7 @@ void dcam_html_number(dcam_html *t, const char *format, double value)
     /* The formats are our own. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(text, sizeof text, format, value);
+    dcam_snprintf(text, sizeof text, format, value);
 #pragma GCC diagnostic pop
     dcam_html_put(t, isnan(value) ? "-" : text);
 }

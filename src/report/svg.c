@@ -3,7 +3,8 @@
 #include "report/svg.h"
 
 #include <math.h>
-#include <stdio.h>
+
+#include "base/number_text.h"
 
 #define WIDTH 320
 #define HEIGHT 230
@@ -125,7 +126,7 @@ void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *lab
     const frame upper = {LEFT - 20, TOP, WIDTH - LEFT + 20 - RIGHT, half, low, high, 0, 1};
     frame lower = upper;
     lower.top = TOP + half + 8;
-    snprintf(description, sizeof description, "%zu of %zu good and %zu of %zu defective images at or above the threshold %.4g",
+    dcam_snprintf(description, sizeof description, "%zu of %zu good and %zu of %zu defective images at or above the threshold %.4g",
              above[0], good, above[1], n - good, threshold);
     open_figure(t, "Scores", description);
     double most[2];

@@ -1,10 +1,10 @@
 /* answer.c - a worker's second step: from verdicts and maps to the answer that was asked for. */
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/detector.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "serve/internal.h"
 
 #define JSON_TYPE "application/json"
@@ -38,7 +38,7 @@ void serve_error(serve_request *r, int status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(r->answer.error, sizeof r->answer.error, format, args);
+    dcam_vsnprintf(r->answer.error, sizeof r->answer.error, format, args);
     va_end(args);
     set_error(r, status);
 }

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "serve/internal.h"
 
 /* Request line, headers and one piece of the body; more headers than this are refused with 431. */
@@ -463,7 +464,7 @@ static enum MHD_Result on_request(void *server, struct MHD_Connection *connectio
 static void on_library_log(void *server, const char *format, va_list args)
 {
     char line[512];
-    vsnprintf(line, sizeof line, format, args);
+    dcam_vsnprintf(line, sizeof line, format, args);
     line[strcspn(line, "\r\n")] = '\0';
     serve_log_event(server, DCAM_LOG_DEBUG, "http", "%s", line);
 }

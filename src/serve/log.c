@@ -1,8 +1,8 @@
 /* log.c - one JSON object a line for each request and event, to the callback of the options. */
 #include <stdarg.h>
-#include <stdio.h>
 #include <time.h>
 
+#include "base/number_text.h"
 #include "serve/internal.h"
 
 const char *const serve_endpoint_names[ENDPOINT_COUNT] = {"other", "page", "health", "metadata", "metrics", "infer", "detect"};
@@ -63,7 +63,7 @@ void serve_log_event(const dcam_server *s, dcam_log_level level, const char *eve
     if (!s->options.log) return;
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    dcam_vsnprintf(line, sizeof line, format, args);
     va_end(args);
     static const char *const names[] = {"debug", "info", "error"};
     begin(&t, names[level], event);

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "serve/internal.h"
 
 /* Seconds: from a header that arrives whole to an image that waits behind a full queue. */
@@ -167,7 +168,7 @@ static void write_stages(const dcam_serve_metrics *m, dcam_text *t)
         for (size_t k = 0; k <= SECOND_BUCKETS; k++) {
             sum += m->stages[stage].buckets[k];
             char bound[32] = "+Inf";
-            if (k < SECOND_BUCKETS) snprintf(bound, sizeof bound, "%g", second_bounds[k]);
+            if (k < SECOND_BUCKETS) dcam_snprintf(bound, sizeof bound, "%g", second_bounds[k]);
             dcam_text_format(t, "dcam_request_seconds_bucket{stage=\"%s\",le=\"%s\"} %llu\n", stage_names[stage], bound,
                              (unsigned long long)sum);
         }

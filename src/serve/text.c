@@ -3,10 +3,10 @@
 
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 
 #define FIRST_CAPACITY 512
 
@@ -61,12 +61,12 @@ void dcam_text_format(dcam_text *text, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = dcam_vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (length < 0) {
         text->failed = true;
     } else if (reserve(text, (size_t)length, false)) {
-        vsnprintf(text->bytes + text->used, (size_t)length + 1, format, again);
+        dcam_vsnprintf(text->bytes + text->used, (size_t)length + 1, format, again);
         text->used += (size_t)length;
     }
     va_end(again);
@@ -107,7 +107,7 @@ void dcam_text_json(dcam_text *text, const char *string)
 void dcam_text_number(dcam_text *text, double value, int digits)
 {
     char number[64]; /* at once: maps have a million of them, and dcam_text_format prints twice */
-    if (isfinite(value)) dcam_text_bytes(text, number, (size_t)snprintf(number, sizeof number, "%.*g", digits, value));
+    if (isfinite(value)) dcam_text_bytes(text, number, (size_t)dcam_snprintf(number, sizeof number, "%.*g", digits, value));
     else dcam_text_add(text, "null");
 }
 

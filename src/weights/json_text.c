@@ -2,12 +2,12 @@
 #include "weights/json_text.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number_text.h"
 
 /* What we write is 4 deep. Far below what the stack holds. */
 #define MAX_DEPTH 128
@@ -75,7 +75,7 @@ static bool take_fraction(reader *r, bool *valid)
 
 static json_t *read_number(reader *r)
 {
-    char text[MAX_NUMBER + 1], *point;
+    char text[MAX_NUMBER + 1];
     const char *start = r->at;
     take(r, '-');
     bool valid = take(r, '0') || take_digits(r);
@@ -92,10 +92,7 @@ static json_t *read_number(reader *r)
         json_t *json = json_integer(whole);
         return json ? json : no_memory(r);
     }
-    /* strtod reads the point of the process's locale. */
-    const char *here = localeconv()->decimal_point;
-    if ((point = strchr(text, '.')) && here[0] != '\0' && here[1] == '\0') *point = here[0];
-    const double value = strtod(text, NULL);
+    const double value = dcam_strtod(text, NULL);
     if (!isfinite(value)) return fault(r, "a number is out of range");
     json_t *json = json_real(value);
     return json ? json : no_memory(r);
@@ -269,13 +266,21 @@ json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error)
     return json;
 }
 
+size_t dcam_json_dump(const json_t *value, char *out, size_t capacity, size_t flags)
+{
+    const locale_t before = dcam_plain_locale_enter();
+    const size_t bytes = json_dumpb(value, out, capacity, flags);
+    dcam_plain_locale_leave(before);
+    return bytes;
+}
+
 dcam_status dcam_json_print(const json_t *value, size_t flags, char **out)
 {
     /* Into a block that is large enough nothing has to grow; what else it lacks memory for gives 0. */
-    const size_t bytes = value ? json_dumpb(value, NULL, 0, flags) : 0;
+    const size_t bytes = value ? dcam_json_dump(value, NULL, 0, flags) : 0;
     char *text = NULL;
     if (bytes > 0) DCAM_TRY(dcam_alloc(bytes + 1, 1, &text));
-    if (bytes == 0 || json_dumpb(value, text, bytes, flags) != bytes) {
+    if (bytes == 0 || dcam_json_dump(value, text, bytes, flags) != bytes) {
         dcam_free(text);
         return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: a text in JSON");
     }

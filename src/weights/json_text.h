@@ -20,6 +20,9 @@ typedef struct {
  * failure, *error then says why. */
 json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error);
 
+/* json_dumpb, with the point of numbers as JSON wants it: jansson 2.14 mends a locale's of one byte only. */
+size_t dcam_json_dump(const json_t *value, char *out, size_t capacity, size_t flags);
+
 /* value with jansson's flags, ended by a zero byte, in *out from dcam_alloc; value NULL: it could not be built. All of it
  * or DCAM_ERROR_MEMORY. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is missing. */
 DCAM_MUST_CHECK dcam_status dcam_json_print(const json_t *value, size_t flags, char **out);

@@ -134,7 +134,7 @@ static dcam_status no_memory_to_print(const char *path)
 /* *out: the length word, the JSON text and the padding, from dcam_alloc. */
 static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, uint8_t **out, size_t *out_bytes)
 {
-    size_t length = json_dumpb(w->header, NULL, 0, JSON_COMPACT);
+    size_t length = dcam_json_dump(w->header, NULL, 0, JSON_COMPACT);
     if (length == 0) return no_memory_to_print(path);
     if (length > DCAM_MAX_HEADER_BYTES - 8)
         return dcam_fail(DCAM_ERROR_USAGE, "%s: the header would have %zu bytes, more than the limit of %zu", path,
@@ -144,7 +144,7 @@ static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, ui
     DCAM_TRY(dcam_alloc((size_t)padded + 8, 1, &bytes));
     memcpy(bytes, &padded, 8);
     memset(bytes + 8, ' ', (size_t)padded);
-    if (json_dumpb(w->header, (char *)bytes + 8, length, JSON_COMPACT) != length) {
+    if (dcam_json_dump(w->header, (char *)bytes + 8, length, JSON_COMPACT) != length) {
         dcam_free(bytes);
         return no_memory_to_print(path);
     }

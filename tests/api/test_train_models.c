@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "comma_locale.h"
 #include "data/tree.h"
 #include "dcam.h"
 #include "detect/memory.h"
@@ -161,6 +162,32 @@ static void a_low_temperature(void **state)
     remove(model);
     REFUSED((o.method = DCAM_METHOD_DCAM, o.kd_temperature = 0.0005, o.map_kd_weight = 0.1), DCAM_ERROR_USAGE, "0.001 to 1e6");
     REFUSED((o.method = DCAM_METHOD_STFPM, o.kd_temperature = -1), DCAM_ERROR_USAGE, "temperature of kd");
+}
+
+/* A program whose decimals have commas reads its options, writes its record and reads it again as any other does. */
+static void in_a_comma_locale(void **state)
+{
+    (void)state;
+    dcam_train_options o = small_run();
+    dcam_model *m;
+    char *facts;
+    o.method = DCAM_METHOD_DCAM;
+    o.loss = "cd=0.75,kd=0.25";
+    o.learning_rate = 0.0625;
+    comma_locale_begin(",");
+    train(&o);
+    comma_locale_end(",");
+    comma_locale_begin("\xd9\xab"); /* that of Persian, of two bytes */
+    if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(dcam_file_info(model, &facts), DCAM_OK);
+    comma_locale_end("\xd9\xab");
+    assert_non_null(strstr(m->training_record, "\"loss\":\"cd=0.75,kd=0.25\""));
+    assert_non_null(strstr(m->training_record, "\"learning_rate\":0.0625"));
+    assert_non_null(strstr(facts, "0.0625"));
+    assert_null(strstr(facts, "\xd9\xab"));
+    dcam_free_text(facts);
+    dcam_model_destroy(m);
+    remove(model);
 }
 
 /* The default: every class has its prototypes, as many as asked for. */
@@ -402,7 +429,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
                                        cmocka_unit_test(one_model),
-        cmocka_unit_test(a_low_temperature), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
+        cmocka_unit_test(a_low_temperature), cmocka_unit_test(in_a_comma_locale), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
         cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(memory_of_all_classes_first),
         cmocka_unit_test(an_image_vanishes)};
     return cmocka_run_group_tests(tests, start, end);

@@ -11,6 +11,7 @@
 
 #include "allocations.h"
 #include "base/file.h"
+#include "comma_locale.h"
 #include "data/tree.h"
 #include "edited_tensors.h"
 #include "formula.h"
@@ -119,6 +120,23 @@ static void what_is_saved_comes_back(void **state)
         o.precision = bf16 ? DCAM_NET_F32 : DCAM_NET_BF16;
         refused(other, &o, DCAM_ERROR_DATA, bf16 ? "precision \"bf16\", this run has \"f32\"" : "precision \"f32\"");
     }
+}
+
+/* Of a program whose decimals have commas, for one whose have not, and the other way round. */
+static void a_comma_locale_changes_nothing(void **state)
+{
+    (void)state;
+    const dcam_pretrainer_options o = make_options();
+    pretrain_state saved = make_state(5), mine = make_state(1);
+    comma_locale_begin(",");
+    OK(pretrain_checkpoint_load(good, &o, &mine));
+    OK(pretrain_checkpoint_save(other, &o, &saved));
+    comma_locale_end(",");
+    assert_int_equal(mine.step, 4);
+    OK(pretrain_checkpoint_load(other, &o, &mine));
+    assert_same(&saved, &mine);
+    clear_state(&mine);
+    clear_state(&saved);
 }
 
 static void other_options_are_named(void **state)
@@ -280,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_saved_comes_back),
+        cmocka_unit_test(a_comma_locale_changes_nothing),
         cmocka_unit_test(other_options_are_named),
         cmocka_unit_test(a_plan_may_change_on_the_plateau),
         cmocka_unit_test(every_entry_is_checked),

@@ -17,6 +17,7 @@
 #include "allocations.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "comma_locale.h"
 #include "formula.h"
 #include "report/report.h"
 #include "report/html.h"
@@ -85,6 +86,19 @@ static void base64_is_that_of_rfc_4648(void **state)
     check_base64("foo", "Zm9v");
     check_base64("foobar", "Zm9vYmFy");
     check_base64("\xff\xfe\xfd", "//79");
+}
+
+/* SVG's points need points. */
+static void numbers_have_points(void **state)
+{
+    dcam_html t = {0};
+    (void)state;
+    comma_locale_begin(",");
+    dcam_html_format(&t, "%.1f,%.1f ", 1.5, 2.25);
+    dcam_html_number(&t, "%.4f", 0.5);
+    comma_locale_end(",");
+    assert_string_equal(t.bytes, "1.5,2.2 0.5000");
+    dcam_html_clear(&t);
 }
 
 /* ---- a page ---- */
@@ -287,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_bytes_are_text),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
+        cmocka_unit_test(numbers_have_points),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(the_size_is_bounded),
         cmocka_unit_test(a_place_that_cannot_be_written),

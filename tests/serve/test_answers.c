@@ -12,6 +12,7 @@
 #include "allocations.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "comma_locale.h"
 #include "serve/internal.h"
 #include "serve/metrics.h"
 #include "serve/text.h"
@@ -54,6 +55,19 @@ static void numbers(void **state)
     dcam_text_add(&t, " ");
     dcam_text_json(&t, NULL);
     assert_string_equal(t.bytes, "0.100000001 null null null");
+    dcam_text_clear(&t);
+}
+
+/* JSON's point, and that of /metrics and the log, in a program whose decimals have commas. */
+static void numbers_of_a_comma_locale(void **state)
+{
+    dcam_text t = {0};
+    (void)state;
+    comma_locale_begin(",");
+    dcam_text_number(&t, 0.32, 9);
+    dcam_text_format(&t, " %.3f le=\"%g\" %.15g", 12.5, 0.0001, 1e-7);
+    comma_locale_end(",");
+    assert_string_equal(t.bytes, "0.32 12.500 le=\"0.0001\" 1e-07");
     dcam_text_clear(&t);
 }
 
@@ -141,7 +155,7 @@ static void places_of_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings), cmocka_unit_test(numbers), cmocka_unit_test(base64),
+        cmocka_unit_test(strings), cmocka_unit_test(numbers), cmocka_unit_test(numbers_of_a_comma_locale), cmocka_unit_test(base64),
         cmocka_unit_test(lack_of_memory), cmocka_unit_test(drift),
         cmocka_unit_test(places_of_classes),
     };
