@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/paths.h"
 #include "commands.h"
 #include "dcam.h"
 #include "files.h"
@@ -172,6 +173,21 @@ static int drawing_threads(const detect_values *values)
     return values->library.threads > 0 ? values->library.threads : cores > 0 ? (int)cores : 1;
 }
 
+/* No overlay or map may take the place of a photograph or of the model. */
+static int protect_inputs(const cli_parsed *parsed, const detect_values *values, cli_names *names)
+{
+    dcam_names images;
+    if (!values->overlays && !values->maps) return 0;
+    const dcam_status status = dcam_paths_expand(parsed->operands, parsed->operand_count, &images);
+    if (status != DCAM_OK) return cli_fail(status);
+    const char *const *paths = (const char *const *)images.names;
+    int code = cli_names_protect(names, paths, images.count, values->model);
+    if (code == 0 && values->overlays) code = cli_names_check_images(names, values->overlays, paths, images.count, ".png");
+    if (code == 0 && values->maps) code = cli_names_check_images(names, values->maps, paths, images.count, ".npy");
+    dcam_names_clear(&images);
+    return code;
+}
+
 static int run(const cli_parsed *parsed)
 {
     const detect_values *values = parsed->values;
@@ -180,6 +196,7 @@ static int run(const cli_parsed *parsed)
     int code = cli_names_create(parsed->operands, parsed->operand_count, &state.names);
     if (code != 0) return code;
     if (values->overlays) code = cli_names_check_folder(state.names, values->overlays);
+    if (code == 0) code = protect_inputs(parsed, values, state.names);
     if (code == 0 && values->overlays) code = cli_make_folders(values->overlays);
     if (code == 0 && values->overlays) code = cli_names_check_folder(state.names, values->overlays);
     if (code == 0 && values->maps) code = cli_make_folders(values->maps);

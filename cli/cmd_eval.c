@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/paths.h"
 #include "base/file.h"
 #include "commands.h"
 #include "dcam.h"
@@ -343,10 +344,12 @@ static int run(const cli_parsed *parsed)
     if (!options_agree(parsed, values.drift)) return CLI_EXIT_USAGE;
     if (values.drift) return run_drift(&values);
     if (cli_given(parsed, "resamples") && values.library.resamples == 0) values.library.resamples = -1;
+    dcam_status status = values.csv ? dcam_evaluate_check_table(&values.library, values.csv) : DCAM_OK;
+    if (status != DCAM_OK) return cli_fail(status);
     int code = values.csv ? cli_check_writable(values.csv) : 0;
     if (code != 0) return code;
     cli_catch_interrupts("\nstopping; Ctrl-C again ends at once\n");
-    dcam_status status = dcam_evaluate(&values.library, &evaluation);
+    status = dcam_evaluate(&values.library, &evaluation);
     cli_bar_clear();
     if (status == DCAM_ERROR_CANCELLED && cli_interrupted()) {
         cli_error("interrupted; nothing was written");

@@ -89,8 +89,9 @@ struct cli_names {
     const char *const *operands;
     size_t operand_count;
     char *root;           /* the deepest folder that holds all operands; "" is / */
-    file_identity *files; /* the operands that are files, sorted */
+    file_identity *files; /* what must not be written over, sorted */
     size_t file_count;
+    file_identity model;  /* one of them */
 };
 
 /* path from the root, without "." and "..", as text alone: "/a/b". "/" is "". NULL without memory. */
@@ -138,7 +139,7 @@ static int compare_identity(const void *a, const void *b)
     return 0;
 }
 
-/* Takes one operand into root and files. An exit code. */
+/* Takes one operand into root. An exit code. */
 static int add_operand(cli_names *names, const char *operand)
 {
     struct stat facts;
@@ -148,8 +149,6 @@ static int add_operand(cli_names *names, const char *operand)
         return fail_errno(operand, "cannot look at it", errno);
     char *path = absolute(names->working, operand);
     if (!path) return fail_errno(operand, "cannot keep the name", ENOMEM);
-    if (is_there && !S_ISDIR(facts.st_mode))
-        names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
     if (!is_there || !S_ISDIR(facts.st_mode)) {
         char *slash = strrchr(path, '/');
         if (slash) *slash = '\0';
@@ -170,17 +169,15 @@ int cli_names_create(const char *const *operands, size_t count, cli_names **out)
     cli_names *names = calloc(1, sizeof *names);
     if (!names) goto no_memory;
     names->working = concat(working, "");
-    names->files = calloc(count ? count : 1, sizeof *names->files);
     names->operands = operands;
     names->operand_count = count;
-    if (!names->working || !names->files) goto no_memory;
+    if (!names->working) goto no_memory;
     for (size_t i = 0; i < count; i++) {
         const int code = add_operand(names, operands[i]);
         if (code == 0) continue;
         cli_names_destroy(names);
         return code;
     }
-    qsort(names->files, names->file_count, sizeof *names->files, compare_identity);
     *out = names;
     return 0;
 no_memory:
@@ -250,36 +247,77 @@ static void make_stem(char *name)
     }
 }
 
-int cli_names_make(const cli_names *names, const char *folder, const char *image, const char *suffix,
-                   char **out)
+/* FOLDER/RELATIVE/NAME; *out is the caller's. An exit code. */
+static int build_name(const cli_names *names, const char *folder, const char *image, const char *suffix, char **out)
 {
-    int code = 0;
-    char *path = absolute(names->working, image), *result = NULL;
+    char *path = absolute(names->working, image);
     if (!path) return fail_errno(folder, "cannot name a file", ENOMEM);
     /* Outside of the root only through a link of the search; its whole path keeps it apart. */
     const char *relative = names->root && is_inside(path, names->root) ? path + strlen(names->root) : path;
-    size_t room = strlen(folder) + strlen(relative) + strlen(".file") + strlen(suffix) + 1;
-    result = malloc(room);
-    if (!result) {
-        code = fail_errno(folder, "cannot name a file", ENOMEM);
-        goto cleanup;
+    const size_t room = strlen(folder) + strlen(relative) + strlen(".file") + strlen(suffix) + 1;
+    char *result = malloc(room);
+    if (result) {
+        snprintf(result, room, "%s%s", folder, relative);
+        make_stem(result);
+        memcpy(result + strlen(result), suffix, strlen(suffix) + 1);
+        *out = result;
     }
-    snprintf(result, room, "%s%s", folder, relative);
-    make_stem(result);
-    memcpy(result + strlen(result), suffix, strlen(suffix) + 1);
-    code = make_each(result, false);
-    struct stat facts;
-    if (code == 0 && stat(result, &facts) == 0) {
-        file_identity there = {facts.st_dev, facts.st_ino};
-        if (bsearch(&there, names->files, names->file_count, sizeof there, compare_identity)) {
-            cli_error(
-                "%s: is one of the photographs given and would be overwritten; give another output folder",
-                result);
-            code = CLI_EXIT_USAGE;
-        }
-    }
-cleanup:
     free(path);
+    return result ? 0 : fail_errno(folder, "cannot name a file", ENOMEM);
+}
+
+/* Refuses a name that is a protected file's. An exit code. */
+static int check_name(const cli_names *names, const char *name)
+{
+    struct stat facts;
+    if (stat(name, &facts) != 0) return 0;
+    const file_identity there = {facts.st_dev, facts.st_ino};
+    if (!names->files || !bsearch(&there, names->files, names->file_count, sizeof there, compare_identity)) return 0;
+    cli_error("%s: is %s and would be overwritten; give another output folder", name,
+              compare_identity(&there, &names->model) == 0 ? "the model" : "one of the photographs given");
+    return CLI_EXIT_USAGE;
+}
+
+int cli_names_protect(cli_names *names, const char *const *images, size_t count, const char *model)
+{
+    struct stat facts;
+    names->files = malloc((count + 1) * sizeof *names->files);
+    if (!names->files) return fail_errno("command line", "cannot keep the names", ENOMEM);
+    /* What is not there, or not any more, cannot be written over. */
+    for (size_t i = 0; i < count; i++)
+        if (stat(images[i], &facts) == 0) names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
+    if (stat(model, &facts) == 0) {
+        names->model = (file_identity){facts.st_dev, facts.st_ino};
+        names->files[names->file_count++] = names->model;
+    }
+    qsort(names->files, names->file_count, sizeof *names->files, compare_identity);
+    return 0;
+}
+
+int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
+                           const char *suffix)
+{
+    struct stat facts;
+    int code = 0;
+    if (stat(folder, &facts) != 0) return 0;
+    for (size_t i = 0; i < count && code == 0; i++) {
+        char *name;
+        code = build_name(names, folder, images[i], suffix, &name);
+        if (code != 0) break;
+        code = check_name(names, name);
+        free(name);
+    }
+    return code;
+}
+
+int cli_names_make(const cli_names *names, const char *folder, const char *image, const char *suffix,
+                   char **out)
+{
+    char *result;
+    int code = build_name(names, folder, image, suffix, &result);
+    if (code != 0) return code;
+    code = make_each(result, false);
+    if (code == 0) code = check_name(names, result);
     if (code == 0)
         *out = result;
     else

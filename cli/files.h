@@ -22,8 +22,14 @@ void cli_names_destroy(cli_names *names); /* NULL-safe */
  * photographs, or be taken for photographs by the next run. */
 int cli_names_check_folder(const cli_names *names, const char *folder);
 
-/* FOLDER/RELATIVE/NAME for the image, its folders made, never one of the files given on the command
- * line. suffix: ".png" or ".npy". *out is the caller's to free(). */
+/* From now on cli_names_make gives none of these images (all that the command line stands for), nor the model. */
+int cli_names_protect(cli_names *names, const char *const *images, size_t count, const char *model);
+
+/* Whether it will give a name to each of these images: before the first of them is looked at. */
+int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
+                           const char *suffix);
+
+/* FOLDER/RELATIVE/NAME for the image, its folders made, never one of the files that are protected. suffix: ".png" or ".npy". *out is the caller's to free(). */
 int cli_names_make(const cli_names *names, const char *folder, const char *image, const char *suffix,
                    char **out);
 

@@ -82,7 +82,10 @@ DCAM_API void dcam_set_log(dcam_log_callback callback, void *user);
 
 /* ---- choices ---------------------------------------------------------- */
 
-/* 0 is always the default. Option structs: zero them, set what you want. */
+/* 0 is always the default. Option structs: zero them, set what you want.
+ *
+ * dcam_train, _pretrain, _calibrate, _evaluate, _export and _teacher_import refuse (DCAM_ERROR_USAGE, before the work) to
+ * write a file over one that they read or over another that they write; only dcam_calibrate replaces its model. */
 
 typedef enum dcam_precision {
     DCAM_PRECISION_AUTO, /* bf16 where the processor is faster in it, else f32; never int8 */

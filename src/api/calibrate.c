@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/places.h"
 #include "data/loader.h"
 #include "distill/data_identity.h"
 
@@ -207,6 +208,13 @@ static dcam_status save(const dcam_model *model, const dcam_calibrate_options *o
     return dcam_model_save(model, place);
 }
 
+/* The model itself may be replaced. */
+static dcam_status check_output(const dcam_dataset *dataset, const dcam_calibrate_options *o)
+{
+    const dcam_place output = {"calibrated model", o->output ? o->output : o->model};
+    return dcam_dataset_check_places(dataset, o->dataset, &output, 1);
+}
+
 static dcam_status calibrate(const dcam_calibrate_options *options,
                              void (*on_class)(void *, const dcam_class_threshold *), void *user, size_t *failed)
 {
@@ -216,6 +224,7 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
     bool *left_out = NULL;
     dcam_status status = dcam_model_load(options->model, &model);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
+    if (status == DCAM_OK) status = check_output(dataset, options);
     if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
     if (status == DCAM_OK) status = dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);

@@ -6,9 +6,11 @@
 
 #include "api/detector.h"
 #include "api/evaluation.h"
+#include "api/paths.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/places.h"
 #include "data/loader.h"
 #include "metrics/metrics.h"
 
@@ -320,6 +322,67 @@ static dcam_status count_images(run *r)
     return DCAM_OK;
 }
 
+/* What the result of an evaluation must not replace; *count models, and room for class_count of them. */
+static dcam_status list_models(const dcam_dataset *dataset, const char *model, dcam_place *models, char **paths, size_t *count)
+{
+    if (!dcam_path_is_folder(model)) {
+        models[(*count)++] = (dcam_place){"model", model};
+        return DCAM_OK;
+    }
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        DCAM_TRY(dcam_class_model_path(model, dataset->class_names[i], &paths[i]));
+        models[(*count)++] = (dcam_place){"model", paths[i]};
+    }
+    return DCAM_OK;
+}
+
+static dcam_status check_places(const dcam_dataset *dataset, const dcam_evaluate_options *o, const dcam_place *written, size_t count)
+{
+    const size_t n = dataset->class_count;
+    dcam_place *models = NULL;
+    char **paths;
+    size_t model_count = 0;
+    DCAM_TRY(dcam_alloc_zero(n, sizeof *paths, &paths));
+    dcam_status status = dcam_alloc_zero(n, sizeof *models, &models);
+    if (status == DCAM_OK) status = list_models(dataset, o->model, models, paths, &model_count);
+    if (status == DCAM_OK) status = dcam_check_places(written, count, models, model_count);
+    if (status == DCAM_OK) status = dcam_dataset_check_places(dataset, o->dataset, written, count);
+    for (size_t i = 0; i < n; i++) dcam_free(paths[i]);
+    dcam_free(models);
+    dcam_free(paths);
+    return status;
+}
+
+static dcam_status check_report(const dcam_dataset *dataset, const dcam_evaluate_options *o)
+{
+    char *page;
+    if (!o->report) return DCAM_OK;
+    DCAM_TRY(dcam_path_join(o->report, DCAM_REPORT_PAGE, &page));
+    const dcam_place written = {"report", page};
+    const dcam_status status = check_places(dataset, o, &written, 1);
+    dcam_free(page);
+    return status;
+}
+
+dcam_status dcam_evaluate_check_table(const dcam_evaluate_options *o, const char *table)
+{
+    dcam_dataset *dataset = NULL;
+    char *page = NULL;
+    dcam_path_kind kind;
+    if (o->report) DCAM_TRY(dcam_path_join(o->report, DCAM_REPORT_PAGE, &page));
+    const dcam_place written[] = {{"table of the results", table}, {"report", page}};
+    dcam_status status = dcam_check_places(written, 2, NULL, 0);
+    if (status == DCAM_OK) status = dcam_path_look(table, &kind);
+    /* What is not there yet is no file of the data set, which need not be listed for it. */
+    if (status == DCAM_OK && kind != DCAM_PATH_ABSENT) {
+        status = dcam_dataset_open(o->dataset, o->classes, &dataset);
+        if (status == DCAM_OK) status = check_places(dataset, o, written, 1);
+    }
+    dcam_dataset_destroy(dataset);
+    dcam_free(page);
+    return status;
+}
+
 static dcam_status evaluate(const dcam_evaluate_options *options, dcam_evaluation *out)
 {
     double start = dcam_seconds();
@@ -330,6 +393,7 @@ static dcam_status evaluate(const dcam_evaluate_options *options, dcam_evaluatio
     if (status != DCAM_OK) goto cleanup;
     r.dataset = dataset;
     if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
+    if ((status = check_report(dataset, options)) != DCAM_OK) goto cleanup;
     if (options->report && (status = dcam_report_create(options->report, &r.report)) != DCAM_OK) goto cleanup;
     if (options->resamples >= 0 && (status = dcam_intervals_create(options, &r.intervals)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;

@@ -1,15 +1,8 @@
 /* export.c - a model for other run times: opens it, resolves the options, and leaves the rest to src/export. */
-#include <sys/stat.h>
-
 #include "base/memory.h"
+#include "base/places.h"
 #include "base/status.h"
 #include "export/export.h"
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
 
 static dcam_status write_export(const dcam_export_options *o, const dcam_model *m, const dcam_tensors *file)
 {
@@ -34,8 +27,8 @@ dcam_status dcam_export(const dcam_export_options *o)
         return dcam_fail(DCAM_ERROR_USAGE, "export: format %d is not known; use onnx or safetensors", (int)o->format);
     if (o->format == DCAM_EXPORT_SAFETENSORS && (o->rgb_input || o->class_name))
         return dcam_fail(DCAM_ERROR_USAGE, "export: the input and the class are of a graph; safetensors holds tensors alone");
-    if (same_file(o->model, o->output))
-        return dcam_fail(DCAM_ERROR_USAGE, "%s: is the model itself; name another output file", o->output);
+    const dcam_place output = {"exported file", o->output}, source = {"model", o->model};
+    DCAM_TRY(dcam_check_places(&output, 1, &source, 1));
     dcam_status status = dcam_model_load(o->model, &model);
     if (status == DCAM_OK) status = dcam_tensors_open(o->model, &file);
     if (status == DCAM_OK) status = write_export(o, model, file);

@@ -8,6 +8,7 @@
 #include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/places.h"
 #include "base/status.h"
 #include "image/image.h"
 #include "net/check.h"
@@ -81,9 +82,21 @@ static dcam_status check_disk(const dcam_pretrainer_options *p, const char *outp
     return dcam_disk_check(needs, p->checkpoint ? 2 : 1);
 }
 
+/* The state of the plateau's end has a file of its own. */
+static dcam_status check_places(const dcam_pretrainer_options *p, const char *output)
+{
+    char *plateau = NULL;
+    if (p->checkpoint) DCAM_TRY(dcam_format_string(&plateau, "%s.plateau", p->checkpoint));
+    const dcam_place written[] = {{"teacher", output}, {"checkpoint", p->checkpoint}, {"checkpoint of the plateau's end", plateau}};
+    const dcam_status status = dcam_check_places(written, 3, NULL, 0);
+    dcam_free(plateau);
+    return status;
+}
+
 /* Now rather than in hours. */
 static dcam_status check_before(const dcam_pretrainer_options *p, const char *output)
 {
+    DCAM_TRY(check_places(p, output));
     DCAM_TRY(net_check_before_training(p->precision));
     DCAM_TRY(check_writable(output));
     if (p->checkpoint) DCAM_TRY(check_writable(p->checkpoint));

@@ -2,6 +2,7 @@
  * synthetic data, small writers. */
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/places.h"
 #include "base/sha256.h"
 #include "base/status.h"
 #include "data/synth.h"
@@ -11,6 +12,8 @@
 dcam_status dcam_teacher_import(const char *from, const char *to)
 {
     if (!from || !to) return dcam_fail(DCAM_ERROR_USAGE, "teacher import: needs a weights file and an output file");
+    const dcam_place output = {"teacher", to}, source = {"weights that it is made from", from};
+    DCAM_TRY(dcam_check_places(&output, 1, &source, 1));
     return dcam_teacher_import_file(from, to);
 }
 

@@ -10,6 +10,7 @@
 #include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/places.h"
 #include "detect/memory.h"
 #include "distill/trainer.h"
 #include "net/check.h"
@@ -302,6 +303,35 @@ static dcam_status train_class(const dcam_dataset *dataset, size_t class_index, 
 
 /* ---- what is tried before the training, which may take hours ------------- */
 
+static dcam_status check_against_inputs(const dcam_train_options *o, const dcam_dataset *dataset, const dcam_place *written, size_t count)
+{
+    const dcam_place teacher = {"teacher", o->teacher};
+    DCAM_TRY(dcam_check_places(written, count, &teacher, 1));
+    return dcam_dataset_check_places(dataset, o->dataset, written, count);
+}
+
+/* No model or checkpoint takes the place of another, or of what is trained from. */
+static dcam_status check_apart(const dcam_train_options *o, const dcam_dataset *dataset)
+{
+    const dcam_place alone[] = {{"model", o->output}, {"checkpoint", o->checkpoint}};
+    if (!o->one_class) return check_against_inputs(o, dataset, alone, 2);
+    const size_t n = dataset->class_count;
+    char **paths;
+    dcam_place *written = NULL;
+    DCAM_TRY(dcam_alloc_zero(n, 2 * sizeof *paths, &paths));
+    dcam_status status = dcam_alloc_zero(n, 2 * sizeof *written, &written);
+    for (size_t i = 0; status == DCAM_OK && i < n; i++) {
+        status = class_paths(o, dataset->class_names[i], &paths[2 * i], &paths[2 * i + 1]);
+        written[2 * i] = (dcam_place){"model", paths[2 * i]};
+        written[2 * i + 1] = (dcam_place){"checkpoint", paths[2 * i + 1]};
+    }
+    if (status == DCAM_OK) status = check_against_inputs(o, dataset, written, 2 * n);
+    for (size_t i = 0; i < 2 * n; i++) dcam_free(paths[i]);
+    dcam_free(written);
+    dcam_free(paths);
+    return status;
+}
+
 static dcam_status check_writable(const char *path)
 {
     dcam_writer *writer;
@@ -441,6 +471,7 @@ static dcam_status train(const dcam_train_options *o)
     DCAM_TRY(convert_memory(o, &t, &memory)); /* refused now rather than after the training */
     dcam_status status = dcam_dataset_open(o->dataset, o->classes, &dataset);
     if (status == DCAM_OK) status = check_classes(dataset, &t);
+    if (status == DCAM_OK) status = check_apart(o, dataset);
     /* The teacher looks in f32. */
     if (status == DCAM_OK) status = net_check_before_detection(DCAM_NET_F32);
     if (status == DCAM_OK) status = net_check_before_training(t.precision);

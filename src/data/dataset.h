@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/places.h"
 #include "base/status.h"
 
 typedef enum { DCAM_SPLIT_TRAIN, DCAM_SPLIT_TEST } dcam_split;
@@ -45,6 +46,10 @@ typedef struct {
  * dcam_dataset_split refuses it. */
 DCAM_MUST_CHECK dcam_status dcam_dataset_open(const char *path, const char *only_classes, dcam_dataset **out);
 void dcam_dataset_destroy(dcam_dataset *dataset);
+
+/* dcam_check_places against the files of a data set that was opened from path: its table, images and masks. */
+DCAM_MUST_CHECK dcam_status dcam_dataset_check_places(const dcam_dataset *dataset, const char *path, const dcam_place *written,
+                                                      size_t written_count);
 
 /* Indices of a class's (or, class_index -1, all classes') samples of a split; normal_only skips defective
  * ones. *out from dcam_alloc. */

@@ -11,7 +11,7 @@ dcam_status dcam_report_create(const char *folder, dcam_report **out)
     char *path = NULL;
     dcam_report *r = NULL;
     DCAM_TRY(dcam_make_folders(folder));
-    DCAM_TRY(dcam_path_join(folder, "index.html", &path));
+    DCAM_TRY(dcam_path_join(folder, DCAM_REPORT_PAGE, &path));
     dcam_status status = dcam_alloc_zero(1, sizeof *r, &r);
     if (status == DCAM_OK) status = dcam_writer_open(path, &r->writer);
     dcam_free(path);

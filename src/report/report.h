@@ -16,6 +16,9 @@
  * out, and the page says so. */
 #define DCAM_REPORT_MAX_PICTURE_BYTES ((size_t)24 << 20)
 
+/* The file in the report's folder. */
+#define DCAM_REPORT_PAGE "index.html"
+
 typedef struct dcam_report dcam_report;
 
 /* Makes the folder, and the file under a temporary name, so that a place that cannot be written is told now. */

@@ -348,7 +348,7 @@ static void test_refusals(void **state)
     dcam_export_options options = {.model = case_model, .output = case_model};
     (void)state;
     assert_int_equal(dcam_export(&options), DCAM_ERROR_USAGE);
-    case_message("is the model itself");
+    case_message("would replace the model");
     options.output = case_path("no.onnx");
     options.class_name = "no such class";
     assert_int_equal(dcam_export(&options), DCAM_ERROR_USAGE);

@@ -92,7 +92,7 @@ is_file model.onnx
 expect 0 export -m stfpm.safetensors --to onnx --rgb --class "$first" -o rgb.onnx
 expect 0 export -m model.safetensors --to safetensors -o plain.safetensors
 is_file plain.safetensors
-refuse 2 'is the model itself' export -m model.safetensors --to safetensors -o model.safetensors
+refuse 2 'would replace the model' export -m model.safetensors --to safetensors -o model.safetensors
 refuse 2 'has no class nothing' export -m model.safetensors --to onnx --class nothing -o no.onnx
 refuse 4 'rgb.onnx' export -m rgb.onnx --to onnx -o no.onnx
 is_absent no.onnx
