@@ -133,7 +133,8 @@ static int run(const cli_parsed *parsed)
     printf("%s\n", dcam_server_url(server));
     code = cli_finish(0);
     if (code == 0) serve(server, &signals);
-    /* From here on a second signal ends the program at once. */
+    /* From here on a second TERM or INT ends the program at once. There is nothing to load again: HUP stays blocked. */
+    sigdelset(&signals, SIGHUP);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     if (!dcam_server_stop(server)) cli_note("some connections were cut at the end of the drain time");
     return code;

@@ -502,13 +502,14 @@ typedef struct dcam_server_options {
     int batch;                   /* most images that run together on a thread; 0: found at the start, at most 8 */
     double batch_delay;          /* seconds that an image waits for company; 0: none */
     int queue;                   /* images, and requests, that may wait; 0: 128. Beyond: 503 with Retry-After */
-    double deadline;             /* seconds a request may wait; 0: 10. Beyond: 504 */
+    double deadline;             /* seconds a request may wait for a worker or the network; 0: 10. Beyond: 504 */
     size_t max_body_bytes;       /* 0: 64 MiB */
     size_t max_pixels;           /* of one photograph; 0: 64 Mi */
     int connections, connections_per_address; /* 0: 512, 256 */
     double header_timeout, body_timeout, idle_timeout; /* seconds; 0: 10, 30, 60 */
     double drain_delay;          /* seconds between "not ready" and the end of listening; 0: none */
-    double drain_timeout;        /* most seconds for what was begun to end; 0: 30 */
+    double drain_timeout;        /* most seconds for what was begun to end; 0: 30. Beyond, only what is being decoded
+                                  * or in the network is waited for */
     bool no_watch;               /* files that change are not loaded by themselves */
     /* A JSON object a request or event, without a newline; from any thread, several at once; may be NULL. While it takes
      * its time no connection is served. */

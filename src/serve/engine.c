@@ -21,6 +21,18 @@
 
 /* ---- loading ---- */
 
+/* The caller holds the lock. */
+static bool ends(const dcam_server *s) { return s->stopping || s->ending; }
+
+/* The end does not wait for a model that nobody will use: loading is given up before its next step. */
+static dcam_status check_wanted(dcam_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool over = ends(s);
+    pthread_mutex_unlock(&s->lock);
+    return over ? dcam_fail(DCAM_ERROR_CANCELLED, "the server ends") : DCAM_OK;
+}
+
 /* Seconds for comparing runs. Of one thread those that it computed: other work on the machine takes the rest. */
 static double seconds_of_work(void)
 {
@@ -32,12 +44,13 @@ static double seconds_of_work(void)
 /* Runs every size that requests will meet, so that none of them pays for first times. To find the most that run together,
  * doubling ends when it gains little: whoever runs together waits for all, and all that larger batches then do is to make
  * the slow answers slower. */
-static dcam_status try_sizes(serve_network *net, int most, bool find)
+static dcam_status try_sizes(dcam_server *s, serve_network *net, int most, bool find)
 {
     double best = 0;
     for (int n = 1; n <= most; n *= 2) {
         double least = INFINITY;
         for (int k = 0; k < (find && most > 1 ? 1 + TIMED_RUNS : 1); k++) {
+            DCAM_TRY(check_wanted(s));
             const double begun = seconds_of_work();
             DCAM_TRY(dcam_scorer_run(net->scorer, net->rgb, n, NULL, net->maps, net->verdicts));
             const double took = (seconds_of_work() - begun) / n;
@@ -52,17 +65,18 @@ static dcam_status try_sizes(serve_network *net, int most, bool find)
 }
 
 /* On the threads that the caller has now. options: of the one that has the weights; the others have a lender. */
-static dcam_status make_network(const serve_engine *e, const dcam_scorer_options *options, const serve_network *lender, int most,
-                                bool find, serve_network *net)
+static dcam_status make_network(dcam_server *s, const serve_engine *e, const dcam_scorer_options *options,
+                                const serve_network *lender, int most, bool find, serve_network *net)
 {
     const size_t images = (size_t)most;
+    DCAM_TRY(check_wanted(s));
     if (lender) DCAM_TRY(dcam_scorer_create_borrowing(lender->scorer, most, &net->scorer));
     else DCAM_TRY(dcam_scorer_create(e->model, options, &net->scorer));
     DCAM_TRY(dcam_alloc_zero(images * e->pixels, 3, &net->rgb));
     DCAM_TRY(dcam_alloc(images * e->pixels, sizeof *net->maps, &net->maps));
     DCAM_TRY(dcam_alloc(images, sizeof *net->verdicts, &net->verdicts));
     DCAM_TRY(dcam_alloc(images, sizeof *net->classes, &net->classes));
-    DCAM_TRY(try_sizes(net, most, find));
+    DCAM_TRY(try_sizes(s, net, most, find));
     if (net->together > 1) return dcam_alloc((size_t)net->together * e->pixels, 3 * sizeof *net->input, &net->input);
     /* A lone image runs where it lies. */
     dcam_free(net->rgb);
@@ -83,7 +97,7 @@ static void clear_network(serve_network *net)
 }
 
 /* The lanes run on one thread each. What runs on all threads gets as many images as half of the lanes at most (runner.c). */
-static dcam_status make_networks(const dcam_server *s, const dcam_scorer_options *options, serve_engine *e)
+static dcam_status make_networks(dcam_server *s, const dcam_scorer_options *options, serve_engine *e)
 {
     const int threads = s->options.threads, batch = s->options.batch;
     serve_network *first;
@@ -91,14 +105,14 @@ static dcam_status make_networks(const dcam_server *s, const dcam_scorer_options
     first = &e->lanes[0];
     dcam_set_threads(1);
     e->lane_count = threads;
-    DCAM_TRY(make_network(e, options, NULL, batch, s->find_batch, first));
-    for (int i = 1; i < threads; i++) DCAM_TRY(make_network(e, NULL, first, first->together, false, &e->lanes[i]));
+    DCAM_TRY(make_network(s, e, options, NULL, batch, s->find_batch, first));
+    for (int i = 1; i < threads; i++) DCAM_TRY(make_network(s, e, NULL, first, first->together, false, &e->lanes[i]));
     if (threads == 1) return DCAM_OK;
     dcam_set_threads(threads);
-    return make_network(e, NULL, first, batch < threads / 2 ? batch : threads / 2, s->find_batch, &e->whole);
+    return make_network(s, e, NULL, first, batch < threads / 2 ? batch : threads / 2, s->find_batch, &e->whole);
 }
 
-static dcam_status fill_engine(const dcam_server *s, const char *path, serve_engine *e)
+static dcam_status fill_engine(dcam_server *s, const char *path, serve_engine *e)
 {
     dcam_scorer_options options = {.batch = s->options.batch};
     DCAM_TRY(dcam_resolve_precision(s->options.precision, &options.precision));
@@ -110,7 +124,7 @@ static dcam_status fill_engine(const dcam_server *s, const char *path, serve_eng
 }
 
 typedef struct {
-    const dcam_server *server;
+    dcam_server *server;
     const char *path;
     serve_engine *engine;
     dcam_status status;
@@ -127,7 +141,7 @@ static void *load(void *context)
 
 /* On a thread that ends at once: OpenMP keeps helpers for every thread that has computed with them, and where it counts
  * more threads than cores, those of the first lane sleep instead of spin between two loops: 82 switches of threads a request were 13 so. */
-dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out)
+dcam_status serve_engine_load(dcam_server *s, const char *path, serve_engine **out)
 {
     load_task task = {.server = s, .path = path};
     pthread_t thread;
@@ -308,7 +322,7 @@ static void reload(dcam_server *s, serve_model *m)
         old = m->engine;
         m->engine = fresh;
         m->reloads++;
-    } else {
+    } else if (status != DCAM_ERROR_CANCELLED) {
         m->reload_failures++;
     }
     pthread_mutex_unlock(&s->lock);
@@ -316,7 +330,7 @@ static void reload(dcam_server *s, serve_model *m)
         serve_engine_release(s, old);
         serve_log_model(s, m);
     } else {
-        serve_log_event(s, DCAM_LOG_WARNING, "reload", "%s: keeps the model it has: %s", m->name, dcam_error_message());
+        serve_log_event(s, status == DCAM_ERROR_CANCELLED ? DCAM_LOG_INFO : DCAM_LOG_WARNING, "reload", "%s: keeps the model it has: %s", m->name, dcam_error_message());
         serve_engine_destroy(fresh);
     }
 }
@@ -331,22 +345,28 @@ static bool has_settled(serve_model *m)
     return settled;
 }
 
+/* Until the next look is due: the whole time between two, whoever else is told of something meanwhile. The caller holds the
+ * lock. */
+static void wait_for_look(dcam_server *s)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += WATCH_SECONDS;
+    while (!ends(s) && !s->reload_wanted && pthread_cond_timedwait(&s->timed, &s->lock, &until) == 0) {}
+}
+
 void *serve_keeper(void *server)
 {
     dcam_server *s = server;
     pthread_mutex_lock(&s->lock);
-    while (!s->ending) {
+    while (!ends(s)) {
         const bool all = s->reload_wanted;
         s->reload_wanted = false;
         pthread_mutex_unlock(&s->lock);
         for (size_t i = 0; i < s->model_count; i++)
             if (all || (!s->options.no_watch && has_settled(&s->models[i]))) reload(s, &s->models[i]);
         pthread_mutex_lock(&s->lock);
-        if (s->ending || s->reload_wanted) continue;
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += WATCH_SECONDS;
-        pthread_cond_timedwait(&s->changed, &s->lock, &until);
+        wait_for_look(s);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,6 @@
 #define MAX_DROPPED (1024 * 1024)
 /* All bodies that are being held, beside which a new one is put off. */
 #define BODY_MEMORY ((size_t)1 << 30)
-#define WATCH_INTERVAL_NS 250000000L
 #define STOOD_STILL_SECONDS 1.0
 /* Seconds a client may take to read its answer. */
 #define SEND_SECONDS 60
@@ -107,28 +107,43 @@ static bool is_client_late(const serve_connection *c)
     return true;
 }
 
-/* libmicrohttpd's own limit is on silence: a byte now and then would hold a connection for ever. */
+/* libmicrohttpd's own limit is on silence: a byte now and then would hold a connection for ever. stood_still: seconds by
+ * which this look comes late. The caller holds the lock. */
+static void cut_slow_clients(dcam_server *s, double now, double stood_still)
+{
+    /* A machine that was asleep, or a process that was stopped: clients are not charged with our time. */
+    for (serve_connection *c = s->connections; c && stood_still > STOOD_STILL_SECONDS; c = c->next) c->since += stood_still;
+    for (serve_connection *c = s->connections; c; c = c->next)
+        if (now - c->since > allowed_seconds(s, c->wait) && is_client_late(c)) {
+            if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) serve_count_rejected(s->metrics, "timeout");
+            shutdown(c->socket, SHUT_RDWR);
+            c->wait = WAIT_NONE;
+        }
+}
+
+/* Until the next look, or the next deadline of what waits for a worker. The caller holds the lock. */
+static double wait_for_look(dcam_server *s, double now)
+{
+    const serve_request *first = s->to_prepare.first;
+    double end = now + SERVE_WATCH_SECONDS;
+    if (first && first->deadline < end) end = first->deadline;
+    const struct timespec until = {(time_t)end, (long)(1e9 * fmod(end, 1))};
+    pthread_cond_timedwait(&s->timed, &s->lock, &until);
+    return end;
+}
+
 void *serve_watchdog(void *server)
 {
     dcam_server *s = server;
-    const struct timespec pause = {0, WATCH_INTERVAL_NS};
-    bool ending = false;
-    for (double last = dcam_seconds(); !ending;) {
-        pthread_mutex_lock(&s->lock);
-        const double now = dcam_seconds(), stood_still = now - last - 1e-9 * WATCH_INTERVAL_NS;
-        /* A machine that was asleep, or a process that was stopped: clients are not charged with our time. */
-        for (serve_connection *c = s->connections; c && stood_still > STOOD_STILL_SECONDS; c = c->next) c->since += stood_still;
-        last = now;
-        for (serve_connection *c = s->connections; c; c = c->next)
-            if (now - c->since > allowed_seconds(s, c->wait) && is_client_late(c)) {
-                if (c->wait == WAIT_FIRST || c->wait == WAIT_BODY) serve_count_rejected(s->metrics, "timeout");
-                shutdown(c->socket, SHUT_RDWR);
-                c->wait = WAIT_NONE;
-            }
-        ending = s->ending;
-        pthread_mutex_unlock(&s->lock);
-        if (!ending) nanosleep(&pause, NULL);
+    double due = dcam_seconds();
+    pthread_mutex_lock(&s->lock);
+    while (!s->ending) {
+        const double now = dcam_seconds();
+        cut_slow_clients(s, now, now - due);
+        serve_give_up_waiting(s);
+        if (!s->ending) due = wait_for_look(s, now);
     }
+    pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 

@@ -25,6 +25,8 @@
 #define SERVE_ID_BYTES 65           /* of a request id, with its zero */
 #define SERVE_MAX_MODELS 64
 #define SERVE_MAX_NAME 63           /* bytes of a model's name */
+/* How often connections and deadlines are looked at, at least. */
+#define SERVE_WATCH_SECONDS 0.25
 /* All large answers and the photographs for them, until they are sent; beyond, one that is not alone is put off. */
 #define SERVE_ANSWER_MEMORY ((size_t)1 << 30)
 
@@ -172,7 +174,8 @@ struct dcam_server {
     dcam_serve_metrics *metrics;
     pthread_mutex_t lock;
     pthread_cond_t work;            /* for workers */
-    pthread_cond_t changed;         /* for who waits for the end, and the keeper */
+    pthread_cond_t changed;         /* for who waits for the end */
+    pthread_cond_t timed;           /* for keeper and watchdog, which look again after a time in any case */
     request_list to_prepare, to_answer;
     serve_image *first_image, *last_image;
     int waiting_images;             /* in this list */
@@ -187,7 +190,7 @@ struct dcam_server {
     serve_connection *connections;
     int connection_count;
     bool find_batch;                /* no size was asked for: each engine has its own */
-    bool ready, stopping;           /* stopping: answers close their connections */
+    bool ready, stopping;           /* stopping: answers close their connections, no model is loaded any more */
     bool refusing, ending;          /* refusing: nothing new for the workers; ending: threads leave */
     bool reload_wanted;
     pthread_t *workers;
@@ -206,8 +209,9 @@ DCAM_MUST_CHECK dcam_status serve_listen(const char *text, int *socket_out, bool
                                          bool tls, int *port);
 /* Whether a Host header means this machine by its loopback: localhost, 127.x.x.x or [::1], with a port or without. */
 bool serve_is_local_host(const char *host);
-/* engine.c: all or nothing; then a trial run, so that no request pays for first times. */
-DCAM_MUST_CHECK dcam_status serve_engine_load(const dcam_server *s, const char *path, serve_engine **out);
+/* engine.c: all or nothing; then a trial run, so that no request pays for first times. DCAM_ERROR_CANCELLED: the server
+ * stops. */
+DCAM_MUST_CHECK dcam_status serve_engine_load(dcam_server *s, const char *path, serve_engine **out);
 void serve_engine_destroy(serve_engine *engine);
 serve_engine *serve_engine_take(serve_model *model);                 /* the caller holds the lock */
 void serve_engine_release(dcam_server *s, serve_engine *engine);     /* takes the lock */
@@ -223,7 +227,7 @@ size_t serve_class_place(const serve_model *m, const char *name, size_t in_engin
 DCAM_MUST_CHECK dcam_status serve_http_start(dcam_server *s, int listener);
 void serve_http_stop_listening(dcam_server *s);
 void serve_http_stop(dcam_server *s);                                /* no request is with the workers any more */
-void *serve_watchdog(void *server);                                  /* thread: ends slow connections */
+void *serve_watchdog(void *server);                                  /* thread: ends slow connections, answers what waits too long */
 void serve_finish(serve_request *r);                                 /* any thread: the answer is there */
 void serve_free_body(serve_request *r);
 /* route.c: decides by method and path; fills r->endpoint and, unless the body is needed, r->answer. Where there is an
@@ -233,6 +237,9 @@ void serve_route(serve_request *r, const char *url, const char *method);
 DCAM_MUST_CHECK dcam_status serve_pool_start(dcam_server *s);
 void serve_pool_stop(dcam_server *s);
 void serve_submit(serve_request *r);                                 /* the body is complete */
+/* Answers what no worker has got to by its deadline: 504; with refusing set all that waits for one: 503. The caller holds
+ * the lock, which is let go of meanwhile. */
+void serve_give_up_waiting(dcam_server *s);
 /* Takes room for n images in the queue; false when there is none. */
 bool serve_reserve_images(serve_request *r, int n);
 /* Makes the request's share of answer_memory `bytes`; little is not counted. False: there is no room, r->answer is filled. */

@@ -28,6 +28,8 @@ void serve_submit(serve_request *r)
 {
     dcam_server *s = r->server;
     pthread_mutex_lock(&s->lock);
+    /* Before its next look the watchdog knows of no deadline that comes sooner. */
+    if (!s->to_prepare.first && s->options.deadline < SERVE_WATCH_SECONDS) pthread_cond_broadcast(&s->timed);
     append(&s->to_prepare, r);
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
@@ -121,12 +123,37 @@ static void answer(serve_request *r)
     serve_finish(r);
 }
 
+/* Workers that are behind do not decode what nobody waits for any more. */
+static bool is_given_up(serve_request *r)
+{
+    dcam_server *s = r->server;
+    pthread_mutex_lock(&s->lock);
+    const bool over = s->refusing;
+    pthread_mutex_unlock(&s->lock);
+    if (!over && dcam_seconds() < r->deadline) return false;
+    serve_count_rejected(s->metrics, over ? "end" : "deadline");
+    if (over) serve_error(r, 503, "the server ends");
+    else serve_error(r, 504, "the deadline of this request passed before it was looked at; fewer requests at a time, or a longer deadline");
+    return true;
+}
+
 static void prepare(serve_request *r)
 {
-    const bool go_on = serve_prepare(r);
+    const bool go_on = !is_given_up(r) && serve_prepare(r);
     r->times.prepared = dcam_seconds();
     if (go_on) serve_enqueue(r);
     else answer(r);
+}
+
+/* All have the same time, so that the first one's deadline is the next. It never comes back: prepare() gives them up. */
+void serve_give_up_waiting(dcam_server *s)
+{
+    while (s->to_prepare.first && (s->refusing || dcam_seconds() >= s->to_prepare.first->deadline)) {
+        serve_request *r = take(&s->to_prepare);
+        pthread_mutex_unlock(&s->lock);
+        prepare(r);
+        pthread_mutex_lock(&s->lock);
+    }
 }
 
 static void *work(void *server)
@@ -183,6 +210,7 @@ void serve_pool_stop(dcam_server *s)
     pthread_cond_broadcast(&s->work);
     serve_lanes_wake(s);
     pthread_cond_broadcast(&s->changed);
+    pthread_cond_broadcast(&s->timed);
     pthread_mutex_unlock(&s->lock);
     serve_lanes_join(s);
     for (int i = 0; i < s->worker_count; i++) pthread_join(s->workers[i], NULL);

@@ -194,12 +194,6 @@ static bool prepare_detect(serve_request *r)
 bool serve_prepare(serve_request *r)
 {
     dcam_server *s = r->server;
-    /* Workers that are behind do not decode what nobody waits for any more. */
-    if (r->deadline > 0 && dcam_seconds() > r->deadline) {
-        serve_count_rejected(s->metrics, "deadline");
-        serve_error(r, 504, "the deadline of this request passed before it was looked at; fewer requests at a time, or a longer deadline");
-        return false;
-    }
     pthread_mutex_lock(&s->lock);
     r->engine = serve_engine_take(r->model);
     pthread_mutex_unlock(&s->lock);

@@ -71,8 +71,13 @@ static void put_back(dcam_server *s, serve_image *image)
 
 static bool is_given_up(dcam_server *s, serve_request *r, double now)
 {
-    if (r->failed || now <= r->deadline) return r->failed;
+    if (r->failed || (now <= r->deadline && !s->refusing)) return r->failed;
     r->failed = true;
+    if (s->refusing) {
+        serve_count_rejected(s->metrics, "end");
+        serve_error(r, 503, "the server ends");
+        return true;
+    }
     serve_count_rejected(s->metrics, "deadline");
     serve_error(r, 504, "the deadline of this request passed while it waited; fewer requests at a time, or a longer deadline");
     return true;
@@ -189,13 +194,15 @@ static void run(const serve_lane *lane, bool whole, serve_image **batch, int n)
 
 /* ---- the threads; the caller holds the lock ---- */
 
-/* With a delay: until there is a full run for each lane, the first image has waited that long, or the end comes. */
+/* With a delay: until there is a full run for each lane, the first image has waited that long or is too late, or the end
+ * comes. */
 static bool has_company(const dcam_server *s, struct timespec *until)
 {
     if (!(s->options.batch_delay > 0) || s->ending || s->refusing) return true;
-    const double end = s->first_image->request->times.prepared + s->options.batch_delay;
+    const serve_request *first = s->first_image->request;
+    const double delayed = first->times.prepared + s->options.batch_delay, end = delayed < first->deadline ? delayed : first->deadline;
     *until = (struct timespec){(time_t)end, (long)(1e9 * fmod(end, 1))};
-    return s->waiting_images >= s->options.threads * s->first_image->request->engine->lanes[0].together || dcam_seconds() >= end;
+    return s->waiting_images >= s->options.threads * first->engine->lanes[0].together || dcam_seconds() >= end;
 }
 
 /* Too few images for half of the lanes, and nothing else runs: they are done sooner on all threads. */

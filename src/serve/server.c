@@ -20,6 +20,8 @@
 #define LINGER_SECONDS 1.0
 /* How long one that has just been accepted may take to be seen, when there is no other. */
 #define ARRIVAL_SECONDS 0.1
+/* Beyond drain_timeout: for the last answers, that the server ends, to leave it. */
+#define FAREWELL_SECONDS 0.1
 
 static dcam_status int_option(int *value, int otherwise, int low, int high, const char *name)
 {
@@ -125,6 +127,7 @@ static void close_all(dcam_server *s)
     dcam_free(s->key);
     dcam_free(s->certificate);
     dcam_free(s->token);
+    pthread_cond_destroy(&s->timed);
     pthread_cond_destroy(&s->changed);
     pthread_cond_destroy(&s->work);
     pthread_mutex_destroy(&s->lock);
@@ -148,6 +151,7 @@ dcam_status dcam_server_start(const dcam_server_options *options, dcam_server **
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, &monotonic);
     pthread_cond_init(&s->changed, &monotonic);
+    pthread_cond_init(&s->timed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     dcam_status status = serve_metrics_create(&s->metrics);
     if (status == DCAM_OK) status = open_all(s);
@@ -167,7 +171,7 @@ void dcam_server_reload(dcam_server *s)
 {
     pthread_mutex_lock(&s->lock);
     s->reload_wanted = true;
-    pthread_cond_broadcast(&s->changed);
+    pthread_cond_broadcast(&s->timed);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -175,6 +179,14 @@ static void sleep_seconds(double seconds)
 {
     struct timespec pause = {(time_t)seconds, (long)(1e9 * fmod(seconds, 1))};
     nanosleep(&pause, NULL);
+}
+
+/* Until no request is read, worked on or sent, or some seconds are over. The caller holds the lock. */
+static void wait_for_requests(dcam_server *s, double seconds)
+{
+    const double end = dcam_seconds() + seconds;
+    const struct timespec until = {(time_t)end, (long)(1e9 * fmod(end, 1))};
+    while (s->open_requests > 0 && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0) {}
 }
 
 /* Until every request that was begun is answered and every connection has had its chance, or time is up. */
@@ -191,18 +203,15 @@ static bool drain(dcam_server *s)
         pthread_mutex_unlock(&s->lock);
         if (!clean && !over) sleep_seconds(0.01);
     }
-    /* libmicrohttpd must not be stopped under a request that is being worked on. What waits for the network is given
-     * up; what is in it takes the time of one batch. */
+    /* libmicrohttpd must not be stopped under a request that is being worked on. What waits for a worker or for the network
+     * is given up; what a worker has begun to decode it ends, and what is in the network takes the time of one batch. */
     pthread_mutex_lock(&s->lock);
     s->refusing = true;
     const int lost = s->working;
-    for (serve_image *image = s->first_image; image; image = image->next)
-        if (!image->request->failed) {
-            image->request->failed = true;
-            serve_error(image->request, 503, "the server ends");
-        }
     serve_lanes_wake(s); /* they may be waiting for company */
+    serve_give_up_waiting(s);
     while (s->working > 0 || s->handing_back > 0) pthread_cond_wait(&s->changed, &s->lock);
+    if (!clean) wait_for_requests(s, FAREWELL_SECONDS);
     pthread_mutex_unlock(&s->lock);
     if (lost > 0) serve_log_event(s, DCAM_LOG_WARNING, "stop", "%d requests were not finished in %g seconds", lost, s->options.drain_timeout);
     return clean;
@@ -218,6 +227,7 @@ bool dcam_server_stop(dcam_server *s)
     if (s->options.drain_delay > 0) sleep_seconds(s->options.drain_delay);
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
+    pthread_cond_broadcast(&s->timed);
     pthread_mutex_unlock(&s->lock);
     serve_http_stop_listening(s);
     const bool clean = drain(s);

@@ -32,6 +32,9 @@ start() {
 # stop: SIGTERM, and exit code 0.
 stop() {
     kill -TERM "$server"
+    ended
+}
+ended() {
     wait "$server"
     code=$?
     server=""
@@ -349,15 +352,58 @@ start -m model.safetensors --deadline 0.001 --batch 8 --batch-delay 200 -q
 wrong 504 "deadline" /detect $as_png --data-binary "@$image"
 stop
 
-# SIGTERM under a request: it is answered, then comes exit 0.
-start -m model.safetensors --batch 8 --batch-delay 1000 -q
+# SIGTERM under a request: it is answered, then comes exit 0, whoever asks for models to be loaded again meanwhile.
+start -m model.safetensors --batch 8 --batch-delay 1000
 curl -s --max-time 30 -o answer -w '%{http_code}' $as_png --data-binary "@$image" "$url/detect" >status &
 asking=$!
 tries=0
 while ! curl -s "$url/metrics" | grep -q '^dcam_requests_in_flight 1' && [ $tries -lt 100 ]; do tries=$((tries + 1)); done
-stop
+kill -TERM "$server"
+tries=0
+while ! grep -q draining log && [ $tries -lt 100 ]; do
+    sleep 0.02
+    tries=$((tries + 1))
+done
+kill -HUP "$server"
+ended
 wait $asking
 same "status of the request under way" 200 "$(cat status)"
+
+# The drain time cuts off what no worker has got to. The one worker decodes a JPEG of 4096x4096 in 64 scans of nothing
+# (their codes are zero bits) six times, each time for half a second and more.
+zeros() { head -c "$1" /dev/zero; }
+{
+    printf '\377\330\377\333\000\103\000'
+    zeros 64 | tr '\000' '\001'
+    printf '\377\302\000\013\010\020\000\020\000\001\001\021\000\377\304\000\024\000\001'
+    zeros 16
+    printf '\377\304\000\024\020\001'
+    zeros 15
+    printf '\340\377\332\000\010\001\001\000\000\000\001'
+    zeros 32768
+    i=0
+    while [ $i -lt 63 ]; do
+        printf '\377\332\000\010\001\001\000\001\077\020'
+        zeros 30
+        i=$((i + 1))
+    done
+    printf '\377\331'
+} >slow.jpg
+start -m model.safetensors --workers 1 --drain-timeout 0.1 -q
+i=0
+pids=""
+while [ $i -lt 6 ]; do
+    curl -s --max-time 60 -o answer.$i -w '%{http_code}\n' -H 'Content-Type: image/jpeg' --data-binary @slow.jpg "$url/detect" >drained.$i &
+    pids="$pids $!"
+    i=$((i + 1))
+done
+tries=0
+while ! curl -s "$url/metrics" | grep -q '^dcam_requests_in_flight 6' && [ $tries -lt 100 ]; do tries=$((tries + 1)); done
+stop
+# shellcheck disable=SC2086
+wait $pids
+sort drained.* | uniq -c >statuses
+grep -Eq '503|000' statuses || fail "nothing is cut off at the end of the drain time: $(cat statuses)"
 
 # Wrong usage.
 refuse 2 'reachable from other machines' serve -m model.safetensors --listen 0.0.0.0:0

@@ -96,6 +96,19 @@ void MHD_resume_connection(struct MHD_Connection *connection)
     pthread_mutex_unlock(&lock);
 }
 
+static bool await_for(int count, time_t seconds)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += seconds;
+    pthread_mutex_lock(&lock);
+    while (answers < count && pthread_cond_timedwait(&answered, &lock, &until) == 0) {}
+    const bool all = answers >= count;
+    answers = 0;
+    pthread_mutex_unlock(&lock);
+    return all;
+}
+
 static void await(int count)
 {
     pthread_mutex_lock(&lock);
@@ -120,6 +133,7 @@ static dcam_server *make_server(int threads, int batch, double delay)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, &monotonic);
     pthread_cond_init(&s->changed, &monotonic);
+    pthread_cond_init(&s->timed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     assert_int_equal(serve_metrics_create(&s->metrics), DCAM_OK);
     return s;
@@ -130,6 +144,7 @@ static void destroy_server(dcam_server *s)
     serve_pool_stop(s);
     serve_models_close(s);
     serve_metrics_destroy(s->metrics);
+    pthread_cond_destroy(&s->timed);
     pthread_cond_destroy(&s->changed);
     pthread_cond_destroy(&s->work);
     pthread_mutex_destroy(&s->lock);
@@ -363,6 +378,125 @@ static void what_is_late_is_not_looked_at(void **state)
     destroy_server(s);
 }
 
+/* All workers are busy: there is none. What waits for one is answered all the same when its time is over, and at the end. */
+static void what_waits_for_a_worker_is_answered(void **state)
+{
+    enum { WAITING = 3 };
+    (void)state;
+    static serve_request requests[WAITING];
+    static const double seconds[WAITING] = {0.3, 0.35, 1000};
+    for (int brief = 0; brief < 2; brief++) {
+        dcam_server *s = make_server(1, 1, 0);
+        if (brief) s->options.deadline = 0.01; /* less than the time between two looks of the watchdog */
+        assert_int_equal(serve_thread_start(&s->watchdog, serve_watchdog, s), DCAM_OK);
+        s->watchdog_there = true;
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+        for (size_t k = 0; k < WAITING; k++) {
+            make_infer(s, k, 1, false, ONLY_RAW, &requests[k]);
+            requests[k].deadline = requests[k].times.received + (brief && k < 2 ? s->options.deadline : seconds[k]);
+            submit(s, &requests[k]);
+        }
+        if (!await_for(2, 20)) fail_msg("nobody answers what waits");
+        pthread_mutex_lock(&s->lock);
+        assert_true(s->working == 1 && s->to_prepare.first == &requests[2] && s->to_prepare.last == &requests[2]);
+        for (size_t k = 0; k < 2; k++) {
+            const serve_request *r = &requests[k];
+            assert_int_equal(r->answer.status, 504);
+            assert_true(r->times.answered >= r->deadline && r->times.answered < r->deadline + 5);
+            assert_null(r->body);
+        }
+        s->refusing = true;
+        serve_give_up_waiting(s);
+        assert_true(s->working == 0 && !s->to_prepare.first && !s->to_prepare.last);
+        pthread_mutex_unlock(&s->lock);
+        if (!await_for(1, 20)) fail_msg("nobody answers at the end");
+        assert_int_equal(requests[2].answer.status, 503);
+        for (size_t k = 0; k < WAITING; k++) clear_request(s, &requests[k]);
+        destroy_server(s);
+    }
+}
+
+/* Once the drain time is over nothing goes through the network any more. */
+static void the_end_refuses_what_is_late(void **state)
+{
+    (void)state;
+    serve_request r;
+    dcam_server *s = open_server(2, 1, 0);
+    s->refusing = true;
+    make_infer(s, 0, 1, false, ONLY_RAW, &r);
+    expect_answer(s, &r, 503, "the server ends");
+    /* Its decoding was under way. */
+    make_infer(s, 0, 1, false, ONLY_RAW, &r);
+    serve_image image = {.request = &r, .class_index = -1};
+    assert_int_equal(dcam_alloc_zero(1, sizeof *r.images, &r.images), DCAM_OK);
+    *r.images = image;
+    r.image_count = 1;
+    s->working = 1;
+    serve_enqueue(&r);
+    await(1);
+    assert_int_equal(r.answer.status, 503);
+    clear_request(s, &r);
+    destroy_server(s);
+}
+
+/* ---- files of models ---- */
+
+static int looks;
+int __real_stat(const char *name, struct stat *out);
+int __wrap_stat(const char *name, struct stat *out);
+int __wrap_stat(const char *name, struct stat *out)
+{
+    if (strcmp(name, path) == 0) {
+        pthread_mutex_lock(&lock);
+        looks++;
+        pthread_mutex_unlock(&lock);
+    }
+    return __real_stat(name, out);
+}
+
+/* A file that is being written must not look settled because two looks come one after the other: between them lies a
+ * second, whatever happens meanwhile. */
+static void files_are_looked_at_once_a_second(void **state)
+{
+    (void)state;
+    dcam_server *s = make_server(1, 1, 0);
+    s->options.no_watch = false;
+    assert_int_equal(serve_models_open(s), DCAM_OK);
+    looks = 0;
+    const double begun = dcam_seconds();
+    assert_int_equal(serve_pool_start(s), DCAM_OK);
+    while (dcam_seconds() < begun + 1.2) {
+        pthread_mutex_lock(&s->lock);
+        pthread_cond_broadcast(&s->changed); /* as each request does that ends */
+        pthread_cond_broadcast(&s->timed);
+        pthread_mutex_unlock(&s->lock);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    pthread_mutex_lock(&lock);
+    const int count = looks;
+    const double most = 1 + dcam_seconds() - begun;
+    pthread_mutex_unlock(&lock);
+    if (count < 1 || count > most) fail_msg("%d looks", count);
+    destroy_server(s);
+}
+
+/* Who ends does not wait for a model to be loaded. */
+static void a_load_is_given_up_at_the_end(void **state)
+{
+    (void)state;
+    dcam_server *s = make_server(2, 0, 0);
+    serve_engine *e = NULL;
+    const size_t held = dcam_memory_held();
+    s->stopping = true;
+    assert_int_equal(serve_engine_load(s, path, &e), DCAM_ERROR_CANCELLED);
+    assert_null(e);
+    assert_int_equal(dcam_memory_held(), held);
+    s->stopping = false;
+    assert_int_equal(serve_engine_load(s, path, &e), DCAM_OK);
+    serve_engine_destroy(e);
+    destroy_server(s);
+}
+
 /* Beside answers that fill their share of the memory a large one is put off, a small one is given. */
 static void answers_are_bounded(void **state)
 {
@@ -426,6 +560,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_those_of_a_scorer), cmocka_unit_test(an_answer_is_all_that_is_held),
         cmocka_unit_test(one_at_fault_fails_alone), cmocka_unit_test(what_is_late_is_not_looked_at),
+        cmocka_unit_test(what_waits_for_a_worker_is_answered), cmocka_unit_test(the_end_refuses_what_is_late),
+        cmocka_unit_test(files_are_looked_at_once_a_second), cmocka_unit_test(a_load_is_given_up_at_the_end),
         cmocka_unit_test(answers_are_bounded), cmocka_unit_test(lack_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
