@@ -508,8 +508,7 @@ typedef struct dcam_server_options {
     int connections, connections_per_address; /* 0: 512, 256 */
     double header_timeout, body_timeout, idle_timeout; /* seconds; 0: 10, 30, 60 */
     double drain_delay;          /* seconds between "not ready" and the end of listening; 0: none */
-    double drain_timeout;        /* most seconds for what was begun to end; 0: 30. Beyond, only what is being decoded
-                                  * or in the network is waited for */
+    double drain_timeout;        /* most seconds for what was begun to end; 0: 30. Beyond: what is being decoded, or in the network */
     bool no_watch;               /* files that change are not loaded by themselves */
     /* A JSON object a request or event, without a newline; from any thread, several at once; may be NULL. While it takes
      * its time no connection is served. */
