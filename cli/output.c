@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "weights/json_text.h"
 
 /* Longer than the library's longest message. */
@@ -35,12 +36,14 @@ static double bar_time;
 
 void cli_make_printable(char *text)
 {
-    unsigned char *to = (unsigned char *)text;
-    for (const unsigned char *p = to; *p; p++) {
-        /* ASCII's, and those of Latin-1 as UTF-8 writes them: U+009B begins a command as ESC [ does. */
-        const bool wide = p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f;
-        *to++ = wide || p[0] < 0x20 || p[0] == 0x7f ? '?' : p[0];
-        p += wide;
+    char *to = text;
+    while (*text) {
+        bool control;
+        const size_t taken = dcam_utf8_next(text, &control);
+        if (control) *to = '?';
+        else memmove(to, text, taken);
+        to += control ? 1 : taken;
+        text += taken;
     }
     *to = '\0';
 }
@@ -267,37 +270,10 @@ int cli_interrupt_code(void) { return 128 + (int)caught_signal; }
 
 json_t *cli_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-/* Length of the valid UTF-8 sequence at text, or 0 (overlong forms and surrogates are left to jansson,
- * whose answer decides). */
-static size_t sequence_length(const char *text)
-{
-    unsigned char lead = (unsigned char)text[0];
-    size_t length = lead < 0x80                   ? 1
-                    : lead >= 0xc2 && lead < 0xe0 ? 2
-                    : lead >= 0xe0 && lead < 0xf0 ? 3
-                    : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                  : 0;
-    for (size_t i = 1; i < length; i++)
-        if (((unsigned char)text[i] & 0xc0) != 0x80) return 0;
-    if (length < 2) return length;
-    json_t *probe = json_stringn(text, length);
-    json_decref(probe);
-    return probe ? length : 0;
-}
-
 json_t *cli_json_text(const char *text)
 {
     if (!text) return json_null();
-    json_t *plain = json_string(text);
-    if (plain) return plain;
-    char fixed[3 * LINE_BYTES + 4];
-    size_t used = 0;
-    for (size_t length; *text != '\0' && used < sizeof fixed - 4; text += length ? length : 1) {
-        length = sequence_length(text);
-        memcpy(fixed + used, length ? text : "\xef\xbf\xbd", length ? length : 3);
-        used += length ? length : 3;
-    }
-    return json_stringn(fixed, used);
+    return dcam_json_any_text(text);
 }
 
 json_t *cli_json_parse(const char *text)

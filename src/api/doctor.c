@@ -97,8 +97,7 @@ static json_t *describe_disk(const char *folder)
     struct statvfs disk;
     const bool known = statvfs(folder, &disk) == 0;
     const uint64_t free_bytes = known ? (uint64_t)disk.f_bavail * disk.f_frsize : 0;
-    json_t *name = json_string(folder); /* NULL: not UTF-8 */
-    return json_pack("{s:o, s:o, s:b}", "folder", name ? name : json_null(), "free_bytes",
+    return json_pack("{s:o, s:o, s:b}", "folder", dcam_json_any_text(folder), "free_bytes",
                      known ? json_integer((json_int_t)free_bytes) : json_null(), "read_only",
                      known && (disk.f_flag & ST_RDONLY) != 0);
 }

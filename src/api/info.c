@@ -12,19 +12,6 @@
 #define CHECKPOINT "dcam-checkpoint-"
 #define PRETRAINING "dcam-pretraining-"
 
-/* A file's name need not be UTF-8, JSON must be: then every byte beyond ASCII is shown as '?'. */
-static json_t *path_json(const char *path)
-{
-    json_t *json = json_string(path);
-    char *plain = NULL;
-    if (json || dcam_copy_string(path, &plain) != DCAM_OK) return json;
-    for (char *p = plain; *p; p++)
-        if (*p & 0x80) *p = '?';
-    json = json_string(plain);
-    dcam_free(plain);
-    return json;
-}
-
 static json_t *class_info(const dcam_class_calibration *c)
 {
     return json_pack("{s:s, s:f, s:s, s:f, s:I, s:[f,f]}", "name", c->name, "threshold", c->threshold, "rule",
@@ -71,7 +58,7 @@ static json_t *model_info(const char *path, const dcam_model *m)
     /* Long, and of use to calibrate alone. */
     json_object_del(json_object_get(record, "data"), "learned");
     json_object_del(json_object_get(record, "data"), "validated");
-    return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o, s:o}", "file", path_json(path),
+    return json_pack("{s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:[i,i], s:o, s:o, s:o, s:o, s:o}", "file", dcam_json_any_text(path),
                      "kind", "model", "format_version", dcam_model_format(m), "method", m->method, "architecture",
                      m->architecture->name, "teacher", m->teacher_description ? m->teacher_description : "unknown",
                      "attention", dcam_attention_name((dcam_attention_kind)m->attention), "attention_at_detection",
@@ -97,7 +84,7 @@ static json_t *metadata_json(const dcam_tensors *tensors)
 static json_t *teacher_info(const char *path, const dcam_tensors *tensors, const dcam_trunk_weights *w)
 {
     const char *said = dcam_tensors_metadata(tensors, "dcam");
-    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "file", path_json(path), "kind",
+    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "file", dcam_json_any_text(path), "kind",
                      said && strcmp(said, "teacher") == 0 ? "teacher" : "weights", "architecture", w->architecture->name,
                      "batch_norm", w->folded ? "folded" : "separate", "tensors", (json_int_t)dcam_tensors_count(tensors),
                      "parameters", (json_int_t)w->trainable_count, "metadata", metadata_json(tensors));
@@ -106,7 +93,7 @@ static json_t *teacher_info(const char *path, const dcam_tensors *tensors, const
 /* Place and options of a run as its metadata says them; only `train --resume` checks them. */
 static json_t *checkpoint_info(const char *path, const dcam_tensors *tensors)
 {
-    return json_pack("{s:o, s:s, s:I, s:o}", "file", path_json(path), "kind", "checkpoint", "tensors",
+    return json_pack("{s:o, s:s, s:I, s:o}", "file", dcam_json_any_text(path), "kind", "checkpoint", "tensors",
                      (json_int_t)dcam_tensors_count(tensors), "metadata", metadata_json(tensors));
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/number_text.h"
+#include "base/utf8.h"
 
 /* Long enough for two paths of 4,096 bytes would be wasteful: a path longer
  * than this is cut, the reason at the end of most messages may be lost. */
@@ -44,13 +45,6 @@ const char *dcam_version(void) { return DCAM_VERSION; }
 
 void dcam_clear_error(void) { message[0] = '\0'; }
 
-/* Control characters, which a file's name may hold and which would break the line or reach a terminal: ASCII's, and
- * those of Latin-1 as UTF-8 writes them. */
-static bool is_control(const unsigned char *p)
-{
-    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f);
-}
-
 static size_t escape(unsigned char c, char out[4])
 {
     static const char digits[] = "0123456789abcdef";
@@ -62,20 +56,21 @@ static size_t escape(unsigned char c, char out[4])
     return 2;
 }
 
-/* Appends text to the line of `used` bytes, control characters escaped (\n, \x1b). Returns the new length. A text that
- * was escaped before stays as it is. */
+/* Appends text to the line of `used` bytes, control characters, which a file's name may hold and which would break the
+ * line or reach a terminal, escaped (\n, \x1b). Returns the new length. A text that was escaped before stays as it is. */
 static size_t append_plain(char line[MESSAGE_BYTES], size_t used, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        char piece[8] = {(char)*p};
-        size_t n = 1;
-        if (is_control(p)) {
-            n = escape(*p, piece);
-            if (*p == 0xc2) n += escape(*++p, piece + n);
-        }
+    while (*text) {
+        bool control;
+        char piece[8]; /* a control has two bytes at most */
+        const size_t taken = dcam_utf8_next(text, &control);
+        size_t n = control ? 0 : taken;
+        memcpy(piece, text, n);
+        for (size_t i = 0; control && i < taken; i++) n += escape((unsigned char)text[i], piece + n);
         if (used + n >= MESSAGE_BYTES) break;
         memcpy(line + used, piece, n);
         used += n;
+        text += taken;
     }
     line[used] = '\0';
     return used;

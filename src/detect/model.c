@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "detect/model_format.h"
 #include "net/attention.h"
 #include "net/ranges.h"
@@ -56,30 +57,15 @@ int dcam_model_format(const dcam_model *m)
 
 /* ---- checks ---- */
 
-/* Length of the UTF-8 sequence at s, 0 if it is none (overlong forms, surrogates and what is past U+10FFFF too). */
-static size_t utf8_length(const unsigned char *s)
-{
-    if (s[0] < 0x80) return 1;
-    const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
-    if (s[0] == 0xed && s[1] > 0x9f) return 0;
-    if (s[0] == 0xf0 && s[1] < 0x90) return 0;
-    if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
-    return length;
-}
-
 bool dcam_model_text_is_plain(const char *text, size_t max_bytes)
 {
     size_t bytes = 0;
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        const size_t length = utf8_length(s);
-        if (length == 0 || *s < 0x20 || *s == 0x7f) return false;
+    uint32_t code;
+    while (text[bytes]) {
+        const size_t length = dcam_utf8_character(text + bytes, &code);
+        if (length == 0 || dcam_utf8_is_control(code)) return false;
         bytes += length;
         if (bytes > max_bytes) return false;
-        s += length;
     }
     return true;
 }

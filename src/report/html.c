@@ -7,9 +7,9 @@
 
 #include "base/memory.h"
 #include "base/number_text.h"
+#include "base/utf8.h"
 
 #define FIRST_ROOM 65536
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 /* Longer than any piece of markup that is formatted. */
 #define FORMAT_BYTES 2048
 
@@ -60,36 +60,22 @@ void dcam_html_format(dcam_html *t, const char *format, ...)
     put_bytes(t, text, (size_t)length);
 }
 
-/* Bytes of the UTF-8 character at p, its value in *code; 0 if it is none. */
-static size_t decode(const unsigned char *p, uint32_t *code)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    if (n == 0) return 0;
-    *code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0;
-        *code = *code << 6 | (p[i] & 0x3f);
-    }
-    return *code < least[n] || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000) ? 0 : n;
-}
-
 /* Controls, the marks that turn the direction of text, and U+FFFE, U+FFFF. */
 static bool is_unfit(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+    return dcam_utf8_is_control(c) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
            (c & 0xfffe) == 0xfffe;
 }
 
 void dcam_html_escape(dcam_html *t, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+    for (const char *p = text; *p;) {
         uint32_t code = 0;
-        const size_t n = decode(p, &code);
+        const size_t n = dcam_utf8_character(p, &code);
         const char *entity = code == '&' ? "&amp;" : code == '<' ? "&lt;" : code == '>' ? "&gt;" : code == '"' ? "&quot;" : code == '\'' ? "&#39;" : NULL;
-        if (n == 0 || is_unfit(code)) dcam_html_put(t, REPLACEMENT);
+        if (n == 0 || is_unfit(code)) dcam_html_put(t, DCAM_UTF8_REPLACEMENT);
         else if (entity) dcam_html_put(t, entity);
-        else put_bytes(t, (const char *)p, n);
+        else put_bytes(t, p, n);
         p += n ? n : 1;
     }
 }

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/number_text.h"
+#include "base/utf8.h"
 
 #define FIRST_CAPACITY 512
 
@@ -72,20 +73,6 @@ void dcam_text_format(dcam_text *text, const char *format, ...)
     va_end(again);
 }
 
-/* Length of the UTF-8 sequence at s, or 0 where it is not one (overlong forms, surrogates and values past U+10FFFF
- * included). The string's end stops it. */
-static size_t sequence_length(const unsigned char *s)
-{
-    if (s[0] < 0x80) return 1;
-    size_t length = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return length;
-}
-
 void dcam_text_json(dcam_text *text, const char *string)
 {
     if (!string) {
@@ -93,11 +80,12 @@ void dcam_text_json(dcam_text *text, const char *string)
         return;
     }
     dcam_text_add(text, "\"");
-    for (const unsigned char *s = (const unsigned char *)string; *s;) {
-        size_t length = sequence_length(s);
+    for (const char *s = string; *s;) {
+        uint32_t code;
+        const size_t length = dcam_utf8_character(s, &code);
         if (*s == '"' || *s == '\\') dcam_text_format(text, "\\%c", *s);
-        else if (*s < 0x20 || *s == 0x7f) dcam_text_format(text, "\\u%04x", *s);
-        else if (length == 0) dcam_text_add(text, "\xef\xbf\xbd");
+        else if (length == 0) dcam_text_add(text, DCAM_UTF8_REPLACEMENT);
+        else if (dcam_utf8_is_control(code)) dcam_text_format(text, "\\u%04x", (unsigned)code);
         else dcam_text_bytes(text, s, length);
         s += length ? length : 1;
     }

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/number_text.h"
+#include "base/utf8.h"
 
 /* What we write is 4 deep. Far below what the stack holds. */
 #define MAX_DEPTH 128
@@ -150,22 +151,6 @@ static bool unescape(reader *r, char *out, size_t *used)
     return take(r, '"');
 }
 
-/* Without overlong forms, surrogates and what lies beyond U+10FFFF. */
-static bool is_utf8(const unsigned char *p, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        const unsigned char lead = p[i++];
-        const int tail = lead < 0x80 ? 0 : lead >= 0xc2 && lead < 0xe0 ? 1 : lead >= 0xe0 && lead < 0xf0 ? 2 : lead >= 0xf0 && lead < 0xf5 ? 3 : -1;
-        if (tail < 0 || n - i < (size_t)tail) return false;
-        const unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (tail > 0 && (p[i] < low || p[i] > high)) return false;
-        for (int k = 1; k < tail; k++)
-            if ((p[i + (size_t)k] & 0xc0) != 0x80) return false;
-        i += (size_t)tail;
-    }
-    return true;
-}
-
 /* A string's end: its closing quote, or the text's. Escapes only make it shorter. */
 static size_t longest(const reader *r)
 {
@@ -182,7 +167,7 @@ static json_t *read_string(reader *r)
     if (dcam_alloc(longest(r) + 1, 1, &text) != DCAM_OK) return no_memory(r);
     json_t *json = NULL;
     if (!unescape(r, text, &used)) fault(r, "a string is not closed, or holds what must be escaped");
-    else if (!is_utf8((const unsigned char *)text, used)) fault(r, "a string is not UTF-8");
+    else if (text[used] = '\0', !dcam_utf8_is_valid(text)) fault(r, "a string is not UTF-8");
     else if (!(json = json_stringn_nocheck(text, used))) no_memory(r);
     dcam_free(text);
     return json;
@@ -274,17 +259,68 @@ size_t dcam_json_dump(const json_t *value, char *out, size_t capacity, size_t fl
     return bytes;
 }
 
+json_t *dcam_json_any_text(const char *text)
+{
+    size_t used = 0;
+    uint32_t code;
+    char *fixed = NULL;
+    if (dcam_utf8_is_valid(text)) return json_string_nocheck(text);
+    if (dcam_alloc(strlen(text) + 1, strlen(DCAM_UTF8_REPLACEMENT), &fixed) != DCAM_OK) return NULL;
+    while (*text) {
+        const size_t n = dcam_utf8_character(text, &code), added = n ? n : strlen(DCAM_UTF8_REPLACEMENT);
+        memcpy(fixed + used, n ? text : DCAM_UTF8_REPLACEMENT, added);
+        used += added;
+        text += n ? n : 1;
+    }
+    json_t *json = json_stringn_nocheck(fixed, used);
+    dcam_free(fixed);
+    return json;
+}
+
+/* U+007F, or the first of the two bytes of U+0080 to U+009F: jansson escapes the controls of ASCII alone. The last byte of
+ * a text has none behind it but a zero. */
+static bool is_bare_control(const char *p)
+{
+    return *p == 0x7f || ((unsigned char)*p == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0);
+}
+
+/* *text, of so many bytes and a zero, is replaced by one in which all controls are escaped; they stand in strings alone. */
+static dcam_status escape_controls(char **text, size_t bytes)
+{
+    static const char digits[] = "0123456789ABCDEF"; /* as jansson */
+    size_t found = 0, used = 0;
+    char *longer;
+    for (size_t i = 0; i < bytes; i++) found += is_bare_control(*text + i);
+    if (found == 0) return DCAM_OK;
+    DCAM_TRY(dcam_alloc(bytes + 5 * found + 1, 1, &longer));
+    for (const char *p = *text; *p; p++) {
+        if (!is_bare_control(p)) {
+            longer[used++] = *p;
+            continue;
+        }
+        const unsigned char code = (unsigned char)(*p == 0x7f ? *p : *++p); /* U+0080 to U+009F end as their value does */
+        const char escape[] = {'\\', 'u', '0', '0', digits[code >> 4], digits[code & 15]};
+        memcpy(longer + used, escape, sizeof escape);
+        used += sizeof escape;
+    }
+    longer[used] = '\0';
+    dcam_free(*text);
+    *text = longer;
+    return DCAM_OK;
+}
+
 dcam_status dcam_json_print(const json_t *value, size_t flags, char **out)
 {
     /* Into a block that is large enough nothing has to grow; what else it lacks memory for gives 0. */
     const size_t bytes = value ? dcam_json_dump(value, NULL, 0, flags) : 0;
     char *text = NULL;
     if (bytes > 0) DCAM_TRY(dcam_alloc(bytes + 1, 1, &text));
-    if (bytes == 0 || dcam_json_dump(value, text, bytes, flags) != bytes) {
+    const bool whole = bytes > 0 && dcam_json_dump(value, text, bytes, flags) == bytes;
+    if (whole) text[bytes] = '\0';
+    if (!whole || escape_controls(&text, bytes) != DCAM_OK) {
         dcam_free(text);
         return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: a text in JSON");
     }
-    text[bytes] = '\0';
     *out = text;
     return DCAM_OK;
 }

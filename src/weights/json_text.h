@@ -23,8 +23,12 @@ json_t *dcam_json_parse(const char *text, size_t count, dcam_json_error *error);
 /* json_dumpb, with the point of numbers as JSON wants it: jansson 2.14 mends a locale's of one byte only. */
 size_t dcam_json_dump(const json_t *value, char *out, size_t capacity, size_t flags);
 
+/* A string of text of any bytes, such as a file's name: each that is not UTF-8 becomes U+FFFD. NULL: out of memory. */
+json_t *dcam_json_any_text(const char *text);
+
 /* value with jansson's flags, ended by a zero byte, in *out from dcam_alloc; value NULL: it could not be built. All of it
- * or DCAM_ERROR_MEMORY. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is missing. */
+ * or DCAM_ERROR_MEMORY. U+007F to U+009F, which jansson leaves as they are, are escaped: a terminal that prints the text
+ * would take commands from them. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is missing. */
 DCAM_MUST_CHECK dcam_status dcam_json_print(const json_t *value, size_t flags, char **out);
 
 /* The same, compact, and json is taken over. what: what the text is, for the message. */

@@ -32,6 +32,9 @@ static void a_failure_is_one_line(void **state)
     /* Latin-1's control characters in UTF-8; other letters, and bytes that are no UTF-8, stay. */
     (void)dcam_fail(DCAM_ERROR_IO, "%s", "\xc2\x9bm caf\xc3\xa9 \xc2\xa0 \xff \xc2");
     assert_string_equal(dcam_error_message(), "\\xc2\\x9bm caf\xc3\xa9 \xc2\xa0 \xff \xc2");
+    /* But 0x80 to 0x9f alone, which are commands to a terminal of 8-bit characters. */
+    (void)dcam_fail(DCAM_ERROR_IO, "%s", "\x9b" "2J \xe2\x82\xac \xe9");
+    assert_string_equal(dcam_error_message(), "\\x9b2J \xe2\x82\xac \xe9");
     dcam_clear_error();
     assert_string_equal(dcam_error_message(), "");
 }

@@ -36,8 +36,26 @@ mkdir controls
 cp "$image" "controls/$(printf 'a\302\2332J\033[2J\303\204.png')"
 expect 0 detect controls -m model.safetensors --class "$class"
 LC_ALL=C grep -aqF "controls/$(printf 'a?2J?[2J\303\204.png')" out || fail "a name with control characters"
+expect 0 detect controls -m model.safetensors --class "$class" --json
+grep -qF 'a\u009B2J\u001B[2JÄ.png"' out || fail "a name with control characters in JSON"
+same "a name with control characters, read" "$(printf 'controls/a\302\2332J\033[2J\303\204.png')" "$("$json" out path)"
+! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" out || fail "a control character in JSON"
 expect 3 detect "$(printf 'no\302\205where')" -m model.safetensors
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" err || fail "a control character in an error"
+
+# A name that is not UTF-8: U+FFFD in JSON; on a terminal of 8-bit characters 0x9b begins a command too.
+odd=$(printf 'odd\351\2332J')
+mkdir "$odd"
+cp "$image" "$odd/x.png"
+cp model.safetensors "$odd/model"
+expect 0 detect "$odd" -m "$odd/model" --class "$class"
+LC_ALL=C grep -aqF "$(printf 'odd\351?2J')/x.png" out || fail "a name that is not UTF-8"
+expect 0 detect "$odd" -m model.safetensors --class "$class" --json
+same "path" "odd��2J/x.png" "$("$json" out path)"
+expect 0 info "$odd/model" --json
+same "file" "odd��2J/model" "$("$json" out file)"
+expect 0 doctor --json --size 32 --folder "$odd"
+same "folder" "odd��2J" "$("$json" out disk folder)"
 
 # A photograph is never overwritten, overlays never mix with photographs.
 sum=$(cksum in/a/x.png)

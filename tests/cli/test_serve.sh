@@ -259,6 +259,11 @@ for name in 'dcam_requests_total\{endpoint="detect",status="200"\}' 'dcam_reques
     out_has "^$name"
 done
 grep -v '^#' out | grep -Evq '^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+$' && fail "metrics: $(grep -v '^#' out | grep -Ev '^[a-z_]+(\{.*\})? -?[0-9.e+-]+$' | head -n 3)"
+# What a client names reaches no terminal as a command, neither the operator's nor its own.
+wrong 404 'no model' "/detect?model=%C2%9B31m%7F" $as_png --data-binary "@$image"
+grep -qF '\u009b31m\u007f' out || fail "a control character in an answer: $(cat out)"
+grep -qF '\u009b31m\u007f' log || fail "a control character in the log"
+! LC_ALL=C grep -aq "$(printf '\302[\200-\237]\|\177')" log || fail "a control character in the log"
 "$json" -l log event >/dev/null || fail "the log is not JSON lines"
 grep -q '"id":"abc-1"' log || fail "the request id is not in the log"
 

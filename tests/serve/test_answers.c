@@ -35,12 +35,24 @@ static void strings(void **state)
         json_error_t error;
         json_t *read = json_loadb(t.bytes, t.used, JSON_DECODE_ANY, &error), *direct = json_string(text);
         if (!json_is_string(read)) fail_msg("%s: %s", t.bytes, error.text);
+        for (const char *p = t.bytes; *p; p++)
+            if ((unsigned char)*p < 0x20 || *p == 0x7f || (*p == '\xc2' && (unsigned char)p[1] < 0xa0)) fail_msg("a control in %s", t.bytes);
         if (direct) assert_string_equal(json_string_value(read), text);
         else assert_non_null(strstr(json_string_value(read), "\xef\xbf\xbd"));
         json_decref(direct);
         json_decref(read);
         dcam_text_clear(&t);
     }
+}
+
+/* What begins a command of a terminal, as a client may send it. */
+static void controls(void **state)
+{
+    dcam_text t = {0};
+    (void)state;
+    dcam_text_json(&t, "\xc2\x9b" "31m \x7f \xc2\x80 \xc2\xa0 \x9b \x1b");
+    assert_string_equal(t.bytes, "\"\\u009b31m \\u007f \\u0080 \xc2\xa0 \xef\xbf\xbd \\u001b\"");
+    dcam_text_clear(&t);
 }
 
 static void numbers(void **state)
@@ -155,7 +167,7 @@ static void places_of_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings), cmocka_unit_test(numbers), cmocka_unit_test(numbers_of_a_comma_locale), cmocka_unit_test(base64),
+        cmocka_unit_test(strings), cmocka_unit_test(controls), cmocka_unit_test(numbers), cmocka_unit_test(numbers_of_a_comma_locale), cmocka_unit_test(base64),
         cmocka_unit_test(lack_of_memory), cmocka_unit_test(drift),
         cmocka_unit_test(places_of_classes),
     };

@@ -147,6 +147,49 @@ static void prints_all_or_nothing(void **state)
     assert_int_equal(dcam_memory_held(), 0);
 }
 
+/* Nothing of a text can steer a terminal, and it reads back the same. */
+static void controls_are_escaped(void **state)
+{
+    (void)state;
+    char *text;
+    dcam_json_error error;
+    json_t *value = json_pack("{s:s}", "k\x7f", "\xc2\x80 \xc2\x9b" "2J \xc2\x9f \xc2\xa0 \xc3\x84 \xe2\x82\xac \x1b \x7f");
+    assert_int_equal(dcam_json_print(value, JSON_COMPACT, &text), DCAM_OK);
+    assert_string_equal(text, "{\"k\\u007F\":\"\\u0080 \\u009B2J \\u009F \xc2\xa0 \xc3\x84 \xe2\x82\xac \\u001B \\u007F\"}");
+    json_t *read = dcam_json_parse(text, strlen(text), &error);
+    assert_true(json_equal(read, value));
+    json_decref(read);
+    dcam_free(text);
+    text = NULL;
+    dcam_memory_fail_at(2, false); /* the block for the longer text */
+    assert_int_equal(dcam_json_print(value, JSON_COMPACT, &text), DCAM_ERROR_MEMORY);
+    dcam_memory_fail_at(0, false);
+    assert_null(text);
+    json_decref(value);
+    assert_int_equal(dcam_memory_held(), 0);
+}
+
+static void check_any_text(const char *text, const char *wanted)
+{
+    json_t *json = dcam_json_any_text(text);
+    assert_string_equal(json_string_value(json), wanted);
+    json_decref(json);
+}
+
+/* Unicode 15, section 3.9: a sequence that is not one is a U+FFFD for each of its bytes here. */
+static void any_bytes_become_a_string(void **state)
+{
+    (void)state;
+    check_any_text("", "");
+    check_any_text("a/\xc3\x84.png", "a/\xc3\x84.png");
+    check_any_text("\xe9t\xe9\xc3\x84", "\xef\xbf\xbdt\xef\xbf\xbd\xc3\x84");
+    check_any_text("\xed\xa0\x80\xc0\x80\xf0\x9f\x94", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    dcam_memory_fail_at(1, false);
+    assert_null(dcam_json_any_text("\xff"));
+    dcam_memory_fail_at(0, false);
+    assert_int_equal(dcam_memory_held(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +198,8 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(lack_of_memory_is_no_damage),
         cmocka_unit_test(prints_all_or_nothing),
+        cmocka_unit_test(controls_are_escaped),
+        cmocka_unit_test(any_bytes_become_a_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
