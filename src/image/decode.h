@@ -33,6 +33,17 @@ DCAM_MUST_CHECK dcam_status dcam_decode_pnm(const dcam_encoded *file, dcam_image
 /* "NAME: damaged or truncated KIND (reason); ..." for what a decoder library says. */
 dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char *reason);
 
+/* What the markers of a JPEG say, whether or not it is sound; nothing is decoded. huffman: as its frame header says (SOF0
+ * to SOF7); arithmetic coding has no bound of pixels a byte. pixels: of the frame; each scan goes through all of them. */
+typedef struct {
+    bool huffman;
+    size_t scans;
+    uint64_t pixels;
+} dcam_jpeg_markers;
+dcam_jpeg_markers dcam_jpeg_read_markers(const uint8_t *bytes, size_t count);
+/* The most scans times pixels that a picture of so many pixels may cost. */
+uint64_t dcam_jpeg_most_scan_pixels(uint64_t pixels);
+
 /* The most pixels that a picture may have: the file's own limit, never above that of image.h. */
 size_t dcam_pixel_limit(const dcam_encoded *file);
 

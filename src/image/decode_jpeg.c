@@ -20,19 +20,12 @@
 
 enum { START = 0xd8, END = 0xd9, SCAN = 0xda, TEMPORARY = 0x01, RESTART_0 = 0xd0, RESTART_7 = 0xd7 };
 
-/* huffman: what the frame header says (SOF0 to SOF7); arithmetic coding has no bound of pixels a byte. */
-typedef struct {
-    bool huffman;
-    size_t scans;
-} marker_summary;
-
 /* Place of the next marker's 0xff, or count. As libjpeg does it skips coded data, restarts among it, and what is no marker
  * at all; of several 0xff the last one counts. */
-static size_t find_marker(const dcam_encoded *file, size_t at)
+static size_t find_marker(const uint8_t *b, size_t count, size_t at)
 {
-    const uint8_t *b = file->bytes;
-    while (at + 1 < file->count) {
-        const uint8_t *found = memchr(b + at, 0xff, file->count - 1 - at);
+    while (at + 1 < count) {
+        const uint8_t *found = memchr(b + at, 0xff, count - 1 - at);
         if (!found) break;
         at = (size_t)(found - b);
         const uint8_t code = found[1];
@@ -40,47 +33,53 @@ static size_t find_marker(const dcam_encoded *file, size_t at)
         else if (code == 0 || (code >= RESTART_0 && code <= RESTART_7)) at += 2;
         else return at;
     }
-    return file->count;
+    return count;
+}
+
+static bool is_frame(uint8_t marker)
+{
+    return marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
 }
 
 /* Up to the end marker: what follows it, such as another picture, is not decoded. Of two frame headers libjpeg refuses the
  * second. */
-static marker_summary read_markers(const dcam_encoded *file)
+dcam_jpeg_markers dcam_jpeg_read_markers(const uint8_t *b, size_t count)
 {
-    marker_summary found = {false, 0};
+    dcam_jpeg_markers found = {0};
     bool framed = false;
-    size_t at = find_marker(file, 2);
-    while (at < file->count) {
-        const uint8_t marker = file->bytes[at + 1];
-        size_t length = 0;
+    for (size_t at = find_marker(b, count, 2), length; at < count; at = find_marker(b, count, at + 2 + length)) {
+        const uint8_t marker = b[at + 1];
+        length = 0;
         if (marker == END) break;
-        if (marker != START && marker != TEMPORARY) {
-            if (file->count - at < 4) break;
-            length = (size_t)(file->bytes[at + 2] << 8 | file->bytes[at + 3]);
-            if (length < 2) length = 2; /* the field itself, which libjpeg has read by then */
-        }
-        if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc && !framed) {
-            framed = true;
-            found.huffman = marker < 0xc8;
-        }
+        if (marker == START || marker == TEMPORARY) continue;
+        if (count - at < 4) break;
+        length = (size_t)(b[at + 2] << 8 | b[at + 3]);
+        if (length < 2) length = 2; /* the field itself, which libjpeg has read by then */
+        if (length > count - at - 2) break;
         if (marker == SCAN) found.scans++;
-        if (length > file->count - at - 2) break;
-        at = find_marker(file, at + 2 + length);
+        if (!is_frame(marker) || framed || length < 7) continue;
+        framed = true;
+        found.huffman = marker < 0xc8;
+        found.pixels = (uint64_t)(b[at + 5] << 8 | b[at + 6]) * (uint64_t)(b[at + 7] << 8 | b[at + 8]);
     }
     return found;
 }
 
+uint64_t dcam_jpeg_most_scan_pixels(uint64_t pixels)
+{
+    return pixels * USUAL_SCANS > MAX_SCAN_PIXELS ? pixels * USUAL_SCANS : MAX_SCAN_PIXELS;
+}
+
 static dcam_status check_work(const dcam_encoded *file, int width, int height)
 {
-    const marker_summary found = read_markers(file);
-    const size_t pixels = (size_t)width * (size_t)height;
-    const size_t affordable = MAX_SCAN_PIXELS / pixels, most = affordable > USUAL_SCANS ? affordable : USUAL_SCANS;
+    const dcam_jpeg_markers found = dcam_jpeg_read_markers(file->bytes, file->count);
+    const uint64_t pixels = (uint64_t)width * (uint64_t)height, most = dcam_jpeg_most_scan_pixels(pixels) / pixels;
     if (pixels / PIXELS_PER_BYTE > file->count && found.huffman)
         return dcam_damaged(file, "JPEG", "too short for the size in its header");
     if (found.scans <= most) return DCAM_OK;
     return dcam_fail(DCAM_ERROR_IMAGE,
-                     "%s: JPEG of %d x %d pixels in %zu scans, above the limit of %zu for it; save it as a baseline JPEG or PNG",
-                     file->name, width, height, found.scans, most);
+                     "%s: JPEG of %d x %d pixels in %zu scans, above the limit of %llu for it; save it as a baseline JPEG or PNG",
+                     file->name, width, height, found.scans, (unsigned long long)most);
 }
 
 static dcam_status library_failure(const dcam_encoded *file, tjhandle handle)

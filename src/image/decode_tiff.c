@@ -16,6 +16,10 @@
 #define SMALL_BLOCK ((uint64_t)16 << 20)
 /* Sides of tiles are rounded up: the last of a few large ones hardly overlaps the picture. */
 #define MOST_TILE_TO_PICTURE 4u
+/* How often the bytes of a file may be those of JPEG strips or tiles, and how many may in any case: tiles of one colour
+ * are often the same few bytes. */
+#define MOST_USES_OF_BYTES 4u
+#define SMALL_USE ((uint64_t)64 << 20)
 
 /* What the callbacks of libtiff see. */
 typedef struct {
@@ -195,6 +199,31 @@ static dcam_status check_block(const source *s, TIFF *tiff, uint32_t width, uint
                      (unsigned long long)most);
 }
 
+/* Of a strip or tile that is a progressive JPEG libtiff reads up to a hundred scans. They are bounded as those of a JPEG
+ * file are, all strips or tiles together. */
+static dcam_status check_scans(const source *s, TIFF *tiff, uint32_t width, uint32_t height)
+{
+    uint16_t compression = 0;
+    if (!TIFFGetField(tiff, TIFFTAG_COMPRESSION, &compression) || compression != COMPRESSION_JPEG) return DCAM_OK;
+    const uint32_t blocks = TIFFIsTiled(tiff) ? TIFFNumberOfTiles(tiff) : TIFFNumberOfStrips(tiff);
+    const uint64_t count = s->file->count, most = dcam_jpeg_most_scan_pixels((uint64_t)width * height);
+    uint64_t scan_pixels = 0, used = 0;
+    for (uint32_t i = 0; i < blocks; i++) {
+        const uint64_t offset = TIFFGetStrileOffset(tiff, i);
+        uint64_t bytes = TIFFGetStrileByteCount(tiff, i);
+        if (offset >= count) continue; /* libtiff will say so */
+        if (bytes > count - offset) bytes = count - offset;
+        if ((used += bytes) > MOST_USES_OF_BYTES * count + SMALL_USE)
+            return dcam_damaged(s->file, "TIFF", "too many of its strips or tiles are the same bytes");
+        const dcam_jpeg_markers found = dcam_jpeg_read_markers(s->file->bytes + offset, (size_t)bytes);
+        if ((scan_pixels += found.scans * found.pixels) > most)
+            return dcam_fail(DCAM_ERROR_IMAGE,
+                             "%s: TIFF of %u x %u pixels in JPEG scans of together more than %llu, the limit for it; save it as PNG",
+                             s->file->name, width, height, (unsigned long long)most);
+    }
+    return DCAM_OK;
+}
+
 dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
 {
     source s = {file, 0, ""};
@@ -205,6 +234,7 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
     if (status != DCAM_OK) goto cleanup;
     if ((status = check_header(&s, tiff, &width, &height)) != DCAM_OK) goto cleanup;
     if ((status = check_block(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
+    if ((status = check_scans(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
     size_t n = (size_t)width * height;
     if ((status = dcam_alloc(n, sizeof *raster, &raster)) != DCAM_OK) goto cleanup;
     if ((status = read_raster(&s, tiff, raster)) != DCAM_OK) goto cleanup;
