@@ -294,8 +294,8 @@ DCAM_KERNEL static float largest_of(const float *v, size_t count)
     return all;
 }
 
-/* 0 * x is 0 for finite x only. */
-DCAM_KERNEL bool dcam_map_is_finite(const float *v, size_t count)
+/* 0 * x is 0 for finite x only. Static: gcc exports the clones of a kernel that is not, hidden or not. */
+DCAM_KERNEL static bool all_finite(const float *v, size_t count)
 {
     enum { SUMS = 4 };
     dcam_f32x8 sum[SUMS] = {{0}}, x;
@@ -312,6 +312,8 @@ DCAM_KERNEL bool dcam_map_is_finite(const float *v, size_t count)
     for (; i < count; i++) all += 0 * v[i];
     return all == 0;
 }
+
+bool dcam_map_is_finite(const float *v, size_t count) { return all_finite(v, count); }
 
 float dcam_image_score(const dcam_map_options *options, const float *map, size_t count, float *scratch)
 {
