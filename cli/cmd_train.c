@@ -195,7 +195,10 @@ static bool on_progress(void *user, const dcam_train_progress *p)
     if (!isnan(p->validation)) snprintf(validation, sizeof validation, "%.5g", p->validation);
     const char *elapsed = cli_clock(cli_seconds() - state->start), *left = cli_clock(p->seconds_left);
     state->epochs = p->epochs;
-    if (p->epoch_done) {
+    if (p->steps == 0) { /* the training is done, its model is calibrated */
+        state->epochs_done = p->epochs;
+        cli_bar(1, "%s  %scalibrating, image %d", elapsed, who, p->step);
+    } else if (p->epoch_done) {
         state->epochs_done = p->epoch;
         cli_note("%sepoch %d/%d  loss %.5g  validation %s%s  %.1f images/s  elapsed %s  left %s", who,
                  p->epoch, p->epochs, p->loss, validation, p->best ? " (best)" : "", p->images_per_second,

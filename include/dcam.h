@@ -191,8 +191,10 @@ typedef struct dcam_train_progress {
     double seconds_left;
 } dcam_train_progress;
 
-/* Returns true to stop: the checkpoint, if one is kept, is written first. With the last epoch's end the training is done:
- * then its model is written, and in one-class mode the call ends before the next class. */
+/* Returns true to stop: the checkpoint, if one is kept, is written first. With the last epoch's end the training is done, and
+ * in one-class mode the call then ends before the next class. Its model is still to be calibrated and written: after each
+ * image of that there is news with epoch == epochs, steps == 0 and step the number of images; true then ends the call
+ * without a model, and resumed from the checkpoint it repeats only that. */
 typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progress);
 
 typedef struct dcam_train_options {
@@ -304,7 +306,8 @@ typedef struct dcam_evaluate_options {
     int resamples;               /* of the images, for the intervals; 0: 1000; negative: no intervals */
     uint64_t seed;               /* of the resamples */
     const char *report;          /* folder that gets index.html, one page with curves and pictures; NULL: none */
-    /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. */
+    /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. Called as well, with the same
+     * done as before, while intervals and report are made. */
     bool (*progress)(void *user, size_t done, size_t total, const char *error);
     void *user;
 } dcam_evaluate_options;

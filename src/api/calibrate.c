@@ -46,8 +46,9 @@ static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset, 
     uint32_t *indices = NULL;
     size_t count = 0;
     dcam_int8_shift shift;
+    const dcam_reading reading = {.left_out = left_out};
     DCAM_TRY(choose_images(model, dataset, &indices, &count));
-    const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift, left_out);
+    const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift, &reading);
     if (status == DCAM_OK)
         dcam_log(DCAM_LOG_INFO,
                  "int8 ranges measured; int8 moves the scores of %zu normal images by %.2f %% of the threshold in the "
@@ -75,10 +76,11 @@ static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, c
 {
     uint32_t *indices = NULL;
     size_t count = 0;
+    const dcam_reading reading = {.left_out = left_out};
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
     if (status == DCAM_OK) status = choose_images(model, dataset, &indices, &count);
-    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, left_out);
+    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, &reading);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
         changes[i].images = model->classes[changes[i].model_class].score_count;
     dcam_free(indices);

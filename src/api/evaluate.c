@@ -98,6 +98,13 @@ static dcam_status report(run *r, const char *error)
     return DCAM_OK;
 }
 
+/* Between what is done after the images. */
+static bool stop_now(void *user)
+{
+    const run *r = user;
+    return r->options->progress && r->options->progress(r->options->user, r->done, r->total, NULL);
+}
+
 /* Scores one batch; images whose mask is bad are left out and reported. */
 static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch, int model_class, dcam_class_scores *s,
                                dcam_class_result *result)
@@ -210,7 +217,7 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &pixel, &result->metrics);
     if (status == DCAM_OK && r->intervals)
         status = dcam_intervals_of_class(r->intervals, &d->model->preprocessing, &s, &pixel, result);
-    if (status == DCAM_OK && r->report) status = dcam_report_of_class(r->report, d, model_class, r->dataset, name, &s);
+    if (status == DCAM_OK && r->report) status = dcam_report_of_class(r->report, d, model_class, r->dataset, name, &s, stop_now, r);
     result->images = s.images;
     result->defective = s.defective;
     clear_scores(&s);
@@ -395,9 +402,13 @@ static dcam_status evaluate(const dcam_evaluate_options *options, dcam_evaluatio
     if ((status = count_images(&r)) != DCAM_OK) goto cleanup;
     if ((status = check_report(dataset, options)) != DCAM_OK) goto cleanup;
     if (options->report && (status = dcam_report_create(options->report, &r.report)) != DCAM_OK) goto cleanup;
-    if (options->resamples >= 0 && (status = dcam_intervals_create(options, &r.intervals)) != DCAM_OK) goto cleanup;
+    if (options->resamples >= 0 && (status = dcam_intervals_create(options, stop_now, &r, &r.intervals)) != DCAM_OK) goto cleanup;
     if ((status = dcam_alloc_zero(dataset->class_count, sizeof *e.classes, &e.classes)) != DCAM_OK) goto cleanup;
     if ((status = evaluate_classes(&r, &e)) != DCAM_OK) goto cleanup;
+    if (stop_now(&r)) {
+        status = dcam_fail(DCAM_ERROR_CANCELLED, "stopped after the last image");
+        goto cleanup;
+    }
     average(&e);
     e.mean_low = e.mean_high = dcam_metrics_none();
     if (r.intervals && (status = dcam_intervals_of_mean(r.intervals, &e)) != DCAM_OK) goto cleanup;

@@ -32,7 +32,9 @@ typedef struct {
 
 /* Makes the intervals of each class and of the mean: classes are resampled on their own. */
 typedef struct dcam_intervals dcam_intervals;
-DCAM_MUST_CHECK dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_intervals **out);
+/* stop: asked between resamples; true: DCAM_ERROR_CANCELLED. */
+DCAM_MUST_CHECK dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*stop)(void *user), void *user,
+                                                  dcam_intervals **out);
 void dcam_intervals_destroy(dcam_intervals *intervals); /* NULL-safe */
 /* Fills result->low and high; name, metrics and (where there are pixel metrics) pixel must be there. */
 DCAM_MUST_CHECK dcam_status dcam_intervals_of_class(dcam_intervals *intervals, const dcam_preprocessing *p,
@@ -41,9 +43,10 @@ DCAM_MUST_CHECK dcam_status dcam_intervals_of_class(dcam_intervals *intervals, c
 /* Fills mean_low, mean_high and resamples, after all classes. */
 DCAM_MUST_CHECK dcam_status dcam_intervals_of_mean(const dcam_intervals *intervals, dcam_evaluation *e);
 
-/* Adds the section of a class to the report: histogram, curves, pictures. */
+/* Adds the section of a class to the report: histogram, curves, pictures. stop: asked before each picture. */
 DCAM_MUST_CHECK dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class,
-                                                 const dcam_dataset *dataset, const char *name, const dcam_class_scores *s);
+                                                 const dcam_dataset *dataset, const char *name, const dcam_class_scores *s,
+                                                 bool (*stop)(void *user), void *user);
 
 /* The file of a class in the folder of a one-class training. */
 DCAM_MUST_CHECK dcam_status dcam_class_model_path(const char *folder, const char *class_name, char **out);

@@ -23,13 +23,15 @@ dcam_metrics dcam_metrics_none(void)
     return (dcam_metrics){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
-dcam_status dcam_intervals_create(const dcam_evaluate_options *options, dcam_intervals **out)
+dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*stop)(void *user), void *user, dcam_intervals **out)
 {
     if (options->resamples > DCAM_MAX_RESAMPLES)
         return dcam_fail(DCAM_ERROR_USAGE, "%d resamples: at most %d are taken", options->resamples, DCAM_MAX_RESAMPLES);
     dcam_intervals *v;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *v, &v));
     v->options.seed = options->seed;
+    v->options.stop = stop;
+    v->options.user = user;
     v->options.resamples = options->resamples > 0 ? options->resamples : DCAM_DEFAULT_RESAMPLES;
     v->resamples = (size_t)v->options.resamples;
     const dcam_status status = dcam_alloc(DCAM_METRICS * v->resamples, sizeof *v->values, &v->values);

@@ -10,7 +10,7 @@ typedef struct {
     const dcam_dataset *dataset;
     const uint32_t *indices;
     const dcam_preprocessing *preprocessing;
-    bool *left_out;
+    const dcam_reading *reading;
 } source;
 
 static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
@@ -19,18 +19,25 @@ static dcam_status read_image(void *user, size_t i, uint8_t *rgb)
     const uint32_t sample = s->indices[i];
     const char *path = s->dataset->samples[sample].path;
     dcam_image photo = {0}, resized = {0};
-    if (s->left_out[sample]) return dcam_fail(DCAM_ERROR_IMAGE, "%s: could not be read before", path);
+    bool *left_out = &s->reading->left_out[sample];
+    if (*left_out) return dcam_fail(DCAM_ERROR_IMAGE, "%s: could not be read before", path);
     dcam_status status = dcam_image_load(path, &photo);
     if (status == DCAM_OK) status = dcam_image_resize(&photo, s->preprocessing->width, s->preprocessing->height, &resized);
     if (status == DCAM_OK)
         memcpy(rgb, resized.pixels, (size_t)resized.width * (size_t)resized.height * 3);
     else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
         dcam_log(DCAM_LOG_WARNING, "left out of the calibration: %s", dcam_error_message());
-        s->left_out[sample] = true;
+        *left_out = true;
     }
     dcam_image_clear(&resized);
     dcam_image_clear(&photo);
     return status;
+}
+
+static bool ask(void *user, size_t done, size_t total)
+{
+    const source *s = user;
+    return s->reading->stop(s->reading->user, done, total);
 }
 
 /* The set of these samples; its classes are to be freed. s outlives it. */
@@ -45,16 +52,17 @@ static dcam_status open_set(source *s, size_t count, double false_alarm_rate, in
                                   .class_count = dataset->class_count,
                                   .false_alarm_rate = false_alarm_rate,
                                   .read = read_image,
+                                  .progress = s->reading->stop ? ask : NULL,
                                   .user = s};
     return DCAM_OK;
 }
 
 dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *options, const dcam_dataset *dataset,
-                                const uint32_t *indices, size_t count, double false_alarm_rate, bool *left_out)
+                                const uint32_t *indices, size_t count, double false_alarm_rate, const dcam_reading *reading)
 {
     /* A copy: the calibration may replace what the model holds. */
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing, left_out};
+    source s = {dataset, indices, &preprocessing, reading};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, false_alarm_rate, &classes, &set));
@@ -64,9 +72,9 @@ dcam_status dcam_calibrate_from(dcam_model *model, const dcam_scorer_options *op
 }
 
 dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices,
-                                     size_t count, dcam_int8_shift *shift, bool *left_out)
+                                     size_t count, dcam_int8_shift *shift, const dcam_reading *reading)
 {
-    source s = {dataset, indices, &model->preprocessing, left_out};
+    source s = {dataset, indices, &model->preprocessing, reading};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));
@@ -77,10 +85,10 @@ dcam_status dcam_measure_ranges_from(dcam_model *model, const dcam_dataset *data
 }
 
 dcam_status dcam_remember_from(dcam_model *model, const dcam_memory_options *options, const dcam_dataset *dataset,
-                               const uint32_t *indices, size_t count, bool *left_out)
+                               const uint32_t *indices, size_t count, const dcam_reading *reading)
 {
     const dcam_preprocessing preprocessing = model->preprocessing;
-    source s = {dataset, indices, &preprocessing, left_out};
+    source s = {dataset, indices, &preprocessing, reading};
     int *classes = NULL;
     dcam_calibration_set set;
     DCAM_TRY(open_set(&s, count, 0, &classes, &set));

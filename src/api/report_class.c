@@ -17,6 +17,8 @@ typedef struct {
     const dcam_class_scores *s;
     const char *root;         /* of the data set; paths are shown from there */
     uint32_t *order;          /* images by rising score */
+    bool (*stop)(void *user);
+    void *user;
 } gallery;
 
 typedef struct {
@@ -65,6 +67,7 @@ static dcam_status add_group(dcam_report *report, const gallery *g, const group 
     for (size_t k = 0; k < g->s->images && added < wanted->most; k++) {
         const size_t i = g->order[wanted->highest_first ? g->s->images - 1 - k : k];
         if (g->s->samples[i]->defective != wanted->defective || g->s->verdicts[i].anomalous != wanted->anomalous) continue;
+        if (g->stop(g->user)) return dcam_fail(DCAM_ERROR_CANCELLED, "stopped while the report was made");
         if (added++ == 0) dcam_report_group(report, wanted->heading);
         DCAM_TRY(add_picture(report, g, i, wanted->verdict));
     }
@@ -109,9 +112,10 @@ static dcam_status curves_of(const gallery *g, dcam_report_class *c)
 }
 
 dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class, const dcam_dataset *dataset,
-                                 const char *name, const dcam_class_scores *s)
+                                 const char *name, const dcam_class_scores *s, bool (*stop)(void *user), void *user)
 {
-    gallery g = {&d->model->classes[model_class], &d->model->preprocessing, s, dataset->root, NULL};
+    gallery g = {.calibration = &d->model->classes[model_class], .p = &d->model->preprocessing, .s = s, .root = dataset->root,
+                 .stop = stop, .user = user};
     dcam_report_class c = {.name = name, .scores = s->scores, .labels = s->labels, .images = s->images,
                            .defective = s->defective, .threshold = g.calibration->threshold};
     dcam_status status = sort_images(s, &g.order);

@@ -1,5 +1,7 @@
 /* train.c - dcam_train: options to the trainer's, teacher and data set opened, the student trained, the model put
  * together, calibrated on the images that the student has not learned from, and written. */
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -80,8 +82,9 @@ static bool pass_on(void *user, const dcam_trainer_progress *p);
 /* What the trainer's callback needs to tell the caller's. */
 typedef struct {
     const dcam_train_options *options;
-    const char *class_name; /* in one-class mode */
-    bool stop;              /* the caller's last answer */
+    const char *class_name;   /* in one-class mode */
+    bool stop;                /* the caller has answered so */
+    dcam_train_progress last; /* the last news of this model's training */
 } progress_context;
 
 /* What a run may hold: what this process can have (beyond it the system would end the run without a word, hours later), or
@@ -140,8 +143,26 @@ static bool pass_on(void *user, const dcam_trainer_progress *p)
                                      .best = p->best,
                                      .images_per_second = p->images_per_second,
                                      .seconds_left = p->seconds_left};
-    c->stop = c->options->progress(c->options->user, &out);
-    return c->stop;
+    const bool answer = c->options->progress(c->options->user, &out);
+    c->last = out;
+    c->stop = c->stop || answer;
+    return answer;
+}
+
+/* After each image that the finished training's model is calibrated with. */
+static bool tell_calibration(void *user, size_t done, size_t total)
+{
+    progress_context *c = user;
+    dcam_train_progress news = c->last;
+    (void)total;
+    news.class_name = c->class_name;
+    news.step = done < INT_MAX ? (int)done : INT_MAX;
+    news.steps = 0;
+    news.epoch_done = news.best = false;
+    news.seconds_left = 0;
+    const bool answer = c->options->progress(c->options->user, &news);
+    c->stop = c->stop || answer;
+    return answer;
 }
 
 /* Of the memory; the trainer knows nothing of it. */
@@ -199,33 +220,52 @@ static dcam_status calibrated_without_some(const char *path, const dcam_trainer_
                      t->checkpoint ? "run the same again with --resume" : "run dcam calibrate, or train anew");
 }
 
+static dcam_status stopped_at_the_end(const dcam_trainer_options *t)
+{
+    if (!t->checkpoint)
+        return dcam_fail(DCAM_ERROR_CANCELLED, "stopped while the trained model was calibrated; no model is written, and no checkpoint "
+                         "is kept to go on from");
+    return dcam_fail(DCAM_ERROR_CANCELLED, "%s: stopped while the trained model was calibrated; run the same again with --resume to "
+                     "calibrate it", t->checkpoint);
+}
+
+/* Memory, calibration and ranges of a model that has been trained. */
+static dcam_status finish_model(dcam_model *model, const dcam_memory_options *memory, const dcam_dataset *dataset,
+                                const dcam_training_result *r, const dcam_train_options *o, const dcam_reading *reading)
+{
+    const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
+    if (o->method == DCAM_METHOD_HYBRID)
+        DCAM_TRY(dcam_remember_from(model, memory, dataset, r->train, r->train_count, reading));
+    DCAM_TRY(dcam_calibrate_from(model, &scorer, dataset, r->validation, r->validation_count, o->false_alarm_rate, reading));
+    /* Seconds, and int8 is there when it is wanted. */
+    return dcam_measure_ranges_from(model, dataset, r->validation, r->validation_count, NULL, reading);
+}
+
 static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_weights *teacher, const char *description,
                                const dcam_trainer_options *t, const dcam_train_options *o, const char *path)
 {
     dcam_memory_options memory;
-    const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_training_result result = {0};
     dcam_model *model = NULL;
-    bool *left_out = NULL;
+    progress_context *context = t->user;
+    dcam_reading reading = {.stop = o->progress ? tell_calibration : NULL, .user = context};
     DCAM_TRY(convert_memory(o, t, &memory));
     if (memory.weight == 0 && teacher->no_photographs) memory.weight = DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS;
-    DCAM_TRY(dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out));
+    DCAM_TRY(dcam_alloc_zero(dataset->sample_count, sizeof *reading.left_out, &reading.left_out));
+    /* What was trained in an earlier run gives no news in this one. */
+    context->last = (dcam_train_progress){.epoch = t->epochs, .epochs = t->epochs, .loss = (double)NAN, .validation = (double)NAN};
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
-    if (status == DCAM_OK && o->method == DCAM_METHOD_HYBRID)
-        status = dcam_remember_from(model, &memory, dataset, result.train, result.train_count, left_out);
-    if (status == DCAM_OK)
-        status = dcam_calibrate_from(model, &scorer, dataset, result.validation, result.validation_count, o->false_alarm_rate,
-                                     left_out);
-    /* Seconds, and int8 is there when it is wanted. */
-    if (status == DCAM_OK)
-        status = dcam_measure_ranges_from(model, dataset, result.validation, result.validation_count, NULL, left_out);
+    if (status == DCAM_OK) {
+        status = finish_model(model, &memory, dataset, &result, o, &reading);
+        if (status == DCAM_ERROR_CANCELLED) status = stopped_at_the_end(t);
+    }
     if (status == DCAM_OK) status = dcam_model_save(model, path);
     /* Hours of training are not thrown away for it, and not passed over either: all images were read before. */
-    if (status == DCAM_OK && dcam_left_out_count(dataset, left_out) > 0) status = calibrated_without_some(path, t);
+    if (status == DCAM_OK && dcam_left_out_count(dataset, reading.left_out) > 0) status = calibrated_without_some(path, t);
     dcam_model_destroy(model);
     dcam_training_result_clear(&result);
-    dcam_free(left_out);
+    dcam_free(reading.left_out);
     return status;
 }
 
@@ -462,7 +502,7 @@ static dcam_status check_memory(const dcam_train_options *o, const dcam_trainer_
 static dcam_status train(const dcam_train_options *o)
 {
     dcam_trainer_options t;
-    progress_context context = {o, NULL, false};
+    progress_context context = {.options = o};
     char description[256];
     dcam_trunk_weights *teacher = NULL;
     dcam_dataset *dataset = NULL;

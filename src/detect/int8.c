@@ -23,12 +23,14 @@ static dcam_status for_some_images(const dcam_model *model, const dcam_calibrati
     for (size_t i = 0; i < wanted && status == DCAM_OK; i++) {
         const size_t index = i * set->count / wanted;
         status = set->read(set->user, index, rgb);
-        if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
+        if (status == DCAM_OK) {
+            status = step(context, rgb, set->classes[index]);
+            read += status == DCAM_OK;
+        } else if (status == DCAM_ERROR_IMAGE || status == DCAM_ERROR_IO) {
             status = DCAM_OK;
-            continue;
         }
-        if (status == DCAM_OK) status = step(context, rgb, set->classes[index]);
-        read += status == DCAM_OK;
+        if (status == DCAM_OK && set->progress && set->progress(set->user, i + 1, wanted))
+            status = dcam_fail(DCAM_ERROR_CANCELLED, "stopped while int8 was measured; the model is as it was");
     }
     dcam_free(rgb);
     if (status == DCAM_OK && read == 0) status = dcam_fail(DCAM_ERROR_DATA, "no normal image to measure int8 ranges with");

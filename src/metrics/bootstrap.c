@@ -35,6 +35,12 @@ void dcam_bootstrap_weights(const dcam_bootstrap *o, int b, const uint32_t *good
     draw(&r, defective, defective_count, weights);
 }
 
+dcam_status dcam_bootstrap_ask(const dcam_bootstrap *o, size_t done)
+{
+    if (!o->stop || !o->stop(o->user)) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_CANCELLED, "stopped after %zu of %d resamples", done, o->resamples);
+}
+
 dcam_ranking_metrics dcam_ranking_of_bins(const double *normal, const double *defect, size_t bins)
 {
     dcam_ranking_metrics m = {NAN, NAN, NAN, NAN};
@@ -103,6 +109,7 @@ dcam_status dcam_bootstrap_images(const dcam_bootstrap *o, const float *scores, 
         for (size_t i = 0; i < n; i++)
             if (labels[i]) images[good + at++] = (uint32_t)i;
         for (int b = 0; b < o->resamples; b++) {
+            if (b % DCAM_BOOTSTRAP_CHUNK == 0 && (status = dcam_bootstrap_ask(o, (size_t)b)) != DCAM_OK) break;
             dcam_bootstrap_weights(o, b, images, good, images + good, at, weights);
             memset(bins, 0, 2 * distinct * sizeof *bins);
             for (size_t i = 0; i < n; i++) bins[(labels[i] ? distinct : 0) + rank[i]] += weights[i];

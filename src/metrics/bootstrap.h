@@ -25,7 +25,13 @@
 typedef struct {
     uint64_t seed, stream; /* stream: one a class */
     int resamples;         /* 1 to DCAM_MAX_RESAMPLES */
+    /* Asked by the calling thread again and again; true: DCAM_ERROR_CANCELLED. May be NULL. */
+    bool (*stop)(void *user);
+    void *user;
 } dcam_bootstrap;
+
+/* Resamples between two questions. */
+#define DCAM_BOOTSTRAP_CHUNK 64
 
 /* How often each of n images is in resample b. good, then defective: the indices of the images of each kind. */
 void dcam_bootstrap_weights(const dcam_bootstrap *o, int b, const uint32_t *good, size_t good_count,
@@ -53,6 +59,9 @@ DCAM_MUST_CHECK dcam_status dcam_bootstrap_pixels(const dcam_bootstrap *o, const
  * percentiles are Jeffreys' interval (Brown, Cai, DasGupta, "Interval estimation for a binomial proportion", 2001).
  * Resampling would promise a rate of exactly 0 where no event was seen. which: one number a rate, from 0. */
 void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values);
+
+/* Inside this layer: asks, after `done` resamples. */
+DCAM_MUST_CHECK dcam_status dcam_bootstrap_ask(const dcam_bootstrap *o, size_t done);
 
 /* Inside this layer: ranking metrics of weights in bins of ascending score; NAN without both kinds. */
 dcam_ranking_metrics dcam_ranking_of_bins(const double *normal, const double *defect, size_t bins);

@@ -228,6 +228,7 @@ typedef struct {
     const double *shift;       /* what is added to each metric */
     double **values;
     size_t workers;
+    size_t begin, end;         /* the resamples of this chunk */
     double *sums;              /* workers x 3 x bins */
     uint32_t *weights;         /* workers x images */
 } resampling;
@@ -240,13 +241,27 @@ static void resample(void *context, size_t begin, size_t end)
     const histograms *h = r->h;
     for (size_t worker = begin; worker < end; worker++) {
         uint32_t *weights = r->weights + worker * h->images;
-        for (size_t b = worker; b < (size_t)r->options->resamples; b += r->workers) {
+        for (size_t b = r->begin + worker; b < r->end; b += r->workers) {
             double out[DCAM_BOOT_PIXEL_METRICS];
             dcam_bootstrap_weights(r->options, (int)b, h->order, h->good, h->order + h->good, h->defective, weights);
             measure(h, weights, r->sums + worker * 3 * h->bins, out);
             for (int m = 0; m < DCAM_BOOT_PIXEL_METRICS; m++) r->values[m][b] = within_one(out[m] + r->shift[m]);
         }
     }
+}
+
+/* All resamples, a chunk at a time. What a worker keeps between two of them is room alone. */
+static dcam_status resample_all(resampling *r)
+{
+    const size_t all = (size_t)r->options->resamples;
+    /* As many for each worker whatever their number. */
+    const size_t chunk = DCAM_BOOTSTRAP_CHUNK * r->workers;
+    for (r->begin = 0; r->begin < all; r->begin = r->end) {
+        r->end = all - r->begin < chunk ? all : r->begin + chunk;
+        DCAM_TRY(dcam_bootstrap_ask(r->options, r->begin));
+        dcam_parallel_for(r->workers, resample, r);
+    }
+    return DCAM_OK;
 }
 
 static dcam_status run(const dcam_bootstrap *o, const histograms *h, const double exact[DCAM_BOOT_PIXEL_METRICS], double **values)
@@ -259,7 +274,7 @@ static dcam_status run(const dcam_bootstrap *o, const histograms *h, const doubl
         for (size_t i = 0; i < h->images; i++) r.weights[i] = 1;
         measure(h, r.weights, r.sums, shift);
         for (int m = 0; m < DCAM_BOOT_PIXEL_METRICS; m++) shift[m] = exact[m] - shift[m];
-        dcam_parallel_for(r.workers, resample, &r);
+        status = resample_all(&r);
     }
     dcam_free(r.weights);
     dcam_free(r.sums);

@@ -33,6 +33,7 @@ static inline void case_save_model(const dcam_dataset *dataset)
     size_t count;
     bool left_out[CASE_CLASSES * (CASE_TRAIN + CASE_GOOD + CASE_DEFECTIVE)] = {false};
     const dcam_scorer_options options = {.batch = 4};
+    const dcam_reading reading = {.left_out = left_out};
     assert_int_equal(dcam_model_create(&m), DCAM_OK);
     m->architecture = dcam_architecture_find(NULL);
     assert_int_equal(dcam_copy_string("dcam", &m->method), DCAM_OK);
@@ -42,7 +43,7 @@ static inline void case_save_model(const dcam_dataset *dataset)
     assert_int_equal(dcam_dataset_select(dataset, -1, DCAM_SPLIT_TRAIN, true, &indices, &count), DCAM_OK);
     assert_int_equal(count, CASE_CLASSES * CASE_TRAIN);
     assert_int_equal(dataset->sample_count, sizeof left_out);
-    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25, left_out), DCAM_OK);
+    assert_int_equal(dcam_calibrate_from(m, &options, dataset, indices, count, 0.25, &reading), DCAM_OK);
     assert_int_equal(dcam_left_out_count(dataset, left_out), 0);
     assert_int_equal(dcam_model_save(m, case_model), DCAM_OK);
     dcam_free(indices);

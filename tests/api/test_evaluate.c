@@ -29,11 +29,16 @@ static int create(void **state)
 
 typedef struct {
     size_t calls, errors, stop_at, last_total;
+    size_t after, stop_after; /* calls that come with no new image: intervals and report */
 } progress;
 
 static bool note(void *user, size_t done, size_t total, const char *error)
 {
     progress *p = user;
+    if (done > 0 && done == p->calls) {
+        assert_null(error);
+        return ++p->after == p->stop_after;
+    }
     p->calls++;
     assert_int_equal(done, p->calls);
     p->last_total = total;
@@ -248,6 +253,31 @@ static void evaluation_refuses(void **state)
     assert_memory_equal(&e, &before, sizeof e);
 }
 
+/* After the last image of a class its intervals and its part of the report are made: that can be stopped as well. */
+static void stopped_after_the_images(void **state)
+{
+    enum { SCORED = CASE_GOOD + CASE_DEFECTIVE };
+    dcam_names left;
+    dcam_evaluation e;
+    progress p = {.stop_after = 2};
+    dcam_evaluate_options options = {.dataset = case_data, .model = case_model, .threads = 1, .progress = note, .user = &p};
+    (void)state;
+    assert_int_equal(dcam_evaluate(&options, &e), DCAM_ERROR_CANCELLED);
+    case_message("resamples");
+    assert_int_equal(p.calls, SCORED);
+    options.resamples = -1;
+    options.report = case_path("pages/late");
+    for (size_t n = 1; n <= 2 * SCORED + 1; n += SCORED) { /* at the first picture of each class, and before the page's end */
+        p = (progress){.stop_after = n};
+        assert_int_equal(dcam_evaluate(&options, &e), DCAM_ERROR_CANCELLED);
+        case_message(n <= 2 * SCORED ? "report" : "after the last image");
+        assert_int_equal(p.calls, n <= SCORED ? SCORED : 2 * SCORED);
+        assert_int_equal(dcam_folder_list(case_path("pages/late"), &left), DCAM_OK);
+        assert_int_equal(left.count, 0);
+        dcam_names_clear(&left);
+    }
+}
+
 static size_t count_of(const char *text, const char *part)
 {
     size_t n = 0;
@@ -452,7 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(evaluation_is_that_of_the_verdicts),
         cmocka_unit_test(no_memory_for_a_class), cmocka_unit_test(intervals_hold_their_metrics), cmocka_unit_test(bad_images_are_left_out),
-        cmocka_unit_test(evaluation_refuses), cmocka_unit_test(a_model_for_each_class),
+        cmocka_unit_test(evaluation_refuses), cmocka_unit_test(stopped_after_the_images), cmocka_unit_test(a_model_for_each_class),
         cmocka_unit_test(thresholds_are_set_anew), cmocka_unit_test(info_knows_every_kind),
         cmocka_unit_test(bench_measures_every_stage),
     };

@@ -99,12 +99,19 @@ typedef struct {
     int calls, done;
     const char *class_name;
     bool stop, stop_at_end; /* at any news; at the end of an epoch */
+    int calibrating;        /* news of the calibration */
+    int stop_calibrating;   /* at so many of them */
     const char *from, *to;  /* a file that gets another name at the end of an epoch */
 } seen;
 
 static bool watch(void *user, const dcam_train_progress *p)
 {
     seen *s = user;
+    if (p->steps == 0) {
+        assert_int_equal(p->epoch, p->epochs);
+        assert_false(p->epoch_done);
+        return ++s->calibrating == s->stop_calibrating;
+    }
     s->calls++;
     s->done += p->epoch_done;
     s->class_name = p->class_name;
@@ -295,6 +302,55 @@ static void stopped_at_the_end(void **state)
     dcam_names_clear(&names);
 }
 
+/* The training's last phase stops too, wherever it is: no model then, and the checkpoint gives it without a step. */
+static void stopped_in_the_calibration(void **state)
+{
+    (void)state;
+    seen s = {0};
+    dcam_train_options o = small_run();
+    dcam_model *whole, *resumed;
+    char kept[4096];
+    snprintf(kept, sizeof kept, "%.200s/late", root);
+    o.progress = watch;
+    o.user = &s;
+    o.checkpoint = kept;
+    train(&o);
+    const int all = s.calibrating;
+    assert_true(all > 0);
+    assert_int_equal(dcam_model_load(model, &whole), DCAM_OK);
+    const int places[] = {1, all / 2, all}; /* memory, calibration, ranges */
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        remove(model);
+        remove(kept);
+        o.resume = false;
+        s = (seen){.stop_calibrating = places[i]};
+        refuse(&o, DCAM_ERROR_CANCELLED, "with --resume to calibrate it");
+        assert_int_equal(s.calibrating, places[i]);
+        assert_int_equal(s.done, 1);
+        s = (seen){0};
+        o.resume = true;
+        train(&o);
+        assert_int_equal(s.calls, 0);
+        assert_int_equal(s.calibrating, all);
+        assert_int_equal(dcam_model_load(model, &resumed), DCAM_OK);
+        assert_int_equal(resumed->class_count, whole->class_count);
+        for (size_t k = 0; k < whole->class_count; k++) {
+            assert_true(resumed->classes[k].threshold == whole->classes[k].threshold);
+            assert_int_equal(resumed->classes[k].prototype_count, whole->classes[k].prototype_count);
+        }
+        assert_memory_equal(resumed->student_ranges, whole->student_ranges,
+                            (size_t)whole->student->convolution_count * sizeof(float));
+        dcam_model_destroy(resumed);
+    }
+    dcam_model_destroy(whole);
+    remove(model);
+    remove(kept);
+    o.checkpoint = NULL;
+    o.resume = false;
+    s = (seen){.stop_calibrating = 1};
+    refuse(&o, DCAM_ERROR_CANCELLED, "no model is written");
+}
+
 /* MiB that the error says a class would hold; name: of the class. */
 static double refused_class(const dcam_train_options *o, char name[64])
 {
@@ -430,7 +486,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(refused_options), cmocka_unit_test(refused_places),
                                        cmocka_unit_test(one_model),
         cmocka_unit_test(a_low_temperature), cmocka_unit_test(in_a_comma_locale), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
-        cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(memory_of_all_classes_first),
+        cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(stopped_in_the_calibration), cmocka_unit_test(memory_of_all_classes_first),
         cmocka_unit_test(an_image_vanishes)};
     return cmocka_run_group_tests(tests, start, end);
 }

@@ -59,6 +59,36 @@ is_file halves
 "$dcam" info whole --json >whole.json && "$dcam" info halves --json >halves.json || fail "info"
 same "thresholds" "$("$json" whole.json classes)" "$("$json" halves.json classes)"
 
+# In the last phase, after the epochs: the checkpoint is whole, and only the calibration is done again.
+"$dcam" synth -o many --seed 3 --size 64 --classes 1 --train 400 --test-good 150 --test-defective 150 -q >out 2>err || fail "synth"
+# shellcheck disable=SC2086
+{
+    late="--teacher random:1 --size 64 --epochs 1 --batch 16 --seed 5 --threads 1"
+    interrupt_after 'epoch 1/1 ' TERM train many -o late $late --checkpoint late.state
+    # A fast machine may be done before the signal arrives.
+    if [ "$code" -ne 0 ]; then
+        same "exit code" 143 "$code"
+        err_has '^dcam: interrupted after epoch 1 of 1; the checkpoint late.state is whole: .*--resume'
+        is_absent late
+        expect 0 train many -o late $late --checkpoint late.state --resume
+        grep -q 'epoch 1/1 ' err && fail "trained again"
+    fi
+    is_file late
+}
+
+# While the intervals of an evaluation are made, which would take minutes here.
+: >err
+rm -f pid
+(sleep 6 && kill -INT "$(cat pid)") &
+last="dcam eval --resamples"
+sh -c 'echo $$ >pid; exec "$@"' sh "$dcam" eval many -m late --resamples 100000 --csv figures.csv --report page --threads 1 >out 2>err </dev/null
+same "exit code" 130 "$?"
+wait
+err_has '^dcam: interrupted; nothing was written'
+out_empty
+is_absent figures.csv
+same "files of the report" "" "$(ls page)"
+
 # One model a class: a checkpoint a class.
 # shellcheck disable=SC2086
 {

@@ -191,6 +191,41 @@ static void threads_do_not_matter(void **state)
     assert_memory_not_equal(one.values, two.values, sizeof one.values);
 }
 
+static bool at_the_second(void *user) { return ++*(int *)user == 2; }
+
+/* Asked before each chunk; what was drawn until then is as ever. */
+static void stopped_between_chunks(void **state)
+{
+    enum { MANY_CHUNKS = 10 * DCAM_BOOTSTRAP_CHUNK };
+    static pixel_case c;
+    static double rows[DCAM_BOOT_PIXEL_METRICS][MANY_CHUNKS], whole[DCAM_BOOT_PIXEL_METRICS][MANY_CHUNKS];
+    double *values[DCAM_BOOT_PIXEL_METRICS], *all[DCAM_BOOT_PIXEL_METRICS];
+    int asked = 0;
+    dcam_bootstrap options = {.seed = 4, .resamples = MANY_CHUNKS};
+    const float scores[] = {1, 3, 2, 4};
+    const uint8_t labels[] = {0, 0, 1, 1};
+    (void)state;
+    make_pixels(&c, 0);
+    for (int m = 0; m < DCAM_BOOT_PIXEL_METRICS; m++) {
+        values[m] = rows[m];
+        all[m] = whole[m];
+        for (int b = 0; b < MANY_CHUNKS; b++) rows[m][b] = -1;
+    }
+    dcam_set_threads(2);
+    assert_int_equal(dcam_bootstrap_pixels(&options, c.maps, c.masks, c.labels, IMAGES, HEIGHT, WIDTH, &c.exact, all), DCAM_OK);
+    options.stop = at_the_second;
+    options.user = &asked;
+    assert_int_equal(dcam_bootstrap_pixels(&options, c.maps, c.masks, c.labels, IMAGES, HEIGHT, WIDTH, &c.exact, values),
+                     DCAM_ERROR_CANCELLED);
+    dcam_set_threads(0);
+    assert_int_equal(asked, 2);
+    for (int b = 0; b < 2 * DCAM_BOOTSTRAP_CHUNK; b++) assert_true(rows[0][b] == whole[0][b]);
+    assert_true(rows[0][2 * DCAM_BOOTSTRAP_CHUNK] == -1);
+    asked = 0;
+    assert_int_equal(dcam_bootstrap_images(&options, scores, labels, 4, values), DCAM_ERROR_CANCELLED);
+    assert_int_equal(asked, 2);
+}
+
 static void memory_may_fail(void **state)
 {
     static pixel_case c;
@@ -212,6 +247,7 @@ int main(void)
         cmocka_unit_test(percentiles),
         cmocka_unit_test(pixels_of_a_resample_are_those_of_copies),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(stopped_between_chunks),
         cmocka_unit_test(memory_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
