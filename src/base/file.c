@@ -237,6 +237,13 @@ dcam_status dcam_writer_write(dcam_writer *w, const void *bytes, size_t count)
     return DCAM_OK;
 }
 
+dcam_status dcam_writer_flush(dcam_writer *w, const char **temporary)
+{
+    DCAM_TRY(flush_buffer(w));
+    *temporary = w->temporary;
+    return DCAM_OK;
+}
+
 dcam_status dcam_writer_printf(dcam_writer *w, const char *format, ...)
 {
     char line[SHORT_TEXT], *text;

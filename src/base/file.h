@@ -33,6 +33,9 @@ typedef struct dcam_writer dcam_writer;
  * new file has the permissions and, where the system allows it, the owner of the one that it replaces. */
 DCAM_MUST_CHECK dcam_status dcam_writer_open(const char *path, dcam_writer **out);
 DCAM_MUST_CHECK dcam_status dcam_writer_write(dcam_writer *writer, const void *bytes, size_t count);
+/* Hands all that was written so far to the system, so that it can be read back before the commit: *temporary is the name
+ * under which it lies, the writer's own. */
+DCAM_MUST_CHECK dcam_status dcam_writer_flush(dcam_writer *writer, const char **temporary);
 DCAM_MUST_CHECK dcam_status dcam_writer_printf(dcam_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* fsync, rename to the final name, fsync of the folder (unless it may not be read). Frees the writer in every case; on

@@ -1,5 +1,5 @@
 /* export.h - a model for other run times: as an ONNX graph of the whole detector, or as plain tensors. Both are read
- * back and compared after writing. */
+ * back and compared before the file gets its name: on failure an older file of that name is intact. */
 #ifndef DCAM_EXPORT_EXPORT_H
 #define DCAM_EXPORT_EXPORT_H
 

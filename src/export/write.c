@@ -1,5 +1,4 @@
-/* write.c - the two exports as files: what goes into each, and the reading back. */
-#include <stdio.h>
+/* write.c - the two exports as files: what goes into each, and the reading back before it gets its name. */
 #include <string.h>
 
 #include "base/file.h"
@@ -14,11 +13,13 @@ static bool goes_along(const char *key)
     return strcmp(key, "format") != 0 && strcmp(key, "dcam") != 0 && strcmp(key, "format_version") != 0;
 }
 
-/* What failed its check is no export. */
-static dcam_status keep_if_sound(const char *path, dcam_status checked)
+/* Gives the file its name if reading it back, under its temporary one, showed that it is sound: what failed its check is
+ * no export, and an older one stays. */
+static dcam_status commit_if_sound(dcam_writer *file, const char *path, dcam_status checked)
 {
-    if (checked != DCAM_OK) (void)remove(path);
-    return checked;
+    if (checked == DCAM_OK) return dcam_writer_commit(file);
+    dcam_writer_abort(file);
+    return dcam_fail_prefix(checked, "%s: not written", path);
 }
 
 /* ---- ONNX ---- */
@@ -46,6 +47,18 @@ static void add_metadata(onnx_graph *g, const dcam_model *m, const dcam_tensors 
     }
 }
 
+static dcam_status write_checked(const char *path, const proto_buffer *bytes)
+{
+    dcam_writer *file;
+    const char *temporary;
+    DCAM_TRY(dcam_writer_open(path, &file));
+    dcam_status status = dcam_writer_write(file, bytes->bytes, bytes->count);
+    if (status == DCAM_OK) status = dcam_writer_flush(file, &temporary);
+    if (status == DCAM_OK) return commit_if_sound(file, path, dcam_onnx_check(temporary, bytes));
+    dcam_writer_abort(file);
+    return status;
+}
+
 dcam_status dcam_export_onnx(const dcam_model *m, const dcam_tensors *file, const dcam_onnx_options *options,
                              const char *path)
 {
@@ -60,8 +73,7 @@ dcam_status dcam_export_onnx(const dcam_model *m, const dcam_tensors *file, cons
     }
     onnx_clear(&g);
     dcam_trunk_weights_destroy(student);
-    if (status == DCAM_OK) status = dcam_file_write(path, bytes.bytes, bytes.count);
-    if (status == DCAM_OK) status = keep_if_sound(path, dcam_onnx_check(path, &bytes));
+    if (status == DCAM_OK) status = write_checked(path, &bytes);
     proto_clear(&bytes);
     return status;
 }
@@ -123,6 +135,19 @@ static dcam_status check_tensors(const char *path, const dcam_trunk_weights *tea
     return status;
 }
 
+static dcam_status save_checked(dcam_tensor_writer *w, const char *path, const dcam_trunk_weights *teacher,
+                                const dcam_trunk_weights *student)
+{
+    dcam_writer *file;
+    const char *temporary;
+    DCAM_TRY(dcam_writer_open(path, &file));
+    dcam_status status = dcam_tensor_writer_put(w, path, file);
+    if (status == DCAM_OK) status = dcam_writer_flush(file, &temporary);
+    if (status == DCAM_OK) return commit_if_sound(file, path, check_tensors(temporary, teacher, student));
+    dcam_writer_abort(file);
+    return status;
+}
+
 dcam_status dcam_export_safetensors(const dcam_model *m, const dcam_tensors *file, const char *path)
 {
     dcam_trunk_weights *teacher = NULL, *student = NULL;
@@ -140,8 +165,7 @@ dcam_status dcam_export_safetensors(const dcam_model *m, const dcam_tensors *fil
     if (status == DCAM_OK) status = dcam_class_centres(m->classes, m->class_count, channels, &centres);
     if (status == DCAM_OK)
         status = dcam_tensor_writer_add(w, "centres", DCAM_F32, 2, (size_t[]){m->class_count, channels}, centres);
-    if (status == DCAM_OK) status = dcam_tensor_writer_save(w, path);
-    if (status == DCAM_OK) status = keep_if_sound(path, check_tensors(path, teacher, student));
+    if (status == DCAM_OK) status = save_checked(w, path, teacher, student);
     dcam_tensor_writer_destroy(w);
     dcam_free(centres);
     dcam_trunk_weights_destroy(student);

@@ -153,22 +153,25 @@ static dcam_status dump_header(const dcam_tensor_writer *w, const char *path, ui
     return DCAM_OK;
 }
 
-dcam_status dcam_tensor_writer_save(dcam_tensor_writer *w, const char *path)
+dcam_status dcam_tensor_writer_put(dcam_tensor_writer *w, const char *path, dcam_writer *file)
 {
     uint8_t *header = NULL;
     size_t header_bytes = 0;
-    dcam_writer *file = NULL;
     DCAM_TRY(add_checksums(w));
     DCAM_TRY(dump_header(w, path, &header, &header_bytes));
-    dcam_status status = dcam_writer_open(path, &file);
-    if (status == DCAM_OK) status = dcam_writer_write(file, header, header_bytes);
+    dcam_status status = dcam_writer_write(file, header, header_bytes);
     for (size_t i = 0; i < w->count && status == DCAM_OK; i++)
         status = dcam_writer_write(file, w->pieces[i].data, w->pieces[i].bytes);
-    if (status == DCAM_OK) {
-        status = dcam_writer_commit(file);
-        file = NULL;
-    }
-    dcam_writer_abort(file);
     dcam_free(header);
+    return status;
+}
+
+dcam_status dcam_tensor_writer_save(dcam_tensor_writer *w, const char *path)
+{
+    dcam_writer *file;
+    DCAM_TRY(dcam_writer_open(path, &file));
+    const dcam_status status = dcam_tensor_writer_put(w, path, file);
+    if (status == DCAM_OK) return dcam_writer_commit(file);
+    dcam_writer_abort(file);
     return status;
 }

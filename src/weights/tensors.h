@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/file.h"
 #include "base/status.h"
 
 #define DCAM_MAX_RANK 8
@@ -57,11 +58,13 @@ DCAM_MUST_CHECK dcam_status dcam_tensors_read_f32(const dcam_tensors *tensors, c
  * to a multiple of 8. */
 typedef struct dcam_tensor_writer dcam_tensor_writer;
 DCAM_MUST_CHECK dcam_status dcam_tensor_writer_create(dcam_tensor_writer **out);
-/* data is borrowed until dcam_tensor_writer_save; name is copied. */
+/* data is borrowed until the file is written; name is copied. */
 DCAM_MUST_CHECK dcam_status dcam_tensor_writer_add(dcam_tensor_writer *w, const char *name, dcam_dtype type, int rank,
                                                    const size_t *shape, const void *data);
 DCAM_MUST_CHECK dcam_status dcam_tensor_writer_metadata(dcam_tensor_writer *w, const char *key, const char *value);
 DCAM_MUST_CHECK dcam_status dcam_tensor_writer_save(dcam_tensor_writer *w, const char *path);
+/* The same into a file of the caller's, who commits it; path is for messages. */
+DCAM_MUST_CHECK dcam_status dcam_tensor_writer_put(dcam_tensor_writer *w, const char *path, dcam_writer *file);
 void dcam_tensor_writer_destroy(dcam_tensor_writer *w);
 
 /* bf16 <-> f32, round to nearest even. */

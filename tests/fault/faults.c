@@ -56,6 +56,7 @@ static const scenario scenarios[] = {
      .counts_bad_images = true},
     {.name = "detect", .words = "detect data/weave/test -m model -o o/overlays --map-npy o/maps --json --threads 1 --batch 1"},
     {.name = "export", .words = "export -m model --to onnx -o o/onnx", .old = {"onnx"}},
+    {.name = "tensors", .words = "export -m model --to safetensors -o o/tensors", .old = {"tensors"}},
     {.name = "report", .words = "eval data -m model --report o/page --threads 1 -q", .counts_bad_images = true, .times = true},
     {.name = "info", .words = "info model --json"},
 };
@@ -255,17 +256,21 @@ static void check_files(const char *fault, int code, bool killed)
 {
     char *list[MAX_FILES], folder[PATH_BYTES];
     size_t fresh = 0;
+    bool seen[3] = {false};
     at_root(folder, "o");
     const size_t count = list_files(folder, list, 0, MAX_FILES);
     for (size_t i = 0; i < count; i++) {
         const uint64_t sum = file_sum(list[i]);
         const bool new = is_new(list[i], sum, code);
         fresh += new;
+        for (int k = 0; k < 3 && now_running->old[k]; k++) seen[k] |= strcmp(name_in_outputs(list[i]), now_running->old[k]) == 0;
         const bool kept = code != 0 && (is_old(name_in_outputs(list[i]), sum) || is_part(list[i]));
         if (!new && !kept && !may_stay(list[i], fault, killed))
             COMPLAIN("%s %s: %s is neither the old file nor a whole new one", now_running->name, fault, name_in_outputs(list[i]));
         free(list[i]);
     }
+    for (int k = 0; k < 3 && now_running->old[k]; k++)
+        if (!seen[k]) COMPLAIN("%s %s: %s was there before and is gone", now_running->name, fault, now_running->old[k]);
     if (code == 0 && fresh != wanted_count)
         COMPLAIN("%s %s: exit 0, but %zu of %zu files are as they should be", now_running->name, fault, fresh, wanted_count);
 }
