@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/places.h"
 #include "base/status.h"
+#include "detect/model_format.h"
 #include "export/export.h"
 
 static dcam_status write_export(const dcam_export_options *o, const dcam_model *m, const dcam_tensors *file)
@@ -29,8 +30,10 @@ dcam_status dcam_export(const dcam_export_options *o)
         return dcam_fail(DCAM_ERROR_USAGE, "export: the input and the class are of a graph; safetensors holds tensors alone");
     const dcam_place output = {"exported file", o->output}, source = {"model", o->model};
     DCAM_TRY(dcam_check_places(&output, 1, &source, 1));
-    dcam_status status = dcam_model_load(o->model, &model);
-    if (status == DCAM_OK) status = dcam_tensors_open(o->model, &file);
+    /* Opened once: weights and texts are of one file, whatever takes its name meanwhile. */
+    dcam_status status = dcam_tensors_open(o->model, &file);
+    if (status == DCAM_ERROR_WEIGHTS) status = DCAM_ERROR_MODEL;
+    if (status == DCAM_OK) status = dcam_model_read(file, o->model, &model);
     if (status == DCAM_OK) status = write_export(o, model, file);
     dcam_tensors_destroy(file);
     dcam_model_destroy(model);

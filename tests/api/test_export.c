@@ -309,6 +309,46 @@ static void test_damage(void **state)
     dcam_free(file.bytes);
 }
 
+/* ---- a model that another command writes meanwhile ---- */
+
+static const char *other_model; /* takes the model's name once that is open; NULL: none does */
+
+dcam_status __real_dcam_tensors_open(const char *path, dcam_tensors **out);
+dcam_status __wrap_dcam_tensors_open(const char *path, dcam_tensors **out);
+dcam_status __wrap_dcam_tensors_open(const char *path, dcam_tensors **out)
+{
+    const dcam_status status = __real_dcam_tensors_open(path, out);
+    if (other_model) assert_int_equal(rename(other_model, path), 0);
+    other_model = NULL;
+    return status;
+}
+
+/* Weights, thresholds and texts are those of one file. */
+static void test_one_model_alone(void **state)
+{
+    const dcam_export_options options = {.model = case_path("changing"), .output = case_path("changing.onnx")};
+    char other[600];
+    dcam_model *m;
+    file_bytes files[2];
+    (void)state;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    assert_int_equal(dcam_model_save(m, options.model), DCAM_OK);
+    for (size_t i = 0; i < m->class_count; i++) m->classes[i].threshold *= 2;
+    snprintf(other, sizeof other, "%s/calibrated", case_root);
+    assert_int_equal(dcam_model_save(m, other), DCAM_OK);
+    dcam_model_destroy(m);
+    for (int i = 0; i < 2; i++) {
+        other_model = i ? other : NULL;
+        assert_int_equal(dcam_export(&options), DCAM_OK);
+        assert_null(other_model);
+        assert_int_equal(dcam_file_read(options.output, DCAM_MAX_PROTO_BYTES, &files[i].bytes, &files[i].count), DCAM_OK);
+    }
+    assert_int_equal(files[1].count, files[0].count);
+    assert_true(memcmp(files[1].bytes, files[0].bytes, files[0].count) == 0);
+    dcam_free(files[0].bytes);
+    dcam_free(files[1].bytes);
+}
+
 /* ---- safetensors ---- */
 
 static void test_safetensors(void **state)
@@ -380,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_protobuf),  cmocka_unit_test(test_onnx),     cmocka_unit_test(test_onnx_options),
         cmocka_unit_test(test_damage),    cmocka_unit_test(test_safetensors), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_memory),    cmocka_unit_test(test_onnx_of_every_part), cmocka_unit_test(test_onnx_of_a_memory),
+        cmocka_unit_test(test_one_model_alone),
     };
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }
