@@ -9,11 +9,7 @@
 #include "base/number_text.h"
 #include "base/utf8.h"
 
-/* Long enough for two paths of 4,096 bytes would be wasteful: a path longer
- * than this is cut, the reason at the end of most messages may be lost. */
-#define MESSAGE_BYTES 2048
-
-static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local char message[DCAM_MESSAGE_BYTES];
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static dcam_log_callback log_callback;
@@ -58,7 +54,7 @@ static size_t escape(unsigned char c, char out[4])
 
 /* Appends text to the line of `used` bytes, control characters, which a file's name may hold and which would break the
  * line or reach a terminal, escaped (\n, \x1b). Returns the new length. A text that was escaped before stays as it is. */
-static size_t append_plain(char line[MESSAGE_BYTES], size_t used, const char *text)
+static size_t append_plain(char line[DCAM_MESSAGE_BYTES], size_t used, const char *text)
 {
     while (*text) {
         bool control;
@@ -67,7 +63,7 @@ static size_t append_plain(char line[MESSAGE_BYTES], size_t used, const char *te
         size_t n = control ? 0 : taken;
         memcpy(piece, text, n);
         for (size_t i = 0; control && i < taken; i++) n += escape((unsigned char)text[i], piece + n);
-        if (used + n >= MESSAGE_BYTES) break;
+        if (used + n >= DCAM_MESSAGE_BYTES) break;
         memcpy(line + used, piece, n);
         used += n;
         text += taken;
@@ -79,7 +75,7 @@ static size_t append_plain(char line[MESSAGE_BYTES], size_t used, const char *te
 /* The text is made aside: an argument may be the message itself. */
 dcam_status dcam_fail(dcam_status status, const char *format, ...)
 {
-    char text[MESSAGE_BYTES];
+    char text[DCAM_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
     dcam_vsnprintf(text, sizeof text, format, args);
@@ -90,7 +86,7 @@ dcam_status dcam_fail(dcam_status status, const char *format, ...)
 
 dcam_status dcam_fail_prefix(dcam_status status, const char *format, ...)
 {
-    char old[MESSAGE_BYTES], text[MESSAGE_BYTES];
+    char old[DCAM_MESSAGE_BYTES], text[DCAM_MESSAGE_BYTES];
     memcpy(old, message, sizeof old);
     va_list args;
     va_start(args, format);
@@ -111,7 +107,7 @@ void dcam_set_log(dcam_log_callback callback, void *user)
 
 void dcam_log(dcam_log_level level, const char *format, ...)
 {
-    char text[MESSAGE_BYTES], line[MESSAGE_BYTES];
+    char text[DCAM_MESSAGE_BYTES], line[DCAM_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
     dcam_vsnprintf(text, sizeof text, format, args);

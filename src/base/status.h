@@ -6,6 +6,10 @@
 
 #include "dcam.h"
 
+/* Of a line with its end: room for one that is carried to another thread. Long enough for two paths of 4,096 bytes would
+ * be wasteful: a path longer than this is cut, the reason at the end of most messages may be lost. */
+#define DCAM_MESSAGE_BYTES 2048
+
 /* Keeps the formatted line for this thread and returns status, so that
  * callers write `return dcam_fail(DCAM_ERROR_DATA, "%s: ...", path);`. Control
  * characters (in a file's name, say) are escaped, here and in dcam_log. */

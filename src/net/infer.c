@@ -5,6 +5,7 @@
  * Allocates nothing otherwise and never writes to the caller's weights. */
 #include "net/infer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -187,13 +188,16 @@ typedef struct {
     const float *input;
     int n;
     dcam_status statuses[2];
+    char message[DCAM_MESSAGE_BYTES]; /* of the second, which is kept for a thread that is not the caller's */
 } side_by_side;
 
 static void run_one(void *context, size_t begin, size_t end)
 {
     side_by_side *run = context;
-    for (size_t k = begin; k < end; k++)
+    for (size_t k = begin; k < end; k++) {
         run->statuses[k] = run_alone(run->nets[k], run->input, run->n, run->features[k]);
+        if (k == 1 && run->statuses[k] != DCAM_OK) snprintf(run->message, sizeof run->message, "%s", dcam_error_message());
+    }
 }
 
 dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int n, void *const a_features[DCAM_STAGES],
@@ -213,9 +217,8 @@ dcam_status dcam_net_run_both(dcam_net *a, dcam_net *b, const float *input, int 
     dcam_set_threads(2);
     DCAM_TRY(status);
     dcam_parallel_for(2, run_one, &run);
-    /* The first ran on this thread, which so has its message; the message of the second is on another. */
     DCAM_TRY(run.statuses[0]);
-    return run.statuses[1] == DCAM_OK ? DCAM_OK : dcam_fail(run.statuses[1], "the second of two networks failed");
+    return run.statuses[1] == DCAM_OK ? DCAM_OK : dcam_fail(run.statuses[1], "%s", run.message);
 }
 
 dcam_status dcam_net_observe(dcam_net *net, const float *input, int n, float *const features[DCAM_STAGES],

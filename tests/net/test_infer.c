@@ -1,5 +1,6 @@
 /* test_infer.c - feature maps against PyTorch (tests/golden/make_net.py) at three sizes, alone and in batches, folded
  * and not, direct and Winograd; against the published values of the real teacher; and what a wrong call gets. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -227,6 +228,41 @@ static void test_both(void **state)
     close_net(&b);
 }
 
+/* An operation that fails on one thread. */
+static const char *failing; /* what it then says; NULL: none does */
+static pthread_t spared;
+
+dcam_status __real_dcam_nn_op_run(dcam_nn_op *op);
+dcam_status __wrap_dcam_nn_op_run(dcam_nn_op *op);
+dcam_status __wrap_dcam_nn_op_run(dcam_nn_op *op)
+{
+    if (failing && !pthread_equal(spared, pthread_self())) return dcam_fail(DCAM_ERROR_INTERNAL, "%s", failing);
+    return __real_dcam_nn_op_run(op);
+}
+
+/* The second network runs on a thread of its own, which keeps its message; the caller gets it all the same. */
+static void test_both_say_what_failed(void **state)
+{
+    (void)state;
+    fixture a, b;
+    dcam_trunk_weights *w = formula_weights(false);
+    dcam_set_threads(1);
+    open_net(&a, w, 32, 32, 1, DCAM_NET_F32, 0);
+    open_net(&b, w, 32, 32, 1, DCAM_NET_F32, 0);
+    dcam_trunk_weights_destroy(w);
+    void *const to_a[DCAM_STAGES] = {a.features[0], a.features[1], a.features[2]};
+    void *const to_b[DCAM_STAGES] = {b.features[0], b.features[1], b.features[2]};
+    dcam_set_threads(2);
+    spared = pthread_self();
+    failing = "a primitive that oneDNN refuses";
+    assert_int_equal(dcam_net_run_both(a.net, b.net, a.input, 1, to_a, to_b), DCAM_ERROR_INTERNAL);
+    assert_string_equal(dcam_error_message(), failing);
+    failing = NULL;
+    OK(dcam_net_run_both(a.net, b.net, a.input, 1, to_a, to_b));
+    close_net(&a);
+    close_net(&b);
+}
+
 /* The table at the end of the weights' provenance note: a numpy forward pass, to 1e-4. */
 static void test_real_teacher(void **state)
 {
@@ -327,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_every_count),
         cmocka_unit_test(test_threads_of_the_caller_do_not_matter),
         cmocka_unit_test(test_both),
+        cmocka_unit_test(test_both_say_what_failed),
         cmocka_unit_test(test_real_teacher),
         cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_out_of_memory),
