@@ -137,6 +137,16 @@ static void draw_letters(char *out)
     for (int i = 0; i < TEMPORARY_LETTERS; i++) out[i] = letters[dcam_random_below(&r, sizeof letters - 1)];
 }
 
+int dcam_create_temporary_folder(char *name)
+{
+    int result, tries = TEMPORARY_TRIES;
+    do {
+        draw_letters(name + strlen(name) - TEMPORARY_LETTERS);
+        result = mkdir(name, 0777);
+    } while (result != 0 && (errno == EEXIST || errno == EINTR) && --tries > 0);
+    return result;
+}
+
 /* Not mkostemp, whose files are private: to give them the usual permissions the umask would have to be known, and it can
  * only be read by changing it for the whole process. */
 int dcam_create_temporary(char *name)

@@ -19,6 +19,8 @@ int dcam_open_file(const char *path, int flags);
 /* Creates a file, readable and writable, whose name ends in six letters that are replaced, with the permissions that the
  * umask leaves. Its descriptor (close-on-exec), or -1 and errno. */
 int dcam_create_temporary(char *name);
+/* The same for a folder. 0, or -1 and errno. */
+int dcam_create_temporary_folder(char *name);
 /* rename(2), again where a signal interrupted it. */
 int dcam_rename(const char *from, const char *to);
 /* What an errno is to the caller: out of disk, out of memory (file descriptors too), or another fault of the system. */

@@ -10,10 +10,14 @@
 #define _GNU_SOURCE
 #include "data/synth.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -61,7 +65,7 @@ typedef struct {
     pthread_mutex_t lock;
     size_t next_job;
     dcam_status status; /* of the first failure */
-    char message[1024];
+    char message[DCAM_MESSAGE_BYTES];
 } work;
 
 /* What one thread draws on. */
@@ -260,36 +264,70 @@ static dcam_status make_class_folders(const char *root, const dcam_synth_plan *p
 
 /* ---- the folder ----------------------------------------------------------- */
 
-/* The wanted folder without slashes at its end; it must be absent or empty. */
-static dcam_status check_folder(const char *given, char **out)
+/* Hidden files count, since the finished folder takes the place of this one. */
+static dcam_status check_empty(const char *path)
 {
-    char *path;
-    dcam_names names;
+    bool empty = true;
+    dcam_status status = DCAM_OK;
+    DIR *folder = opendir(path);
+    if (!folder) return dcam_system_failure("open the folder", path);
+    while (empty && status == DCAM_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(folder);
+        if (!entry && errno != 0) status = dcam_system_failure("list the folder", path);
+        if (!entry) break;
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    }
+    closedir(folder);
+    if (status != DCAM_OK || empty) return status;
+    return dcam_fail(DCAM_ERROR_DATA, "%s: the folder is not empty (hidden files count); empty it or choose another", path);
+}
+
+/* The folder behind a link; anything else as it is. */
+static dcam_status resolve_link(const char *path, char **out)
+{
+    struct stat facts;
+    if (lstat(path, &facts) != 0 || !S_ISLNK(facts.st_mode)) return dcam_copy_string(path, out);
+    char *target = realpath(path, NULL);
+    if (!target && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+        return dcam_fail(DCAM_ERROR_DATA, "%s: is a link that leads nowhere; remove it or choose another folder", path);
+    if (!target) return dcam_system_failure("follow the link", path);
+    const dcam_status status = dcam_copy_string(target, out);
+    free(target);
+    return status;
+}
+
+/* The wanted folder without slashes at its end and without a link; it must be absent or empty. */
+static dcam_status find_folder(const char *given, char **out, bool *there)
+{
+    char *path, *folder = NULL;
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
     DCAM_TRY(dcam_copy_string(given, &path));
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') path[--n] = '\0';
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     dcam_status status = DCAM_OK;
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || name[0] == '\0') {
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || name[0] == '\0')
         status = dcam_fail(DCAM_ERROR_USAGE, "%s: give the data set's folder a name of its own", given);
-    } else if (dcam_path_is_folder(path)) {
-        status = dcam_folder_list(path, &names);
-        if (status == DCAM_OK) {
-            if (names.count > 0)
-                status = dcam_fail(DCAM_ERROR_DATA, "%s: the folder is not empty; empty it or choose another", given);
-            dcam_names_clear(&names);
-        }
-    } else if (dcam_path_exists(path)) {
+    if (status == DCAM_OK) status = resolve_link(path, &folder);
+    if (status == DCAM_OK) status = dcam_path_look(folder, &kind);
+    if (status == DCAM_OK && kind == DCAM_PATH_FILE)
         status = dcam_fail(DCAM_ERROR_DATA, "%s: is a file; choose another name for the data set's folder", given);
+    if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = check_empty(folder);
+    dcam_free(path);
+    if (status == DCAM_OK) {
+        *out = folder;
+        *there = kind == DCAM_PATH_FOLDER;
+    } else {
+        dcam_free(folder);
     }
-    if (status == DCAM_OK) *out = path;
-    else dcam_free(path);
     return status;
 }
 
-/* Makes FOLDER.partial-PID, its parents first. */
+/* FOLDER.partial-XXXXXX, its parents first. The end of a name that has no room for more is left out. */
 static dcam_status make_partial(const char *folder, char **out)
 {
+    static const char ending[] = ".partial-XXXXXX";
     char *path = NULL;
     const char *slash = strrchr(folder, '/');
     if (slash && slash != folder) {
@@ -298,13 +336,37 @@ static dcam_status make_partial(const char *folder, char **out)
         dcam_free(path);
         if (status != DCAM_OK) return status;
     }
-    DCAM_TRY(dcam_format_string(&path, "%s.partial-%ld", folder, (long)getpid()));
-    if (mkdir(path, 0777) != 0) {
+    const size_t length = strlen(slash ? slash + 1 : folder), most = NAME_MAX - (sizeof ending - 1);
+    const size_t kept = strlen(folder) - (length > most ? length - most : 0);
+    DCAM_TRY(dcam_format_string(&path, "%.*s%s", (int)kept, folder, ending));
+    if (dcam_create_temporary_folder(path) != 0) {
         dcam_status status = dcam_system_failure("create the folder", path);
         dcam_free(path);
         return status;
     }
     *out = path;
+    return DCAM_OK;
+}
+
+/* Whether the finished folder will be able to take the place of the one that is there is tried before anything is drawn:
+ * the two, both empty, change places and change back, so that at each moment one is there. Not all file systems can do
+ * that; then only the end will tell. */
+static dcam_status try_to_replace(const char *partial, const char *folder)
+{
+#ifdef RENAME_EXCHANGE
+    if (renameat2(AT_FDCWD, partial, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
+        /* Should this one fail, they have changed their places for good, and it makes no difference. */
+        (void)renameat2(AT_FDCWD, partial, AT_FDCWD, folder, RENAME_EXCHANGE);
+        return DCAM_OK;
+    }
+    if (errno == EBUSY)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: a disk or volume is mounted there, so that no other folder can take its place; name a folder "
+                         "inside it", folder);
+    if (errno == EPERM || errno == EACCES) return dcam_system_failure("put another folder in its place", folder);
+#else
+    (void)partial;
+    (void)folder;
+#endif
     return DCAM_OK;
 }
 
@@ -347,16 +409,18 @@ dcam_status dcam_synth_write(const dcam_synth_plan *options)
 {
     dcam_synth_plan plan;
     char *folder = NULL, *partial = NULL;
+    bool there = false;
     DCAM_TRY(fill_defaults(options, &plan));
-    dcam_status status = check_folder(plan.folder, &folder);
+    dcam_status status = find_folder(plan.folder, &folder, &there);
     if (status == DCAM_OK) status = make_partial(folder, &partial);
+    if (status == DCAM_OK && there) status = try_to_replace(partial, folder);
     if (status == DCAM_OK) status = write_all(&plan, partial);
     /* An empty folder of that name gives way to the whole one. */
     if (status == DCAM_OK && dcam_rename(partial, folder) != 0)
         status = dcam_system_failure("rename the finished data set to it", folder);
     if (status != DCAM_OK && partial) {
         /* Clean up without losing the message. */
-        char message[1024];
+        char message[DCAM_MESSAGE_BYTES];
         snprintf(message, sizeof message, "%s", dcam_error_message());
         remove_tree(partial, 0);
         status = dcam_fail(status, "%s", message);

@@ -1,9 +1,15 @@
 /* The synthetic data set: layout, masks, repeatability, refusals. */
+#define _GNU_SOURCE /* unshare */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+
+#include <limits.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 #include "allocations.h"
 #include "base/file.h"
@@ -201,6 +207,107 @@ static void refusals(void **state)
     dcam_dataset_destroy(d);
 }
 
+static bool is_link(const char *path)
+{
+    struct stat facts;
+    return lstat(path, &facts) == 0 && S_ISLNK(facts.st_mode);
+}
+
+/* The plans are of hundreds of large pictures: none of these may begin to draw. */
+static void unfit_folders_are_found_at_the_start(void **state)
+{
+    (void)state;
+    char path[4096], target[4096];
+    tree_file(root, "hidden/.keep", "x");
+    tree_path(root, "hidden", path);
+    refused(&(dcam_synth_plan){.folder = path}, DCAM_ERROR_DATA, "not empty");
+    tree_path(root, "to_full", target);
+    assert_int_equal(symlink(path, target), 0);
+    refused(&(dcam_synth_plan){.folder = target}, DCAM_ERROR_DATA, "not empty");
+    tree_path(root, "loose", path);
+    assert_int_equal(symlink("nowhere", path), 0);
+    refused(&(dcam_synth_plan){.folder = path}, DCAM_ERROR_DATA, "leads nowhere");
+    tree_path(root, "round", path);
+    assert_int_equal(symlink("round", path), 0);
+    refused(&(dcam_synth_plan){.folder = path}, DCAM_ERROR_DATA, "leads nowhere");
+    dcam_names names;
+    assert_int_equal(dcam_folder_list(root, &names), DCAM_OK);
+    assert_int_equal(names.count, 4);
+    dcam_names_clear(&names);
+}
+
+static void a_link_is_followed(void **state)
+{
+    (void)state;
+    char path[4096], link[4096];
+    tree_path(root, "disk/empty/", path);
+    tree_path(root, "link", link);
+    assert_int_equal(symlink("disk/empty", link), 0);
+    write_set("link", 1, 64, 1, 1, 1, 1);
+    assert_true(is_link(link));
+    dcam_dataset *d = open_set("disk/empty");
+    assert_int_equal(d->sample_count, 3);
+    dcam_dataset_destroy(d);
+    dcam_names names;
+    tree_path(root, "disk", path);
+    assert_int_equal(dcam_folder_list(path, &names), DCAM_OK);
+    assert_int_equal(names.count, 1);
+    dcam_names_clear(&names);
+}
+
+/* In a container the next run has the same number as the one that was killed. And a name as long as they may be. */
+static void what_a_kill_left_is_in_nobodys_way(void **state)
+{
+    (void)state;
+    char name[300], path[4096];
+    snprintf(name, sizeof name, "set.partial-%ld/", (long)getpid());
+    tree_path(root, name, path);
+    write_set("set", 1, 64, 1, 1, 1, 1);
+    memset(name, 'n', NAME_MAX);
+    name[NAME_MAX] = '\0';
+    write_set(name, 1, 64, 1, 1, 1, 1);
+    dcam_names names;
+    assert_int_equal(dcam_folder_list(root, &names), DCAM_OK);
+    assert_int_equal(names.count, 3);
+    dcam_names_clear(&names);
+}
+
+/* In a name space of its own, where the system gives one. */
+enum { MOUNT_REFUSED = 10, MOUNT_OTHERWISE, MOUNT_IMPOSSIBLE };
+
+static int write_to_mount_point(const char *path)
+{
+    if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+        return MOUNT_IMPOSSIBLE;
+    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount(path, path, NULL, MS_BIND, NULL) != 0) return MOUNT_IMPOSSIBLE;
+    dcam_set_threads(1);
+    const dcam_status status = dcam_synth_write(&(dcam_synth_plan){path, 1, 64, 1, 1, 1, 1});
+    return status == DCAM_ERROR_DATA && strstr(dcam_error_message(), "mounted there") ? MOUNT_REFUSED : MOUNT_OTHERWISE;
+}
+
+static void mount_points_are_refused(void **state)
+{
+    (void)state;
+    char path[4096];
+    int result;
+    tree_path(root, "volume/", path);
+    tree_path(root, "volume", path);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(write_to_mount_point(path));
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result));
+    if (WEXITSTATUS(result) == MOUNT_IMPOSSIBLE) {
+        print_message("SKIPPED: nothing can be mounted here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(result), MOUNT_REFUSED);
+    dcam_names names;
+    assert_int_equal(dcam_folder_list(root, &names), DCAM_OK);
+    assert_int_equal(names.count, 1);
+    dcam_names_clear(&names);
+}
+
 /* A failure in the middle leaves no folder of either name. */
 static void failures_leave_nothing(void **state)
 {
@@ -250,7 +357,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(all_classes_with_masks),     TEST(seed_gives_the_set), TEST(longer_sets_keep_the_rest),
         TEST(defects_are_always_visible), TEST(refusals),           TEST(failures_leave_nothing),
-        TEST(unwritable_folder),
+        TEST(unwritable_folder),          TEST(unfit_folders_are_found_at_the_start),
+        TEST(a_link_is_followed),         TEST(what_a_kill_left_is_in_nobodys_way),
+        TEST(mount_points_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

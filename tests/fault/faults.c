@@ -237,7 +237,7 @@ static bool is_part(const char *path)
     return same;
 }
 
-/* NAME.XXXXXX and synth's NAME.partial-PID: what a process that was killed leaves. */
+/* NAME.XXXXXX and synth's NAME.partial-XXXXXX: what a process that was killed leaves. */
 static bool is_temporary(const char *path)
 {
     if (strstr(path, ".partial-")) return true;
