@@ -52,55 +52,49 @@ static dcam_status convert_options(const dcam_pretrain_options *o, dcam_pretrain
     return DCAM_OK;
 }
 
-/* That the result can be written is found out before the hours, not after them. */
-static dcam_status check_writable(const char *path)
+/* The checkpoint of the plateau's end, where the run comes by it; else *out stays NULL. */
+static dcam_status plateau_of(const dcam_pretrainer_options *p, char **out)
 {
-    dcam_writer *writer;
-    if (dcam_path_is_folder(path)) return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
-    DCAM_TRY(dcam_writer_open(path, &writer));
-    dcam_writer_abort(writer);
-    return DCAM_OK;
+    const int end = dcam_pretrainer_plateau_end(p);
+    return p->checkpoint && end > 0 && end < p->steps ? dcam_format_string(out, "%s.plateau", p->checkpoint) : DCAM_OK;
 }
 
 /* A checkpoint is written beside the one before. The one of the plateau's end stays. */
-static dcam_status check_disk(const dcam_pretrainer_options *p, const char *output)
+static dcam_status check_disk(const dcam_pretrainer_options *p, const char *output, const char *plateau)
 {
     size_t teacher, checkpoint, more = 1;
     dcam_path_kind kind;
-    char *plateau;
     dcam_pretrainer_file_bytes(p, &teacher, &checkpoint);
     if (p->checkpoint) {
         DCAM_TRY(dcam_path_look(p->checkpoint, &kind));
         more += kind == DCAM_PATH_ABSENT;
-        DCAM_TRY(dcam_format_string(&plateau, "%s.plateau", p->checkpoint));
-        const dcam_status status = dcam_path_look(plateau, &kind);
-        dcam_free(plateau);
-        DCAM_TRY(status);
-        more += kind == DCAM_PATH_ABSENT && dcam_pretrainer_plateau_end(p) < p->steps;
+    }
+    if (plateau) {
+        DCAM_TRY(dcam_path_look(plateau, &kind));
+        more += kind == DCAM_PATH_ABSENT;
     }
     const dcam_disk_need needs[] = {{output, teacher}, {p->checkpoint, more * checkpoint}};
     return dcam_disk_check(needs, p->checkpoint ? 2 : 1);
 }
 
-/* The state of the plateau's end has a file of its own. */
-static dcam_status check_places(const dcam_pretrainer_options *p, const char *output)
+static dcam_status check_files(const dcam_pretrainer_options *p, const char *output, const char *plateau)
 {
-    char *plateau = NULL;
-    if (p->checkpoint) DCAM_TRY(dcam_format_string(&plateau, "%s.plateau", p->checkpoint));
+    const char *const paths[] = {output, p->checkpoint, plateau};
     const dcam_place written[] = {{"teacher", output}, {"checkpoint", p->checkpoint}, {"checkpoint of the plateau's end", plateau}};
-    const dcam_status status = dcam_check_places(written, 3, NULL, 0);
-    dcam_free(plateau);
-    return status;
+    DCAM_TRY(dcam_check_places(written, 3, NULL, 0));
+    for (int i = 0; i < 3; i++)
+        if (paths[i]) DCAM_TRY(dcam_check_writable(paths[i]));
+    return check_disk(p, output, plateau);
 }
 
 /* Now rather than in hours. */
 static dcam_status check_before(const dcam_pretrainer_options *p, const char *output)
 {
-    DCAM_TRY(check_places(p, output));
-    DCAM_TRY(net_check_before_training(p->precision));
-    DCAM_TRY(check_writable(output));
-    if (p->checkpoint) DCAM_TRY(check_writable(p->checkpoint));
-    return check_disk(p, output);
+    char *plateau = NULL;
+    DCAM_TRY(plateau_of(p, &plateau));
+    const dcam_status status = check_files(p, output, plateau);
+    dcam_free(plateau);
+    return status == DCAM_OK ? net_check_before_training(p->precision) : status;
 }
 
 dcam_status dcam_pretrain(const dcam_pretrain_options *o)
@@ -137,6 +131,7 @@ dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *o, int rows, int co
     dcam_painter *painter = NULL;
     uint8_t *rgb = NULL;
     dcam_image sheet = {.channels = 3};
+    DCAM_TRY(dcam_check_writable(png_path));
     DCAM_TRY(dcam_painter_create(o->seed, rows * columns, side, &painter));
     sheet.width = columns * step - SHEET_GAP;
     sheet.height = rows * (side + SHEET_GAP) - SHEET_GAP;

@@ -70,6 +70,14 @@ refuse 3 'made with seed 2, this run has 9' pretrain -o t $tiny --seed 9 --check
 refuse 3 'not a checkpoint of dcam pretrain' pretrain -o t $tiny --checkpoint model.safetensors --resume -q
 refuse 3 'nowhere/t' pretrain -o nowhere/t
 refuse 3 'nowhere/s.png' pretrain --pictures nowhere/s.png
+mkdir folder taken.plateau
+refuse 3 'folder: is a folder' pretrain --pictures folder
+# Now, not where the learning rate begins to fall.
+# shellcheck disable=SC2086
+refuse 3 'taken.plateau: is a folder' pretrain -o t $tiny --checkpoint taken -q
+is_absent taken
+# shellcheck disable=SC2086
+expect 0 pretrain -o level $tiny --falling 0 --checkpoint taken -q
 is_absent t
 
 # More memory than the machine has, where it has less than this needs (64 GiB).
