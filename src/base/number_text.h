@@ -1,6 +1,6 @@
 /* number_text.h - numbers printed and read with a point, whatever locale the program has set: a program whose decimals
  * have commas gets the same files, answers and messages as any other. All printing of floating-point numbers in the
- * library, and all printing whose format comes from a caller, goes through here (tests/source/number_text.sh looks).
+ * library, and all printing whose format comes from a caller, goes through here (tests/source/locale.sh looks).
  * The calling thread's locale is another one for the time of the call; no other thread sees that. */
 #ifndef DCAM_BASE_NUMBER_TEXT_H
 #define DCAM_BASE_NUMBER_TEXT_H

@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "base/memory.h"
 
 /* Every class keeps a calibration of its own in the model file; more than
@@ -40,7 +40,7 @@ bool dcam_is_image_name(const char *name)
     const char *dot = strrchr(name, '.');
     if (!dot || dot == name) return false;
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
-        if (strcasecmp(dot + 1, endings[i]) == 0) return true;
+        if (dcam_ascii_casecmp(dot + 1, endings[i]) == 0) return true;
     return false;
 }
 

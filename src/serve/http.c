@@ -8,11 +8,11 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/ascii.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/number_text.h"
@@ -390,10 +390,10 @@ static enum MHD_Result look_at_header(void *found, enum MHD_ValueKind kind, cons
 {
     framing *f = found;
     (void)kind;
-    if (strcasecmp(name, "Content-Length") == 0) f->lengths++;
-    if (strcasecmp(name, "Transfer-Encoding") == 0) {
+    if (dcam_ascii_casecmp(name, "Content-Length") == 0) f->lengths++;
+    if (dcam_ascii_casecmp(name, "Transfer-Encoding") == 0) {
         f->codings++;
-        f->chunked = value && strcasecmp(value, "chunked") == 0;
+        f->chunked = value && dcam_ascii_casecmp(value, "chunked") == 0;
     }
     return MHD_YES;
 }

@@ -6,9 +6,9 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
+#include "base/ascii.h"
 #include "base/file.h"
 #include "serve/internal.h"
 
@@ -31,7 +31,7 @@ bool serve_is_local_host(const char *host)
     name[length] = '\0';
     const char *port = host + length;
     if (port[0] != '\0' && (port[0] != ':' || strspn(port + 1, "0123456789") != strlen(port + 1))) return false;
-    if (strcasecmp(name, "localhost") == 0) return true;
+    if (dcam_ascii_casecmp(name, "localhost") == 0) return true;
     struct sockaddr_storage address = {.ss_family = six ? AF_INET6 : AF_INET};
     if (!six) return inet_pton(AF_INET, name, &((struct sockaddr_in *)&address)->sin_addr) == 1 && is_loopback(&address);
     name[length - 1] = '\0';

@@ -1,8 +1,8 @@
 /* request_form.c - multipart/form-data (RFC 7578) as browsers and curl -F send it: one photograph, and two words of
  * text. Nothing is copied but the words; file names are not even looked at. */
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "serve/request.h"
 
 /* Of the header lines of one part. */
@@ -20,7 +20,7 @@ bool dcam_form_boundary(const char *content_type, char boundary[DCAM_REQUEST_MAX
     const char *at = strchr(content_type, ';');
     while (at) {
         at += 1 + strspn(at + 1, " \t");
-        if (strncasecmp(at, "boundary=", 9) == 0) break;
+        if (dcam_ascii_ncasecmp(at, "boundary=", 9) == 0) break;
         at = strchr(at, ';');
     }
     if (!at) return false;
@@ -54,7 +54,7 @@ static bool attribute(const char *line, const char *name, char *out, size_t capa
     const size_t length = strlen(name);
     for (const char *at = strchr(line, ';'); at; at = strchr(at, ';')) {
         at += 1 + strspn(at + 1, " \t");
-        if (strncasecmp(at, name, length) != 0 || at[length] != '=') continue;
+        if (dcam_ascii_ncasecmp(at, name, length) != 0 || at[length] != '=') continue;
         at += length + 1;
         const bool quoted = *at == '"';
         if (quoted) at++;
@@ -85,10 +85,10 @@ static dcam_status read_part_header(dcam_span lines, part_header *out)
             *next = '\0';
             next += 2;
         }
-        if (strncasecmp(line, "content-disposition:", 20) == 0) {
+        if (dcam_ascii_ncasecmp(line, "content-disposition:", 20) == 0) {
             if (!attribute(line, "name", out->name, sizeof out->name)) out->name[0] = '\0';
             out->has_file = attribute(line, "filename", ignored, sizeof ignored);
-        } else if (strncasecmp(line, "content-transfer-encoding:", 26) == 0 && !strstr(line, "binary") && !strstr(line, "8bit")) {
+        } else if (dcam_ascii_ncasecmp(line, "content-transfer-encoding:", 26) == 0 && !strstr(line, "binary") && !strstr(line, "8bit")) {
             return refuse("form: a part is encoded; send its bytes as they are");
         }
     }

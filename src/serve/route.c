@@ -2,8 +2,8 @@
  * client are only ever compared with those that the server was started with. */
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "base/sha256.h"
 #include "serve/internal.h"
 #include "serve/page.h"
@@ -57,7 +57,7 @@ static bool is_allowed(serve_request *r)
 {
     const char *token = r->server->token, *given = header(r, "Authorization");
     if (!token || r->endpoint == ENDPOINT_HEALTH || r->endpoint == ENDPOINT_PAGE) return true;
-    if (given && strncasecmp(given, "Bearer ", 7) == 0 && same_token(given + 7 + strspn(given + 7, " "), token)) return true;
+    if (given && dcam_ascii_ncasecmp(given, "Bearer ", 7) == 0 && same_token(given + 7 + strspn(given + 7, " "), token)) return true;
     serve_error(r, 401, given ? "wrong token" : "a token is needed: Authorization: Bearer TOKEN");
     return false;
 }
@@ -173,13 +173,13 @@ static bool answer_page(serve_request *r, const char *url)
 static bool is_type(const char *value, const char *type)
 {
     const size_t length = strlen(type);
-    return strncasecmp(value, type, length) == 0 && (value[length] == '\0' || value[length] == ';' || value[length] == ' ');
+    return dcam_ascii_ncasecmp(value, type, length) == 0 && (value[length] == '\0' || value[length] == ';' || value[length] == ' ');
 }
 
 static bool check_encoding(serve_request *r)
 {
     const char *encoding = header(r, "Content-Encoding");
-    if (!encoding || strcasecmp(encoding, "identity") == 0) return true;
+    if (!encoding || dcam_ascii_casecmp(encoding, "identity") == 0) return true;
     serve_error(r, 415, "Content-Encoding %.40s is not supported; send the bytes as they are", encoding);
     return false;
 }
@@ -224,7 +224,7 @@ static void route_detect(serve_request *r)
     }
     r->wants_map = map != NULL;
     r->wants_png = accept && is_type(accept, "image/png");
-    if (!type || !(strncasecmp(type, "image/", 6) == 0 || is_type(type, "application/octet-stream") ||
+    if (!type || !(dcam_ascii_ncasecmp(type, "image/", 6) == 0 || is_type(type, "application/octet-stream") ||
                    is_type(type, "multipart/form-data"))) {
         serve_error(r, 415, "Content-Type must be that of a photograph (image/jpeg, ...), application/octet-stream or "
                             "multipart/form-data, not %.60s", type ? type : "missing");
