@@ -78,6 +78,8 @@ static void print_processor(const json_t *p)
            (int)json_integer_value(json_object_get(p, "cores")), (int)json_integer_value(json_object_get(p, "threads")));
     printf("%-11s oneDNN uses %s, dcam's own kernels %s; SHA-256 %s\n", "", text_of(p, "onednn_isa"),
            text_of(p, "own_isa"), is_true(p, "sha_instructions") ? "by the processor's instructions" : "in portable C");
+    if (json_is_string(json_object_get(p, "amx_refused")))
+        printf("%-11s the system refuses its matrix tiles (AMX): %s\n", "", text_of(p, "amx_refused"));
 }
 
 static void print_memory(const json_t *m)

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "api/detector.h"
+#include "base/amx.h"
 #include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -42,8 +43,8 @@ static const char *processor_name(char *line, size_t capacity)
 static json_t *describe_processor(void)
 {
     char line[256];
-    return json_pack("{s:s, s:s, s:s, s:b, s:i, s:i}", "name", processor_name(line, sizeof line), "onednn_isa",
-                     dcam_nn_library_isa(), "own_isa", dcam_nn_own_isa(), "sha_instructions", dcam_sha256_accelerated(),
+    return json_pack("{s:s, s:s, s:s, s:s?, s:b, s:i, s:i}", "name", processor_name(line, sizeof line), "onednn_isa",
+                     dcam_nn_library_isa(), "own_isa", dcam_nn_own_isa(), "amx_refused", dcam_amx_refusal(), "sha_instructions", dcam_sha256_accelerated(),
                      "cores", dcam_available_cores(), "threads", dcam_threads());
 }
 

@@ -18,8 +18,10 @@
 #include <stdint.h>
 
 /* Whether the processor has tiles with bf16 and int8 products, and the AVX-512 that an AMX_KERNEL may use besides, and the
- * system gives them to this process: it is asked once, for all threads. */
+ * system gives them to this process: it is asked once, for all threads. A refusal is logged, once. */
 bool dcam_amx_here(void);
+/* Why the system did not give the tiles that the processor has and the system knows: one phrase. NULL otherwise. */
+const char *dcam_amx_refusal(void);
 
 #define AMX_ROWS 16
 #define AMX_ROW_BYTES 64

@@ -13,6 +13,7 @@ out_has '^right +training +f32 +backward weights '
 
 expect 0 doctor --json --size 96x64 --folder /
 same "wrong" 0 "$("$json" out wrong)"
+grep -q '"amx_refused": ' out || fail "nothing of refused AMX"
 same "folder" / "$("$json" out disk folder)"
 [ "$("$json" out processor cores)" -ge 1 ] || fail "no cores"
 [ "$("$json" out memory usable_bytes)" -gt 1000000 ] || fail "no memory"
