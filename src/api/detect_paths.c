@@ -280,6 +280,7 @@ dcam_status dcam_detect_paths(dcam_detector *detector, const char *const *paths,
     size_t bad = 0;
     if (!detector || !on_result || !paths || count == 0)
         return dcam_fail(DCAM_ERROR_USAGE, "detect: needs files or folders");
+    DCAM_TRY(dcam_check_team(detector->threads));
     pipeline p = {.detector = detector};
     DCAM_TRY(dcam_paths_expand(paths, count, &p.files));
     const bool alone = p.files.count == 1;

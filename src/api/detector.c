@@ -60,7 +60,7 @@ const char *dcam_net_precision_name(dcam_net_precision precision)
 
 dcam_status dcam_check_threads(int threads)
 {
-    if (threads >= 0 && threads <= MAX_THREADS) return DCAM_OK;
+    if (threads >= 0 && threads <= MAX_THREADS) return dcam_check_team(threads);
     return dcam_fail(DCAM_ERROR_USAGE, "%d threads; 1 to %d are possible, or 0 for all cores", threads, MAX_THREADS);
 }
 
@@ -165,6 +165,7 @@ static dcam_status detect_image(dcam_detector *d, const dcam_image *image, dcam_
     size_t pixels = (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height;
     float *map = NULL;
     dcam_verdict verdict;
+    DCAM_TRY(dcam_check_team(d->threads));
     DCAM_TRY(dcam_alloc(pixels, sizeof *map, &map));
     const int threads = dcam_swap_threads(d->threads);
     double start = dcam_seconds();

@@ -27,6 +27,7 @@ dcam_status nn_status(dnnl_status_t status, const char *what)
 dcam_status dcam_nn_create(dcam_nn **out)
 {
     dcam_nn *nn;
+    DCAM_TRY(dcam_check_team(dcam_threads()));
     DCAM_TRY(dcam_alloc_zero(1, sizeof *nn, &nn));
     nn->threads = dcam_threads();
     dcam_status status = nn_status(dnnl_engine_create(&nn->engine, dnnl_cpu, 0), "engine");

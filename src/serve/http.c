@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/number_text.h"
+#include "base/parallel.h"
 #include "serve/internal.h"
 
 /* Request line, headers and one piece of the body; more headers than this are refused with 431. */
@@ -505,6 +506,8 @@ dcam_status serve_http_start(dcam_server *s, int listener)
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     if (s->key) flags |= MHD_USE_TLS;
+    sigset_t before;
+    dcam_hold_signals(&before);
     errno = 0;
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s,
                                  MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s,
@@ -518,10 +521,12 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
                                  MHD_OPTION_ARRAY, s->key ? tls : none, MHD_OPTION_END);
+    const int error = errno;
+    dcam_restore_signals(&before);
     if (s->daemon) return DCAM_OK;
     /* It gives no reason of its own. */
-    if (dcam_status_of_errno(errno) == DCAM_ERROR_MEMORY)
-        return dcam_fail(DCAM_ERROR_MEMORY, "the HTTP server does not start: %s", strerror(errno));
+    if (dcam_status_of_errno(error) == DCAM_ERROR_MEMORY)
+        return dcam_fail(DCAM_ERROR_MEMORY, "the HTTP server does not start: %s", strerror(error));
     return dcam_fail(s->key ? DCAM_ERROR_DATA : DCAM_ERROR_IO, "the HTTP server does not start%s",
                      s->key ? "; are certificate and key PEM files that belong together?" : "");
 }

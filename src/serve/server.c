@@ -45,6 +45,7 @@ static dcam_status fill_options(dcam_server *s)
     DCAM_TRY(dcam_resolve_precision(o->precision, &precision));
     if (!o->listen) o->listen = DEFAULT_LISTEN;
     DCAM_TRY(int_option(&o->threads, cores, 1, 1024, "threads"));
+    DCAM_TRY(dcam_check_threads(o->threads));
     DCAM_TRY(int_option(&o->workers, cores, 1, 256, "workers"));
     s->find_batch = o->batch == 0;
     DCAM_TRY(int_option(&o->batch, 8, 1, 1024, "batch"));
@@ -107,7 +108,9 @@ static dcam_status open_all(dcam_server *s)
     DCAM_TRY(serve_listen(s->options.listen, &listener, &s->loopback, s->url, sizeof s->url, s->key != NULL, &s->port));
     dcam_net_precision precision;
     dcam_status status = dcam_resolve_precision(s->options.precision, &precision);
+    const int threads = dcam_swap_threads(s->options.threads);
     if (status == DCAM_OK) status = dcam_check_kernels(precision);
+    dcam_set_threads(threads);
     if (status == DCAM_OK && !s->loopback && !s->token && !s->options.no_auth)
         status = dcam_fail(DCAM_ERROR_USAGE, "%s is reachable from other machines: give a token file, or say that no token is wanted",
                            s->options.listen);

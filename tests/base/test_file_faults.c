@@ -22,6 +22,7 @@
 #include <wchar.h>
 
 #include "allocations.h"
+#include "base/control_group.h"
 #include "base/disk.h"
 #include "base/file.h"
 #include "base/machine_memory.h"
@@ -147,11 +148,18 @@ struct dirent *__real_readdir(DIR *folder);
 struct dirent *__wrap_readdir(DIR *folder);
 struct dirent *__wrap_readdir(DIR *folder) { return next(READDIR) > 0 ? NULL : __real_readdir(folder); }
 
+static size_t made_processors; /* of a machine; 0: the real one */
+
 int __real_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set);
 int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set);
 int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set)
 {
-    return next(AFFINITY) > 0 ? -1 : __real_sched_getaffinity(process, bytes, set);
+    if (made_processors == 0) return next(AFFINITY) > 0 ? -1 : __real_sched_getaffinity(process, bytes, set);
+    errno = EINVAL;
+    if (8 * bytes < made_processors) return -1;
+    memset(set, 0, bytes);
+    for (size_t i = 0; i < made_processors; i++) CPU_SET_S(i, bytes, set);
+    return 0;
 }
 
 static struct {
@@ -604,10 +612,26 @@ static void memory_of_every_machine(void **state)
     made_memory.pages = made_memory.page = LONG_MAX; /* nonsense must not wrap to little */
     assert_int_equal(dcam_physical_memory(), 0);
     made_memory.on = false;
+    plan_failure(AFFINITY, 1, EPERM);
+    assert_int_equal(dcam_available_cores(), 1);
     plan_failure(AFFINITY, 1, EINVAL);
+    plan.from = true;
     assert_int_equal(dcam_available_cores(), 1);
     plan_none();
     assert_true(dcam_available_cores() >= 1);
+    /* A set of 1,024 processors is too small for more. */
+    const int quota = dcam_group_cores(DCAM_GROUPS, DCAM_GROUP_ROOT);
+    const size_t machines[] = {1, 1024, 1025, 5000, 2000000};
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+        made_processors = machines[i];
+        const int cores = machines[i] > 1 << 20 ? 1 : (int)machines[i];
+        assert_int_equal(dcam_available_cores(), quota > 0 && quota < cores ? quota : cores);
+    }
+    made_processors = 5000;
+    dcam_memory_fail_at(1, true);
+    assert_int_equal(dcam_available_cores(), 1);
+    dcam_memory_fail_at(0, false);
+    made_processors = 0;
 }
 
 static int make_root(void **state)

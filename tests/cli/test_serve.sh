@@ -68,6 +68,12 @@ as_bytes="-H Content-Type:application/octet-stream"
 as_png="-H Content-Type:image/png"
 
 start -m model.safetensors -m second=model.safetensors --max-body 1M --max-pixels 1000000 --queue 8
+# libmicrohttpd's thread leaves the program's signals alone (SIGUSR1, 0x200), and not a crash of its own (SIGSEGV, 0x400).
+for thread in /proc/$server/task/*; do
+    case $(cat "$thread/comm") in MHD*) ;; *) continue ;; esac
+    mask=$(sed -n 's/^SigBlk:.*\(....\)$/\1/p' "$thread/status")
+    [ $((0x$mask & 0x600)) -eq 512 ] || fail "libmicrohttpd's thread blocks 0x$mask"
+done
 
 # The protocol's own questions.
 ask 200 /v2
