@@ -3,10 +3,35 @@
  *
  * The library never prints, exits, reads the environment or installs signal
  * handlers. Every fallible function returns a dcam_status; outputs are left
- * untouched on failure, and dcam_error_message() then holds one line for the
- * calling thread: what is wrong, with which file, and what would mend it.
+ * untouched on failure (but for *failed, where it says so), and
+ * dcam_error_message() then holds one line for the calling thread: what is
+ * wrong, with which file, and what would mend it.
  * Whatever locale the program has set (setlocale), numbers in options, files,
- * messages and JSON have a point. */
+ * messages and JSON have a point.
+ *
+ * Threads. 0 means all cores that the process may use: its affinity mask, or
+ * the quota of its control group (container), rounded up, where that is less.
+ * They are OpenMP's, made by the first call of a thread that uses several,
+ * with that thread's signal mask, and kept. All other threads of the library
+ * block every signal but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS.
+ *
+ * fork. OpenMP's threads stay in the parent. In a child that was forked by a
+ * thread that had used several, that thread may use one: calls that would use
+ * more give DCAM_ERROR_USAGE instead of waiting for ever. Fork first, or use
+ * threads = 1, or another thread of the child, or exec. Loops of the program's
+ * own OpenMP before a fork the library cannot see: there only this advice
+ * helps. No call may be under way in another thread during a fork whose child
+ * goes on with the library; a dcam_server lives in the process that started it.
+ *
+ * Signal stacks. On processors with matrix tiles (AMX) the library asks Linux
+ * for them at the first call that computes. Linux refuses while any thread has
+ * a sigaltstack of less than sysconf(_SC_MINSIGSTKSZ) bytes: then AVX-512 is
+ * used, with other last digits, training by DCAM_PRECISION_AUTO is in f32, and
+ * one line is logged as a warning. Once they are given, a sigaltstack that is
+ * smaller fails (ENOMEM) for the rest of the process, in all its threads.
+ *
+ * Callbacks run in the calling thread where nothing else is said. They must
+ * return: no C++ exception may leave them, and no longjmp. */
 #ifndef DCAM_H
 #define DCAM_H
 
@@ -19,6 +44,13 @@ extern "C" {
 #endif
 
 #define DCAM_VERSION "0.1.0"
+
+/* Of callbacks: in C++17 and later the type says that they do not throw. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define DCAM_NOEXCEPT noexcept
+#else
+#define DCAM_NOEXCEPT
+#endif
 
 #if defined(__GNUC__)
 #define DCAM_API __attribute__((visibility("default")))
@@ -75,7 +107,7 @@ typedef enum dcam_log_level {
 
 /* Receives one line without a newline. May be called from any thread, one
  * call at a time: it must not call functions of this header. */
-typedef void (*dcam_log_callback)(void *user, dcam_log_level level, const char *line);
+typedef void (*dcam_log_callback)(void *user, dcam_log_level level, const char *line) DCAM_NOEXCEPT;
 
 /* NULL (the start) means silence. Not safe while other calls run. */
 DCAM_API void dcam_set_log(dcam_log_callback callback, void *user);
@@ -107,7 +139,7 @@ typedef enum dcam_method {
 typedef struct dcam_detector dcam_detector;
 
 typedef struct dcam_detector_options {
-    int threads;               /* 0: all cores that the process may use */
+    int threads;               /* 0: all cores that the process may use, as above */
     dcam_precision precision;
     int batch;                 /* most images that each thread of dcam_detect_paths runs together; 0: 1 */
     const char *class_name;    /* every image is of this class; NULL: inferred (or the only one) */
@@ -122,7 +154,9 @@ typedef struct dcam_region {
 } dcam_region;
 
 /* The verdict on one image. Strings and arrays live until the result is
- * cleared (class_name: until the detector is closed). */
+ * cleared (class_name: until the detector is closed). That which a
+ * dcam_detect_callback is given is the library's: it must not be cleared, and
+ * map and regions are gone when the callback returns. */
 typedef struct dcam_detection {
     const char *class_name;    /* given or inferred */
     const char *class_source;  /* "given", "inferred" or "single" */
@@ -171,9 +205,12 @@ DCAM_API DCAM_MUST_CHECK dcam_status dcam_map_write_npy(const dcam_detection *de
  * images). on_result is called in order, once an image: with a detection, or
  * with NULL and the error line of a bad image. It returns true to stop (then
  * the call gives DCAM_ERROR_CANCELLED). One bad image does not end the run;
- * *failed counts them. A path that is not there ends it before any image. */
+ * *failed counts those that on_result was told of, also where the run is
+ * stopped or fails later. A path that is not there ends it before any image,
+ * and *failed is left untouched. What on_result is given is valid during its
+ * call only, path and error too. */
 typedef bool (*dcam_detect_callback)(void *user, const char *path, const dcam_detection *detection,
-                                     const char *error);
+                                     const char *error) DCAM_NOEXCEPT;
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_detect_paths(dcam_detector *detector, const char *const *paths, size_t count,
                                                        dcam_detect_callback on_result, void *user,
                                                        size_t *failed /* or NULL */);
@@ -195,7 +232,7 @@ typedef struct dcam_train_progress {
  * in one-class mode the call then ends before the next class. Its model is still to be calibrated and written: after each
  * image of that there is news with epoch == epochs, steps == 0 and step the number of images; true then ends the call
  * without a model, and resumed from the checkpoint it repeats only that. */
-typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progress);
+typedef bool (*dcam_train_callback)(void *user, const dcam_train_progress *progress) DCAM_NOEXCEPT;
 
 typedef struct dcam_train_options {
     const char *dataset;
@@ -264,9 +301,10 @@ typedef struct dcam_class_threshold {
 
 /* on_class (may be NULL) is called once for each class that was calibrated. *failed: images that could not be read; each
  * is logged as a warning and left out. */
-DCAM_API DCAM_MUST_CHECK dcam_status dcam_calibrate(const dcam_calibrate_options *options,
-                                                    void (*on_class)(void *user, const dcam_class_threshold *result),
-                                                    void *user, size_t *failed /* or NULL */);
+DCAM_API DCAM_MUST_CHECK dcam_status
+dcam_calibrate(const dcam_calibrate_options *options,
+               void (*on_class)(void *user, const dcam_class_threshold *result) DCAM_NOEXCEPT, void *user,
+               size_t *failed /* or NULL */);
 
 /* ---- evaluation ------------------------------------------------------- */
 
@@ -308,7 +346,7 @@ typedef struct dcam_evaluate_options {
     const char *report;          /* folder that gets index.html, one page with curves and pictures; NULL: none */
     /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. Called as well, with the same
      * done as before, while intervals and report are made. */
-    bool (*progress)(void *user, size_t done, size_t total, const char *error);
+    bool (*progress)(void *user, size_t done, size_t total, const char *error) DCAM_NOEXCEPT;
     void *user;
 } dcam_evaluate_options;
 
@@ -365,7 +403,8 @@ typedef struct dcam_drift_options {
     double significance;              /* the chance of calling any class drifted when none is; 0: 0.01 */
     int threads;
     dcam_precision precision;
-    bool (*progress)(void *user, size_t done, size_t total, const char *error); /* as in dcam_evaluate_options */
+    /* As in dcam_evaluate_options. */
+    bool (*progress)(void *user, size_t done, size_t total, const char *error) DCAM_NOEXCEPT;
     void *user;
 } dcam_drift_options;
 
@@ -400,7 +439,8 @@ typedef struct dcam_pretrain_options {
     const char *checkpoint;      /* file, or NULL */
     int checkpoint_steps;        /* between two; 0: 500 */
     bool resume;
-    bool (*progress)(void *user, const dcam_pretrain_progress *progress); /* true: stop, checkpoint first */
+    /* True: stop, checkpoint first. */
+    bool (*progress)(void *user, const dcam_pretrain_progress *progress) DCAM_NOEXCEPT;
     void *user;
 } dcam_pretrain_options;
 
@@ -437,7 +477,7 @@ typedef struct dcam_bench_options {
     int batch;                   /* 0: 1 and 8 */
     int threads;                 /* 0: all */
     dcam_precision precision;
-    double seconds;              /* per stage; 0: 3 */
+    double seconds;              /* per stage, at most 3600; 0: 3 */
 } dcam_bench_options;
 
 typedef struct dcam_bench_result {
@@ -450,9 +490,9 @@ typedef struct dcam_bench_result {
 } dcam_bench_result;
 
 /* machine: JSON text about processor, instruction set and libraries. */
-DCAM_API DCAM_MUST_CHECK dcam_status dcam_bench(const dcam_bench_options *options,
-                                                void (*on_result)(void *user, const dcam_bench_result *result),
-                                                void *user, char **machine);
+DCAM_API DCAM_MUST_CHECK dcam_status
+dcam_bench(const dcam_bench_options *options, void (*on_result)(void *user, const dcam_bench_result *result) DCAM_NOEXCEPT,
+           void *user, char **machine);
 
 /* ---- doctor ----------------------------------------------------------- */
 
@@ -471,7 +511,7 @@ typedef struct dcam_doctor_options {
     int width, height;           /* input of the network; 0: 256 */
     int threads;
     const char *folder;          /* whose free space is told; NULL: the present one */
-    void (*on_check)(void *user, const dcam_doctor_check *check); /* after each; may be NULL */
+    void (*on_check)(void *user, const dcam_doctor_check *check) DCAM_NOEXCEPT; /* after each; may be NULL */
     void *user;
 } dcam_doctor_options;
 
@@ -515,7 +555,7 @@ typedef struct dcam_server_options {
     bool no_watch;               /* files that change are not loaded by themselves */
     /* A JSON object a request or event, without a newline; from any thread, several at once; may be NULL. While it takes
      * its time no connection is served. */
-    void (*log)(void *user, dcam_log_level level, const char *line);
+    void (*log)(void *user, dcam_log_level level, const char *line) DCAM_NOEXCEPT;
     void *user;
 } dcam_server_options;
 

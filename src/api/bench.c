@@ -16,6 +16,7 @@
 #include "weights/json_text.h"
 
 #define PHOTO_SIDE 1024
+#define MOST_SECONDS 3600
 #define DEFAULT_SECONDS 3.0
 #define LEAST_RUNS 5
 #define MOST_RUNS 20000
@@ -196,6 +197,8 @@ dcam_status dcam_bench(const dcam_bench_options *options, void (*on_result)(void
     if (!options || !options->model || !on_result) return dcam_fail(DCAM_ERROR_USAGE, "bench: needs a model");
     if (options->batch < 0) return dcam_fail(DCAM_ERROR_USAGE, "a batch of %d images", options->batch);
     DCAM_TRY(dcam_check_threads(options->threads));
+    if (!(options->seconds >= 0 && options->seconds <= MOST_SECONDS))
+        return dcam_fail(DCAM_ERROR_USAGE, "bench: %g seconds a stage; 0 to %d are possible", options->seconds, MOST_SECONDS);
     double *times = NULL;
     DCAM_TRY(dcam_alloc(MOST_RUNS, sizeof *times, &times));
     const int threads = options->threads > 0 ? options->threads : dcam_available_cores(), before = dcam_swap_threads(threads);

@@ -475,6 +475,12 @@ static void bench_measures_every_stage(void **state)
     dcam_free_text(machine);
     assert_int_equal(dcam_bench(&(dcam_bench_options){.model = case_model, .batch = -1}, note_result, &calls, NULL), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_bench(NULL, note_result, &calls, NULL), DCAM_ERROR_USAGE);
+    const double no_seconds[] = {NAN, -1, INFINITY, 3601};
+    for (size_t i = 0; i < sizeof no_seconds / sizeof *no_seconds; i++) {
+        const dcam_bench_options bad = {.model = case_model, .seconds = no_seconds[i]};
+        assert_int_equal(dcam_bench(&bad, note_result, &calls, NULL), DCAM_ERROR_USAGE);
+        case_message("seconds a stage; 0 to 3600");
+    }
 }
 
 int main(void)
