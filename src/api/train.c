@@ -476,7 +476,11 @@ static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_
         status = resumes_class(&t, checkpoint, &t.resume);
         if (status == DCAM_OK)
             status = dcam_dataset_split(&view, t.validation_fraction, t.seed, &train, &train_count, &validation, &validation_count);
-        if (status == DCAM_OK) status = dcam_trainer_check_memory(a, &t, train_count + validation_count, &planned);
+        if (status == DCAM_OK) {
+            const dcam_photograph largest = dcam_photograph_larger(dcam_dataset_largest(&view, train, train_count),
+                                                                   dcam_dataset_largest(&view, validation, validation_count));
+            status = dcam_trainer_check_memory(a, &t, train_count + validation_count, &largest, &planned);
+        }
         if (status != DCAM_OK) status = dcam_fail_prefix(status, "class %s", dataset->class_names[class_index]);
         dcam_free(validation);
         dcam_free(train);

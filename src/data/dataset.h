@@ -70,6 +70,16 @@ DCAM_MUST_CHECK dcam_status dcam_dataset_split_class(const dcam_dataset *dataset
                                                      size_t *train_count, uint32_t **validation,
                                                      size_t *validation_count);
 
+/* The picture that takes most memory to decode, by the headers alone; path NULL: none of them has a header that can be
+ * read. Borrowed from dataset. */
+typedef struct {
+    const char *path;
+    int width, height;
+    size_t bytes; /* image.h, dcam_image_size */
+} dcam_photograph;
+dcam_photograph dcam_dataset_largest(const dcam_dataset *dataset, const uint32_t *indices, size_t count);
+dcam_photograph dcam_photograph_larger(dcam_photograph a, dcam_photograph b);
+
 /* What tells a file's content from any other's: the first hex digits of its SHA-256, without a NUL. */
 #define DCAM_CONTENT_MARK 12
 typedef char dcam_content_mark[DCAM_CONTENT_MARK];

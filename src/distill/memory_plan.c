@@ -15,8 +15,8 @@
 /* Names, shapes and sums of a file's tensors, options; the numbers of an epoch in the record. */
 #define HEADER ((size_t)64 << 10)
 #define EPOCH_TEXT 256
-/* RGB of a photograph of 4 megapixels. */
-#define PHOTOGRAPH ((size_t)3 * 4000000)
+/* Photographs that are such a part of all are named where all is too much. */
+#define NOTABLE_PART 8
 
 int train_batch_of(const dcam_trainer_options *o, size_t train_count)
 {
@@ -55,13 +55,18 @@ static size_t attention_values(const dcam_architecture *a, const dcam_trainer_op
     return total;
 }
 
-/* Decoded photographs, batches ahead, and the batch that is learned from. */
-static size_t loading_bytes(const dcam_trainer_options *o, const train_caches *c, size_t batch, size_t train)
+/* As many photographs are decoded at once. */
+static size_t decoders(void)
 {
     const int cores = dcam_available_cores();
-    const size_t batches = (train + batch - 1) / batch, decoders = (size_t)(cores < DECODERS ? cores : DECODERS);
-    const size_t pixels = (size_t)o->height * (size_t)o->width;
-    return decoders * PHOTOGRAPH + smaller(RING, batches) * batch * c->image_record +
+    return (size_t)(cores < DECODERS ? cores : DECODERS);
+}
+
+/* Photographs that are decoded and resized, batches ahead, and the batch that is learned from. */
+static size_t loading_bytes(const dcam_trainer_options *o, const train_caches *c, size_t batch, size_t train, size_t photograph)
+{
+    const size_t batches = (train + batch - 1) / batch, pixels = (size_t)o->height * (size_t)o->width;
+    return decoders() * (photograph + c->image_record) + smaller(RING, batches) * batch * c->image_record +
            batch * (3 * pixels * sizeof(float) + c->map_record);
 }
 
@@ -75,7 +80,7 @@ void dcam_trainer_file_bytes(const dcam_architecture *a, const dcam_trainer_opti
 }
 
 dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_trainer_options *o, size_t images,
-                                    size_t *out_bytes)
+                                    size_t photograph, size_t *out_bytes)
 {
     size_t learner, net, values, trained;
     if (images < 2) return dcam_fail(DCAM_ERROR_DATA, "a training of %zu images; at least 2 are needed", images);
@@ -91,7 +96,7 @@ dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_train
     /* The teacher's network and, at an epoch's end, the student's; the teacher's maps of one image. */
     const size_t scoring = 2 * net + caches.map_record / sizeof(uint16_t) * sizeof(float) + dcam_validation_plan_bytes(a, o);
     const size_t history = (size_t)o->epochs * sizeof(train_epoch);
-    const size_t held = learner + best + scoring + history + loading_bytes(o, &caches, (size_t)clipped.batch, train);
+    const size_t held = learner + best + scoring + history + loading_bytes(o, &caches, (size_t)clipped.batch, train, photograph);
     const size_t cache = caches.images + caches.maps;
     /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is cached yet. */
     const size_t reading = o->resume ? 2 * sizeof(float) * (2 * values + trained + 3 * attention) : 0;
@@ -101,15 +106,21 @@ dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_train
     return DCAM_OK;
 }
 
-dcam_status dcam_trainer_check_memory(const dcam_architecture *a, const dcam_trainer_options *o, size_t images, size_t *out_bytes)
+dcam_status dcam_trainer_check_memory(const dcam_architecture *a, const dcam_trainer_options *o, size_t images,
+                                      const dcam_photograph *largest, size_t *out_bytes)
 {
     const double mib = 1024.0 * 1024.0;
     size_t bytes;
-    DCAM_TRY(dcam_trainer_plan_bytes(a, o, images, &bytes));
-    if (o->max_bytes > 0 && bytes > o->max_bytes)
-        return dcam_fail(DCAM_ERROR_MEMORY, "this training would hold %.0f MiB, the limit is %.0f MiB; take a smaller batch "
-                         "(--batch), smaller images (--size) or a smaller cache (--cache-memory)",
-                         (double)bytes / mib, (double)o->max_bytes / mib);
+    DCAM_TRY(dcam_trainer_plan_bytes(a, o, images, largest->bytes, &bytes));
     *out_bytes = bytes;
-    return DCAM_OK;
+    if (o->max_bytes == 0 || bytes <= o->max_bytes) return DCAM_OK;
+    const double held = (double)bytes / mib, limit = (double)o->max_bytes / mib;
+    const size_t photographs = decoders() * largest->bytes;
+    if (largest->path && photographs > bytes / NOTABLE_PART)
+        return dcam_fail(DCAM_ERROR_MEMORY, "this training would hold %.0f MiB, the limit is %.0f MiB; take a smaller batch "
+                         "(--batch), smaller images (--size), a smaller cache (--cache-memory) or smaller photographs: %.0f MiB "
+                         "are for %zu at once like %s (%d x %d)", held, limit, (double)photographs / mib, decoders(), largest->path,
+                         largest->width, largest->height);
+    return dcam_fail(DCAM_ERROR_MEMORY, "this training would hold %.0f MiB, the limit is %.0f MiB; take a smaller batch "
+                     "(--batch), smaller images (--size) or a smaller cache (--cache-memory)", held, limit);
 }

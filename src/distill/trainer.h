@@ -85,14 +85,16 @@ typedef struct {
 void dcam_training_result_clear(dcam_training_result *result);
 
 /* Bytes of one run: everything held from its first step to its last, the cap of the cache included (as far as the
- * images fill it). Decoded photographs are counted at 4 megapixels a decoding thread. */
+ * images fill it). photograph: what decoding the largest of them takes (dcam_dataset_largest); counted once a decoding
+ * thread. */
 DCAM_MUST_CHECK dcam_status dcam_trainer_plan_bytes(const dcam_architecture *architecture,
                                                     const dcam_trainer_options *options, size_t images,
-                                                    size_t *out_bytes);
+                                                    size_t photograph, size_t *out_bytes);
 
 /* The same, and refused with DCAM_ERROR_MEMORY where it is more than options->max_bytes. */
 DCAM_MUST_CHECK dcam_status dcam_trainer_check_memory(const dcam_architecture *architecture, const dcam_trainer_options *options,
-                                                      size_t images, size_t *out_bytes);
+                                                      size_t images, const dcam_photograph *largest,
+                                                      size_t *out_bytes);
 
 /* Bytes of the files: of the student with its attention, as part of a model; of a checkpoint. Upper bounds, text
  * included. */

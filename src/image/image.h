@@ -3,6 +3,7 @@
 #ifndef DCAM_IMAGE_IMAGE_H
 #define DCAM_IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,14 @@ DCAM_MUST_CHECK dcam_status dcam_image_decode_within(const uint8_t *bytes, size_
 DCAM_MUST_CHECK dcam_status dcam_image_load(const char *path, dcam_image *out);
 /* A ground-truth mask: one channel, 0 or 255 (any value > 0 in any channel is defect). */
 DCAM_MUST_CHECK dcam_status dcam_mask_load(const char *path, dcam_image *out);
+
+/* Of a picture, from its header alone: its sides, and the most that dcam_image_load holds of it, the file and what the
+ * decoder has beside the pixels included. False where the header says nothing that would be decoded: reading tells why. */
+typedef struct {
+    int width, height;
+    size_t bytes;
+} dcam_image_size;
+bool dcam_image_look(const char *path, dcam_image_size *out);
 
 /* Pillow's Image.resize((width, height), BILINEAR) (antialiased) for 8-bit images, bit-equal
  * where possible (within one grey level in any case). */

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "comma_locale.h"
 #include "data/tree.h"
 #include "dcam.h"
@@ -351,6 +352,67 @@ static void stopped_in_the_calibration(void **state)
     refuse(&o, DCAM_ERROR_CANCELLED, "no model is written");
 }
 
+/* A white picture of one bit a pixel, whose file is small. */
+static void write_large(const char *path, int side)
+{
+    const size_t row = ((size_t)side + 7) / 8;
+    char *pixels;
+    dcam_writer *w;
+    assert_int_equal(dcam_alloc_zero(row, (size_t)side, &pixels), DCAM_OK);
+    pixels[0] = path[strlen(path) - 5]; /* no two the same */
+    assert_int_equal(dcam_writer_open(path, &w), DCAM_OK);
+    assert_int_equal(dcam_writer_printf(w, "P4\n%d %d\n", side, side), DCAM_OK);
+    assert_int_equal(dcam_writer_write(w, pixels, row * (size_t)side), DCAM_OK);
+    assert_int_equal(dcam_writer_commit(w), DCAM_OK);
+    dcam_free(pixels);
+}
+
+/* MiB that a training would hold. */
+static double needed(const dcam_train_options *o)
+{
+    double mib = 0;
+    assert_int_equal(dcam_train(o), DCAM_ERROR_MEMORY);
+    if (sscanf(dcam_error_message(), "this training would hold %lf MiB", &mib) != 1) fail_msg("%s", dcam_error_message());
+    return mib;
+}
+
+/* The plan counts photographs as large as they are, and is kept. */
+static void memory_of_large_photographs(void **state)
+{
+    (void)state;
+    enum { SIDE = 4000 };
+    const double mib = 1024 * 1024, decoded = 3.0 * SIDE * SIDE / mib;
+    const int cores = dcam_available_cores(), at_once = cores < 4 ? cores : 4;
+    char folder[4096], path[4096];
+    dcam_train_options o = small_run();
+    double small = 0;
+    snprintf(folder, sizeof folder, "%.200s/large", root);
+    assert_int_equal(dcam_make_folders(folder), DCAM_OK);
+    o.dataset = folder;
+    o.method = DCAM_METHOD_STFPM;
+    o.cache_bytes = SIZE_MAX;
+    for (int large = 0; large < 2; large++) {
+        for (int i = 0; i < 8; i++) {
+            snprintf(path, sizeof path, "%.210s/%d.pbm", folder, i);
+            write_large(path, large && i < 5 ? SIDE : 32);
+        }
+        o.max_memory = 1 << 20;
+        const double plan = needed(&o);
+        if (!large) small = plan;
+        if (!large) continue;
+        assert_non_null(strstr(dcam_error_message(), "pbm (4000 x 4000)"));
+        assert_true(plan - small > at_once * decoded - 1);
+        o.max_memory = 0;
+        const size_t held = dcam_memory_held();
+        dcam_memory_reset_peak();
+        train(&o);
+        const double most = (double)(dcam_memory_peak() - held) / mib;
+        printf("planned %.0f MiB, held %.0f\n", plan, most);
+        assert_true(most < plan + 1);
+    }
+    remove(model);
+}
+
 /* MiB that the error says a class would hold; name: of the class. */
 static double refused_class(const dcam_train_options *o, char name[64])
 {
@@ -487,6 +549,7 @@ int main(void)
                                        cmocka_unit_test(one_model),
         cmocka_unit_test(a_low_temperature), cmocka_unit_test(in_a_comma_locale), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
         cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(stopped_in_the_calibration), cmocka_unit_test(memory_of_all_classes_first),
+        cmocka_unit_test(memory_of_large_photographs),
         cmocka_unit_test(an_image_vanishes)};
     return cmocka_run_group_tests(tests, start, end);
 }
