@@ -26,8 +26,8 @@ typedef struct {
 /* The student has seen the images that it was trained on and scores them too low: they are left out, wherever they lie. */
 static dcam_status choose_images(const dcam_model *model, const dcam_dataset *dataset, uint32_t **indices, size_t *count)
 {
-    size_t known;
-    DCAM_TRY(dcam_unseen_images(dataset, model->training_record, indices, count, &known));
+    size_t known, copies;
+    DCAM_TRY(dcam_unseen_images(dataset, model->training_record, indices, count, &known, &copies));
     if (*count == 0) {
         dcam_free(*indices);
         *indices = NULL;
@@ -37,24 +37,22 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
     if (known > 0)
         dcam_log(DCAM_LOG_INFO, "%zu of %zu classes have images of the training: those that were learned from are left out",
                  known, dataset->class_count);
+    if (copies > 0)
+        dcam_log(DCAM_LOG_WARNING, "%zu of %zu images are copies of others; each image counts once", copies, *count + copies);
     return DCAM_OK;
 }
 
 /* Ranges for int8. Thresholds are raw scores of another precision: how far int8 moves those of normal images is told. */
-static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset, bool *left_out)
+static dcam_status measure_int8(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices, size_t count, bool *left_out)
 {
-    uint32_t *indices = NULL;
-    size_t count = 0;
     dcam_int8_shift shift;
     const dcam_reading reading = {.left_out = left_out};
-    DCAM_TRY(choose_images(model, dataset, &indices, &count));
     const dcam_status status = dcam_measure_ranges_from(model, dataset, indices, count, &shift, &reading);
     if (status == DCAM_OK)
         dcam_log(DCAM_LOG_INFO,
                  "int8 ranges measured; int8 moves the scores of %zu normal images by %.2f %% of the threshold in the "
                  "median, by %.2f %% at most",
                  shift.images, 100 * shift.median, 100 * shift.largest);
-    dcam_free(indices);
     return status;
 }
 
@@ -71,19 +69,15 @@ static bool wants_thresholds(const dcam_calibrate_options *o)
     return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
 }
 
-static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const dcam_calibrate_options *o, change *changes,
-                               bool *left_out)
+static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices, size_t count,
+                               const dcam_calibrate_options *o, change *changes, bool *left_out)
 {
-    uint32_t *indices = NULL;
-    size_t count = 0;
     const dcam_reading reading = {.left_out = left_out};
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
-    if (status == DCAM_OK) status = choose_images(model, dataset, &indices, &count);
     if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, &reading);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
         changes[i].images = model->classes[changes[i].model_class].score_count;
-    dcam_free(indices);
     return status;
 }
 
@@ -224,20 +218,24 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
     dcam_dataset *dataset = NULL;
     change *changes = NULL;
     bool *left_out = NULL;
+    uint32_t *indices = NULL;
+    size_t count = 0;
     dcam_status status = dcam_model_load(options->model, &model);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
     if (status == DCAM_OK) status = check_output(dataset, options);
     if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
     if (status == DCAM_OK) status = dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);
-    if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset, left_out);
+    if (status == DCAM_OK && (options->int8 || !options->f1)) status = choose_images(model, dataset, &indices, &count);
+    if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset, indices, count, left_out);
     if (status == DCAM_OK) status = check_precision(model, options);
     if (status == DCAM_OK && wants_thresholds(options))
         status = options->f1 ? from_labels(model, dataset, options, changes, failed)
-                             : from_normal(model, dataset, options, changes, left_out);
+                             : from_normal(model, dataset, indices, count, options, changes, left_out);
     if (status == DCAM_OK) *failed += dcam_left_out_count(dataset, left_out);
     if (status == DCAM_OK) status = save(model, options);
     if (status == DCAM_OK && on_class && wants_thresholds(options)) report(model, changes, dataset->class_count, on_class, user);
+    dcam_free(indices);
     dcam_free(left_out);
     dcam_free(changes);
     dcam_dataset_destroy(dataset);

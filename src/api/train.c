@@ -14,6 +14,7 @@
 #include "base/parallel.h"
 #include "base/places.h"
 #include "detect/memory.h"
+#include "distill/data_identity.h"
 #include "distill/trainer.h"
 #include "net/check.h"
 
@@ -444,7 +445,7 @@ static dcam_status check_disk(const dcam_train_options *o, const dcam_trainer_op
     return status;
 }
 
-/* Names that the model file takes, and images enough in every class. */
+/* Names that the model file takes, and images enough in every class; the run itself, which reads the files, finds copies. */
 static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer_options *t)
 {
     uint32_t *train, *validation;
@@ -456,7 +457,7 @@ static dcam_status check_classes(const dcam_dataset *dataset, const dcam_trainer
         const dcam_status status = dcam_class_name_check(dataset->class_names[i]);
         if (status != DCAM_OK) return dcam_fail_prefix(status, "%s", dataset->root);
     }
-    DCAM_TRY(dcam_dataset_split(dataset, t->validation_fraction, t->seed, &train, &train_count, &validation, &validation_count));
+    DCAM_TRY(dcam_dataset_split(dataset, NULL, t->validation_fraction, t->seed, &train, &train_count, &validation, &validation_count));
     dcam_free(validation);
     dcam_free(train);
     return DCAM_OK;
@@ -470,12 +471,14 @@ static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_
     size_t train_count, validation_count, planned;
     char *path, *checkpoint;
     dcam_dataset view;
+    dcam_data_identity data = {.kinds = NULL};
     DCAM_TRY(class_view(dataset, class_index, &view));
     dcam_status status = class_paths(o, dataset->class_names[class_index], &path, &checkpoint);
     if (status == DCAM_OK) {
         status = resumes_class(&t, checkpoint, &t.resume);
+        if (status == DCAM_OK) status = dcam_data_identity_of(&view, &data);
         if (status == DCAM_OK)
-            status = dcam_dataset_split(&view, t.validation_fraction, t.seed, &train, &train_count, &validation, &validation_count);
+            status = dcam_dataset_split(&view, data.kinds, t.validation_fraction, t.seed, &train, &train_count, &validation, &validation_count);
         if (status == DCAM_OK) {
             const dcam_photograph largest = dcam_photograph_larger(dcam_dataset_largest(&view, train, train_count),
                                                                    dcam_dataset_largest(&view, validation, validation_count));
@@ -484,6 +487,7 @@ static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_
         if (status != DCAM_OK) status = dcam_fail_prefix(status, "class %s", dataset->class_names[class_index]);
         dcam_free(validation);
         dcam_free(train);
+        dcam_data_identity_clear(&data);
         dcam_free(checkpoint);
         dcam_free(path);
     }

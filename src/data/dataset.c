@@ -1,5 +1,5 @@
 /* dataset.c - recognises the layout of a data set and hands out lists of its
- * samples: selections, the seeded split, the fingerprint. Decodes nothing. */
+ * samples: selections, copies, the seeded split, the fingerprint. Decodes nothing. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 
@@ -177,53 +177,164 @@ static size_t held_out_of(size_t n, double fraction)
     return held_out > n - 1 ? n - 1 : held_out;
 }
 
-dcam_status dcam_dataset_split_class(const dcam_dataset *d, int class_index, double validation_fraction, uint64_t seed,
-                                     uint32_t **train, size_t *train_count, uint32_t **validation,
-                                     size_t *validation_count)
+/* ---- copies ---- */
+
+typedef struct {
+    dcam_content_mark mark;
+    uint32_t place;
+} marked_place;
+
+static int compare_marked(const void *a, const void *b)
 {
-    uint32_t *items, *held_out;
-    size_t n;
-    if (!(validation_fraction > 0 && validation_fraction < 1))
-        return dcam_fail(DCAM_ERROR_USAGE, "the validation part must be between 0 and 1, not %g", validation_fraction);
-    DCAM_TRY(dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, &items, &n));
-    const char *name = d->class_names[class_index];
-    const size_t out = n < 2 ? 0 : held_out_of(n, validation_fraction);
-    dcam_status status = dcam_alloc(out, sizeof *held_out, &held_out);
-    if (status == DCAM_OK && n < 2) {
-        dcam_free(held_out);
-        status = dcam_fail(DCAM_ERROR_DATA,
-                           "%s: class \"%s\" has %s normal training image%s; at least 2 are needed (one to learn from, "
-                           "one to calibrate with): add images to its train/good, or leave the class out",
-                           d->root, name, n ? "only 1" : "no", n ? "" : "s");
+    const marked_place *x = a, *y = b;
+    const int order = memcmp(x->mark, y->mark, sizeof x->mark);
+    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+dcam_status dcam_first_of_mark(const dcam_content_mark *marks, size_t count, uint32_t *first)
+{
+    marked_place *sorted;
+    DCAM_TRY(dcam_alloc(count, sizeof *sorted, &sorted));
+    for (size_t i = 0; i < count; i++) {
+        memcpy(sorted[i].mark, marks[i], sizeof marks[i]);
+        sorted[i].place = (uint32_t)i;
     }
-    if (status != DCAM_OK) {
-        dcam_free(items);
-        return status;
+    if (count > 0) qsort(sorted, count, sizeof *sorted, compare_marked);
+    for (size_t i = 0, start = 0; i < count; i++) {
+        if (memcmp(sorted[i].mark, sorted[start].mark, sizeof sorted[i].mark) != 0) start = i;
+        first[sorted[i].place] = sorted[start].place;
     }
-    dcam_random r = dcam_random_make(seed, SPLIT_STREAM ^ hash_name(name));
-    dcam_random_shuffle(&r, items, n);
-    memcpy(held_out, items, out * sizeof *items);
-    memmove(items, items + out, (n - out) * sizeof *items);
-    qsort(items, n - out, sizeof *items, compare_indices);
-    qsort(held_out, out, sizeof *held_out, compare_indices);
-    *train = items;
-    *train_count = n - out;
-    *validation = held_out;
-    *validation_count = out;
+    dcam_free(sorted);
     return DCAM_OK;
 }
 
-dcam_status dcam_dataset_split(const dcam_dataset *d, double validation_fraction, uint64_t seed, uint32_t **train,
-                               size_t *train_count, uint32_t **validation, size_t *validation_count)
+/* images: count of them, sorted by class; first: as dcam_first_of_mark. last_class: count, of a first image the class in which
+ * its content was met last; shared: count, all false. */
+static void tell_copies(const dcam_dataset *d, const uint32_t *images, const uint32_t *first, size_t count, int *last_class,
+                        bool *shared, dcam_copy_kind *kinds)
+{
+    for (size_t i = 0; i < count; i++) {
+        const int class_index = d->samples[images[i]].class_index;
+        const bool met = first[i] != i;
+        kinds[images[i]] = met && last_class[first[i]] == class_index ? DCAM_COPY_OF_ITS_CLASS : DCAM_NO_COPY;
+        shared[first[i]] = shared[first[i]] || (met && last_class[first[i]] != class_index);
+        last_class[first[i]] = class_index;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (shared[first[i]] && kinds[images[i]] == DCAM_NO_COPY) kinds[images[i]] = DCAM_IN_ANOTHER_CLASS;
+}
+
+dcam_status dcam_dataset_find_copies(const dcam_dataset *d, const dcam_content_mark *marks, dcam_copy_kind *kinds)
+{
+    uint32_t *images, *first = NULL;
+    dcam_content_mark *of_images = NULL;
+    int *last_class = NULL;
+    bool *shared = NULL;
+    size_t count;
+    DCAM_TRY(dcam_dataset_select(d, -1, DCAM_SPLIT_TRAIN, true, &images, &count));
+    dcam_status status = dcam_alloc(count, sizeof *first, &first);
+    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *of_images, &of_images);
+    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *last_class, &last_class);
+    if (status == DCAM_OK) status = dcam_alloc_zero(count, sizeof *shared, &shared);
+    for (size_t i = 0; status == DCAM_OK && i < count; i++) memcpy(of_images[i], marks[images[i]], sizeof of_images[i]);
+    if (status == DCAM_OK) status = dcam_first_of_mark(of_images, count, first);
+    if (status == DCAM_OK) {
+        for (size_t i = 0; i < d->sample_count; i++) kinds[i] = DCAM_NO_COPY;
+        tell_copies(d, images, first, count, last_class, shared, kinds);
+    }
+    dcam_free(shared);
+    dcam_free(last_class);
+    dcam_free(of_images);
+    dcam_free(first);
+    dcam_free(images);
+    return status;
+}
+
+/* ---- the split ---- */
+
+/* What a split chooses from: a class's distinct images. */
+typedef struct {
+    uint32_t *items;
+    size_t count, own; /* own: in no other class */
+    size_t files;      /* copies too */
+} choice;
+
+static dcam_status find_choice(const dcam_dataset *d, int class_index, const dcam_copy_kind *kinds, choice *out)
+{
+    choice c = {0};
+    DCAM_TRY(dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, &c.items, &c.files));
+    for (size_t i = 0; i < c.files; i++) {
+        const dcam_copy_kind kind = kinds ? kinds[c.items[i]] : DCAM_NO_COPY;
+        if (kind == DCAM_COPY_OF_ITS_CLASS) continue;
+        c.own += kind == DCAM_NO_COPY;
+        c.items[c.count++] = c.items[i];
+    }
+    *out = c;
+    return DCAM_OK;
+}
+
+static dcam_status too_few(const dcam_dataset *d, const char *name, const choice *c)
+{
+    static const char wanted[] = "at least 2 are needed (one to learn from, one to calibrate with): add images to its train/good, "
+                                 "or leave the class out";
+    if (c->count >= 2)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: each normal training image of class \"%s\" is a copy of one of another class, so "
+                                          "that none is left to calibrate with: add images of its own to its train/good, or leave "
+                                          "the class out", d->root, name);
+    if (c->files >= 2)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: the %zu normal training images of class \"%s\" are copies of one, which counts once; %s",
+                         d->root, c->files, name, wanted);
+    return dcam_fail(DCAM_ERROR_DATA, "%s: class \"%s\" has %s normal training image%s; %s", d->root, name,
+                     c->files ? "only 1" : "no", c->files ? "" : "s", wanted);
+}
+
+static dcam_status split_class(const dcam_dataset *d, int class_index, const dcam_copy_kind *kinds, double validation_fraction,
+                               uint64_t seed, uint32_t **train, size_t *train_count, uint32_t **validation,
+                               size_t *validation_count)
+{
+    const char *name = d->class_names[class_index];
+    choice c;
+    uint32_t *held_out;
+    size_t wanted = 0, kept = 0, held = 0;
+    DCAM_TRY(find_choice(d, class_index, kinds, &c));
+    dcam_status status = c.count < 2 || c.own == 0 ? too_few(d, name, &c) : DCAM_OK;
+    if (status == DCAM_OK) {
+        wanted = held_out_of(c.count, validation_fraction);
+        status = dcam_alloc(wanted, sizeof *held_out, &held_out);
+    }
+    if (status != DCAM_OK) {
+        dcam_free(c.items);
+        return status;
+    }
+    dcam_random r = dcam_random_make(seed, SPLIT_STREAM ^ hash_name(name));
+    dcam_random_shuffle(&r, c.items, c.count);
+    for (size_t i = 0; i < c.count; i++) {
+        const uint32_t item = c.items[i];
+        if (held < wanted && (!kinds || kinds[item] == DCAM_NO_COPY)) held_out[held++] = item;
+        else c.items[kept++] = item;
+    }
+    qsort(c.items, kept, sizeof *c.items, compare_indices);
+    qsort(held_out, held, sizeof *held_out, compare_indices);
+    *train = c.items;
+    *train_count = kept;
+    *validation = held_out;
+    *validation_count = held;
+    return DCAM_OK;
+}
+
+dcam_status dcam_dataset_split(const dcam_dataset *d, const dcam_copy_kind *kinds, double validation_fraction, uint64_t seed,
+                               uint32_t **train, size_t *train_count, uint32_t **validation, size_t *validation_count)
 {
     uint32_t *parts[2] = {NULL, NULL};
     size_t counts[2] = {0, 0};
+    if (!(validation_fraction > 0 && validation_fraction < 1))
+        return dcam_fail(DCAM_ERROR_USAGE, "the validation part must be between 0 and 1, not %g", validation_fraction);
     dcam_status status = DCAM_OK;
     for (int p = 0; p < 2 && status == DCAM_OK; p++) status = dcam_alloc(d->sample_count, sizeof *parts[p], &parts[p]);
     for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
         uint32_t *of_class[2];
         size_t n[2];
-        status = dcam_dataset_split_class(d, (int)c, validation_fraction, seed, &of_class[0], &n[0], &of_class[1], &n[1]);
+        status = split_class(d, (int)c, kinds, validation_fraction, seed, &of_class[0], &n[0], &of_class[1], &n[1]);
         for (int p = 0; p < 2 && status == DCAM_OK; p++) {
             /* Samples are sorted by class, so the lists stay sorted. */
             memcpy(parts[p] + counts[p], of_class[p], n[p] * sizeof *of_class[p]);

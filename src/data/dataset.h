@@ -56,20 +56,6 @@ DCAM_MUST_CHECK dcam_status dcam_dataset_check_places(const dcam_dataset *datase
 DCAM_MUST_CHECK dcam_status dcam_dataset_select(const dcam_dataset *dataset, int class_index, dcam_split split,
                                                 bool normal_only, uint32_t **out, size_t *out_count);
 
-/* Splits the normal training images of every class, seeded, into training and validation part: per class
- * round(fraction * n) validation images, at least 1 and at most n - 1; a class with fewer than 2 is an error
- * that names it. Stratified by class so that every class can be calibrated; a class's own split does not depend
- * on the other classes. Sorted index lists. */
-DCAM_MUST_CHECK dcam_status dcam_dataset_split(const dcam_dataset *dataset, double validation_fraction, uint64_t seed,
-                                               uint32_t **train, size_t *train_count,
-                                               uint32_t **validation, size_t *validation_count);
-
-/* The same of one class. */
-DCAM_MUST_CHECK dcam_status dcam_dataset_split_class(const dcam_dataset *dataset, int class_index,
-                                                     double validation_fraction, uint64_t seed, uint32_t **train,
-                                                     size_t *train_count, uint32_t **validation,
-                                                     size_t *validation_count);
-
 /* The picture that takes most memory to decode, by the headers alone; path NULL: none of them has a header that can be
  * read. Borrowed from dataset. */
 typedef struct {
@@ -83,6 +69,27 @@ dcam_photograph dcam_photograph_larger(dcam_photograph a, dcam_photograph b);
 /* What tells a file's content from any other's: the first hex digits of its SHA-256, without a NUL. */
 #define DCAM_CONTENT_MARK 12
 typedef char dcam_content_mark[DCAM_CONTENT_MARK];
+
+/* first[i]: the lowest place of the same mark; i itself where there is none before it. */
+DCAM_MUST_CHECK dcam_status dcam_first_of_mark(const dcam_content_mark *marks, size_t count, uint32_t *first);
+
+/* Whether a normal training image is one of its kind. Of those of a class with the same content the first is no copy. */
+typedef enum { DCAM_NO_COPY, DCAM_COPY_OF_ITS_CLASS, DCAM_IN_ANOTHER_CLASS } dcam_copy_kind;
+/* marks, kinds: sample_count; marks of normal training images are read, the kind of any other is DCAM_NO_COPY. */
+DCAM_MUST_CHECK dcam_status dcam_dataset_find_copies(const dcam_dataset *dataset, const dcam_content_mark *marks,
+                                                     dcam_copy_kind *kinds);
+
+/* Splits the normal training images of every class, seeded, into training and validation part: per class
+ * round(fraction * n) validation images, at least 1 and at most n - 1; a class with fewer than 2 is an error
+ * that names it. Stratified by class so that every class can be calibrated; a class's own split does not depend
+ * on the other classes. Sorted index lists.
+ * kinds: of dcam_dataset_find_copies; NULL: none is a copy. No content is in both parts, where it would be scored as normal
+ * because it was learned. Copies in a class are in neither list: the split is that of the class without them. An image that
+ * another class has too is always learned from; a class of such images alone is an error. */
+DCAM_MUST_CHECK dcam_status dcam_dataset_split(const dcam_dataset *dataset, const dcam_copy_kind *kinds,
+                                               double validation_fraction, uint64_t seed, uint32_t **train,
+                                               size_t *train_count, uint32_t **validation, size_t *validation_count);
+
 /* A fingerprint of the selected files for the training record: SHA-256 over path (relative to
  * root where it lies below), size and content of each in the order given, as 64 hex digits + NUL.
  * marks: count, of the files in this order; may be NULL. */

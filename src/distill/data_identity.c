@@ -8,6 +8,9 @@
 #include "base/memory.h"
 #include "weights/json_text.h"
 
+/* Part of the identity of data with copies alone. */
+#define COPIES_COUNT_ONCE "copies count once"
+
 /* The normal training images of a class, and their marks (as many). fingerprint: of all of them, or NULL. */
 static dcam_status look_at_class(const dcam_dataset *d, int class_index, char fingerprint[DCAM_SHA256_HEX], uint32_t **images,
                                  size_t *count, dcam_content_mark **marks)
@@ -35,12 +38,20 @@ static dcam_status identify_class(const dcam_dataset *d, size_t class_index, dca
     return DCAM_OK;
 }
 
+static bool has_copies(const dcam_dataset *d, const dcam_copy_kind *kinds)
+{
+    for (size_t i = 0; i < d->sample_count; i++)
+        if (kinds[i] != DCAM_NO_COPY) return true;
+    return false;
+}
+
 dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out)
 {
     dcam_data_identity identity = {.classes = NULL};
     dcam_sha256 hash;
     dcam_status status = dcam_alloc(d->class_count, sizeof *identity.classes, &identity.classes);
     if (status == DCAM_OK) status = dcam_alloc(d->sample_count, sizeof *identity.marks, &identity.marks);
+    if (status == DCAM_OK) status = dcam_alloc(d->sample_count, sizeof *identity.kinds, &identity.kinds);
     dcam_sha256_init(&hash);
     for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
         status = identify_class(d, c, &identity);
@@ -48,10 +59,13 @@ dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out
         dcam_sha256_update(&hash, d->class_names[c], strlen(d->class_names[c]) + 1);
         dcam_sha256_update(&hash, identity.classes[c], sizeof identity.classes[c]);
     }
+    if (status == DCAM_OK) status = dcam_dataset_find_copies(d, identity.marks, identity.kinds);
     if (status != DCAM_OK) {
         dcam_data_identity_clear(&identity);
         return status;
     }
+    /* A checkpoint from when copies were split as any image is not gone on from. */
+    if (has_copies(d, identity.kinds)) dcam_sha256_update(&hash, COPIES_COUNT_ONCE, sizeof COPIES_COUNT_ONCE);
     dcam_sha256_final_hex(&hash, identity.all);
     *out = identity;
     return DCAM_OK;
@@ -59,6 +73,7 @@ dcam_status dcam_data_identity_of(const dcam_dataset *d, dcam_data_identity *out
 
 void dcam_data_identity_clear(dcam_data_identity *identity)
 {
+    dcam_free(identity->kinds);
     dcam_free(identity->marks);
     dcam_free(identity->classes);
     *identity = (dcam_data_identity){.marks = NULL};
@@ -114,45 +129,65 @@ static dcam_status read_record(const char *text, training *out)
     return status;
 }
 
-/* Of a class the images that are wanted: new ones, with validated too those of the validation part. *known: those that are
- * in the record. An image that is in both parts of it (a copy) counts as one of the validation. */
-static dcam_status choose(const training *t, const dcam_dataset *d, int class_index, bool validated_too, uint32_t **out,
-                          size_t *count, size_t *known)
-{
+/* Images of a class, and how many there are of what is not among them. */
+typedef struct {
     uint32_t *images;
-    dcam_content_mark *marks;
-    size_t all, n = 0, found = 0;
-    *known = 0;
-    /* Nothing to compare with: no file is read for it. */
-    if (t->learned.count + t->validated.count == 0) return dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, out, count);
-    DCAM_TRY(look_at_class(d, class_index, NULL, &images, &all, &marks));
-    for (size_t i = 0; i < all; i++) {
+    size_t count, known, copies; /* known: in the record; copies: as dcam_unseen_images */
+} chosen;
+
+/* Those of the images that are wanted, in place: new ones; to calibrate with also the validation part, and copies once. */
+static dcam_status keep_wanted(const training *t, const dcam_content_mark *marks, bool to_calibrate, chosen *c)
+{
+    uint32_t *first;
+    size_t n = 0;
+    DCAM_TRY(dcam_alloc(c->count, sizeof *first, &first));
+    const dcam_status status = dcam_first_of_mark(marks, c->count, first);
+    for (size_t i = 0; status == DCAM_OK && i < c->count; i++) {
         const bool validated = holds(&t->validated, marks[i]), learned = holds(&t->learned, marks[i]);
-        found += validated || learned;
-        if (validated ? validated_too : !learned) images[n++] = images[i];
+        c->known += validated || learned;
+        if (learned || (validated && !to_calibrate)) continue;
+        if (to_calibrate && first[i] != i) c->copies++;
+        else c->images[n++] = c->images[i];
     }
-    dcam_free(marks);
-    *out = images;
-    *count = n;
-    *known = found;
-    return DCAM_OK;
+    c->count = n;
+    dcam_free(first);
+    return status;
 }
 
-dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32_t **out, size_t *out_count, size_t *known)
+static dcam_status choose(const training *t, const dcam_dataset *d, int class_index, bool to_calibrate, chosen *out)
+{
+    chosen c = {0};
+    dcam_content_mark *marks;
+    /* Nothing to compare with: no file is read for it. */
+    if (t->learned.count + t->validated.count == 0) {
+        DCAM_TRY(dcam_dataset_select(d, class_index, DCAM_SPLIT_TRAIN, true, &c.images, &c.count));
+        *out = c;
+        return DCAM_OK;
+    }
+    DCAM_TRY(look_at_class(d, class_index, NULL, &c.images, &c.count, &marks));
+    const dcam_status status = keep_wanted(t, marks, to_calibrate, &c);
+    dcam_free(marks);
+    if (status == DCAM_OK) *out = c;
+    else dcam_free(c.images);
+    return status;
+}
+
+dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32_t **out, size_t *out_count, size_t *known,
+                               size_t *copies)
 {
     uint32_t *all;
-    size_t count = 0, classes = 0;
+    size_t count = 0, classes = 0, repeated = 0;
     training t = {0};
     DCAM_TRY(dcam_alloc(d->sample_count, sizeof *all, &all));
     dcam_status status = read_record(record, &t);
     for (size_t c = 0; c < d->class_count && status == DCAM_OK; c++) {
-        uint32_t *some;
-        size_t n, found;
-        if ((status = choose(&t, d, (int)c, true, &some, &n, &found)) != DCAM_OK) break;
-        memcpy(all + count, some, n * sizeof *some);
-        count += n;
-        classes += found > 0;
-        dcam_free(some);
+        chosen some;
+        if ((status = choose(&t, d, (int)c, true, &some)) != DCAM_OK) break;
+        memcpy(all + count, some.images, some.count * sizeof *all);
+        count += some.count;
+        classes += some.known > 0;
+        repeated += some.copies;
+        dcam_free(some.images);
     }
     clear_training(&t);
     if (status != DCAM_OK) {
@@ -162,6 +197,7 @@ dcam_status dcam_unseen_images(const dcam_dataset *d, const char *record, uint32
     *out = all;
     *out_count = count;
     if (known) *known = classes;
+    if (copies) *copies = repeated;
     return DCAM_OK;
 }
 
@@ -169,10 +205,13 @@ dcam_status dcam_new_images(const dcam_dataset *d, int class_index, const char *
                             size_t *known)
 {
     training t = {0};
-    size_t found;
+    chosen c;
     DCAM_TRY(read_record(record, &t));
-    const dcam_status status = choose(&t, d, class_index, false, out, out_count, &found);
+    const dcam_status status = choose(&t, d, class_index, false, &c);
     clear_training(&t);
-    if (status == DCAM_OK && known) *known = found;
-    return status;
+    if (status != DCAM_OK) return status;
+    *out = c.images;
+    *out_count = c.count;
+    if (known) *known = c.known;
+    return DCAM_OK;
 }

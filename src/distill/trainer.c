@@ -50,14 +50,33 @@ typedef struct {
 
 /* ---- before the first step ---- */
 
+static void warn_of_copies(const dcam_dataset *d, const dcam_copy_kind *kinds, int class_index)
+{
+    size_t images = 0, copies = 0, elsewhere = 0;
+    for (size_t i = 0; i < d->sample_count; i++) {
+        const dcam_sample *s = &d->samples[i];
+        if (s->class_index != class_index || s->split != DCAM_SPLIT_TRAIN || s->defective) continue;
+        images++;
+        copies += kinds[i] == DCAM_COPY_OF_ITS_CLASS;
+        elsewhere += kinds[i] == DCAM_IN_ANOTHER_CLASS;
+    }
+    if (copies > 0)
+        dcam_log(DCAM_LOG_WARNING, "class \"%s\": %zu of %zu images are copies of others; each image counts once, and the training goes "
+                 "on as if its copies were not there", d->class_names[class_index], copies, images);
+    if (elsewhere > 0)
+        dcam_log(DCAM_LOG_WARNING, "class \"%s\": %zu of %zu images are in another class too; they are learned from and take no part in "
+                 "the validation", d->class_names[class_index], elsewhere, images);
+}
+
 static dcam_status find_data(run *r)
 {
     const dcam_trainer_options *o = r->options;
-    DCAM_TRY(dcam_dataset_split(r->dataset, o->validation_fraction, o->seed, &r->train, &r->train_count,
-                                &r->validation_set, &r->validation_count));
-    if (r->train_count == 0) return dcam_fail(DCAM_ERROR_DATA, "%s: no class to learn from", r->dataset->root);
     DCAM_TRY(dcam_data_identity_of(r->dataset, &r->data));
     r->identity.data = r->data.all;
+    DCAM_TRY(dcam_dataset_split(r->dataset, r->data.kinds, o->validation_fraction, o->seed, &r->train, &r->train_count,
+                                &r->validation_set, &r->validation_count));
+    if (r->train_count == 0) return dcam_fail(DCAM_ERROR_DATA, "%s: no class to learn from", r->dataset->root);
+    for (size_t i = 0; i < r->dataset->class_count; i++) warn_of_copies(r->dataset, r->data.kinds, (int)i);
     r->learning.batch = train_batch_of(o, r->train_count);
     const size_t batch = (size_t)r->learning.batch;
     r->steps = (int)((r->train_count + batch - 1) / batch);

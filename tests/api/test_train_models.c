@@ -423,7 +423,8 @@ static double refused_class(const dcam_train_options *o, char name[64])
     return needed;
 }
 
-/* Copies the first training image of the data set's last class, so that this class is much larger than the other. */
+/* Adds to the data set's last class, so that it is much larger than the other: its first image, each time a byte changed, since
+ * copies would count once. None is decoded. */
 static void make_uneven(const char *folder)
 {
     char good[4096], path[4200];
@@ -440,6 +441,7 @@ static void make_uneven(const char *folder)
     assert_int_equal(dcam_file_read(path, 1 << 20, &bytes, &count), DCAM_OK);
     for (int i = 0; i < 60; i++) {
         snprintf(path, sizeof path, "%.2000s/more%d.png", good, i);
+        bytes[count - 1] = (uint8_t)i;
         assert_int_equal(dcam_file_write(path, bytes, count), DCAM_OK);
     }
     dcam_free(bytes);

@@ -32,6 +32,29 @@ expect 0 train few -o m --teacher random:1 --size 64 --epochs 1 --batch 4 -q --c
 is_file m
 rm m
 
+# Copies: the model is that of the data without them, and each class says so once. All of one content is too few.
+learn() { expect 0 train "$1" -o "$2" --teacher random:1 --size 64 --epochs 1 --batch 4 --threads 1 --seed 1 --precision f32; }
+numbers() { "$dcam" info --json "$1" | sed -n '/threshold\|deviation\|"loss"\|"validation"/p'; }
+cp -r data doubled
+for image in doubled/"$one"/train/good/*.png; do cp "$image" "${image%.png}_copy.png"; done
+learn data plain.safetensors
+! grep -q copies err || fail "copies in data without any"
+learn doubled doubled.safetensors
+same "warnings of copies" 1 "$(grep -c "class \"$one\": 8 of 16 images are copies of others" err)"
+numbers plain.safetensors >plain.txt
+numbers doubled.safetensors >doubled.txt
+[ -s plain.txt ] && cmp -s plain.txt doubled.txt || fail "copies change the model"
+expect 0 calibrate doubled -m doubled.safetensors --false-alarm-rate 0.1
+err_has '2 of 6 images are copies of others; each image counts once'
+out_has "^$one: .*[(]2 images"
+expect 0 train doubled -o each --one-class --teacher random:1 --size 64 --epochs 1 --batch 4
+same "warnings of copies, one class" 1 "$(grep -c "are copies of others" err)"
+cp -r data alike
+for image in alike/"$two"/train/good/*.png; do cp "$(first_of alike/"$two"/train/good/*.png)" "$image" 2>/dev/null; done
+refuse_train "the 8 normal training images of class \"$two\" are copies of one" alike
+refuse 3 "the 8 normal training images of class \"$two\" are copies of one" train alike -o all --one-class --teacher random:1 --size 64 -q
+is_absent all/"$one".safetensors
+
 # A mask without its photograph.
 cp -r data orphan
 photograph=$(first_of orphan/"$one"/test/[!g]*/*.png)

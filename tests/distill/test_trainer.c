@@ -273,10 +273,10 @@ static void unseen_images(void **state)
     (void)state;
     dcam_trainer_options o = small_run();
     uint32_t *some;
-    size_t count, known;
+    size_t count, known, copies;
     o.epochs = 1;
     dcam_training_result r = train(&o);
-    OK(dcam_unseen_images(dataset, r.record, &some, &count, &known));
+    OK(dcam_unseen_images(dataset, r.record, &some, &count, &known, &copies));
     assert_int_equal(known, 2);
     assert_int_equal(count, r.validation_count);
     assert_memory_equal(some, r.validation, count * sizeof *some);
@@ -284,7 +284,7 @@ static void unseen_images(void **state)
     /* One class of the two: still recognised. */
     dcam_dataset *one;
     OK(dcam_dataset_open(dataset->root, dataset->class_names[1], &one));
-    OK(dcam_unseen_images(one, r.record, &some, &count, &known));
+    OK(dcam_unseen_images(one, r.record, &some, &count, &known, &copies));
     assert_int_equal(known, 1);
     assert_int_equal(count, 1);
     assert_string_equal(one->samples[some[0]].path, dataset->samples[r.validation[1]].path);
@@ -301,7 +301,7 @@ static void unseen_images(void **state)
     tree_bytes(root, name, bytes, size - 1);
     dcam_free(bytes);
     OK(dcam_dataset_open(dataset->root, NULL, &one));
-    OK(dcam_unseen_images(one, r.record, &some, &count, &known));
+    OK(dcam_unseen_images(one, r.record, &some, &count, &known, &copies));
     assert_int_equal(known, 2);
     assert_int_equal(count, r.validation_count + 1);
     bool found = false;
@@ -321,7 +321,7 @@ static void unseen_images(void **state)
     dcam_dataset *folder;
     snprintf(path, sizeof path, "%s/%s", dataset->root, dataset->class_names[1]);
     OK(dcam_dataset_open(path, NULL, &folder));
-    OK(dcam_unseen_images(folder, r.record, &some, &count, &known));
+    OK(dcam_unseen_images(folder, r.record, &some, &count, &known, &copies));
     assert_int_equal(known, 1);
     assert_int_equal(count, 1);
     dcam_free(some);
@@ -329,7 +329,7 @@ static void unseen_images(void **state)
     /* No record, or one of something else. */
     const char *const nothing[] = {NULL, "{}", "no JSON", "{\"data\": {\"learned\": \"0123456789abc\", \"validated\": 7}}"};
     for (size_t i = 0; i < 4; i++) {
-        OK(dcam_unseen_images(one, nothing[i], &some, &count, &known));
+        OK(dcam_unseen_images(one, nothing[i], &some, &count, &known, &copies));
         assert_int_equal(known, 0);
         assert_int_equal(count, 9 + 9);
         dcam_free(some);
@@ -340,6 +340,67 @@ static void unseen_images(void **state)
     tree_path(root, copy, path);
     remove(path);
     dcam_training_result_clear(&r);
+}
+
+/* Written before copies were told apart: a content in both parts was learned from. Of the others each content counts once. */
+static void unseen_copies(void **state)
+{
+    (void)state;
+    char path[4096], record[256], name[64];
+    uint32_t *some;
+    size_t count, known, copies;
+    dcam_content_mark marks[5];
+    char ignored[DCAM_SHA256_HEX];
+    dcam_dataset *d;
+    static const char *const contents[] = {"both", "both", "validated", "validated", "new"};
+    static const uint32_t all[] = {0, 1, 2, 3, 4};
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof name, "copies/c/train/good/%d.png", i);
+        tree_file(root, name, contents[i]);
+    }
+    tree_path(root, "copies", path);
+    OK(dcam_dataset_open(path, NULL, &d));
+    OK(dcam_dataset_fingerprint(d, all, 5, ignored, marks));
+    snprintf(record, sizeof record, "{\"data\": {\"learned\": \"%.12s\", \"validated\": \"%.12s%.12s\"}}", marks[0], marks[1],
+             marks[2]);
+    OK(dcam_unseen_images(d, record, &some, &count, &known, &copies));
+    assert_int_equal(count, 2);
+    assert_int_equal(some[0], 2);
+    assert_int_equal(some[1], 4);
+    assert_int_equal(known, 1);
+    assert_int_equal(copies, 1);
+    dcam_free(some);
+    OK(dcam_new_images(d, 0, record, &some, &count, &known));
+    assert_int_equal(count, 1);
+    assert_int_equal(some[0], 4);
+    assert_int_equal(known, 4);
+    dcam_free(some);
+    dcam_dataset_destroy(d);
+}
+
+/* The identity of data without copies is that of before copies were told apart, so that its checkpoints are gone on from. */
+static void identity_tells_copies(void **state)
+{
+    (void)state;
+    char path[4096], plain[DCAM_SHA256_HEX], with[DCAM_SHA256_HEX];
+    for (int round = 0; round < 2; round++) {
+        dcam_dataset *d;
+        dcam_data_identity identity;
+        dcam_sha256 hash;
+        tree_file(root, "identity/c/train/good/0.png", "one");
+        tree_file(root, "identity/c/train/good/1.png", round ? "one" : "two");
+        tree_path(root, "identity", path);
+        OK(dcam_dataset_open(path, NULL, &d));
+        OK(dcam_data_identity_of(d, &identity));
+        dcam_sha256_init(&hash);
+        dcam_sha256_update(&hash, "c", 2);
+        dcam_sha256_update(&hash, identity.classes[0], DCAM_SHA256_HEX);
+        dcam_sha256_final_hex(&hash, plain);
+        memcpy(with, identity.all, sizeof with);
+        assert_int_equal(strcmp(plain, with) == 0, round == 0);
+        dcam_data_identity_clear(&identity);
+        dcam_dataset_destroy(d);
+    }
 }
 
 static void bad_image_ends_the_run(void **state)
@@ -371,6 +432,8 @@ int main(void)
         cmocka_unit_test(memory_is_as_planned),
         cmocka_unit_test(memory_failures),
         cmocka_unit_test(unseen_images),
+        cmocka_unit_test(unseen_copies),
+        cmocka_unit_test(identity_tells_copies),
         cmocka_unit_test(bad_image_ends_the_run),
     };
     return cmocka_run_group_tests(tests, start, end);
