@@ -17,6 +17,9 @@
 #define QUANTILE_HIGH 0.995
 /* A stage whose map never changes is not to be divided by zero. */
 #define LEAST_DEVIATION 1e-6
+/* What rounding to bf16 moves a value near 1 by, at most, and about what it moves the distances of unit vectors by; int8 moves
+ * them further (docs/numerics.md). */
+#define BF16_SHIFT (1.0 / 512)
 
 typedef struct {
     dcam_model *model;
@@ -146,6 +149,18 @@ static void finish_statistics(const collector *c, const totals *t, dcam_class_ca
     for (size_t k = 0; k < c->channels; k++) calibration->centre[k] = (float)(t->centre[k] / images);
 }
 
+/* Such statistics take what another precision rounds otherwise for a defect. */
+static void warn_of_narrow(const collector *c, const dcam_class_calibration *calibration)
+{
+    double least = c->patches > 0 ? (double)calibration->memory_deviation : (double)INFINITY;
+    for (int k = 0; k < DCAM_STAGES && c->model->map.kind == DCAM_MAP_STANDARD; k++)
+        least = fmin(least, (double)calibration->stages.deviation[k]);
+    if (least < BF16_SHIFT)
+        dcam_log(DCAM_LOG_WARNING, "class \"%s\": its normal images are nearly equal (a distance strays by %.2g; bf16 moves it by %.2g, "
+                 "int8 by more): the threshold holds in the precision of this calibration alone; add normal images that differ, "
+                 "or calibrate in the precision of the detection (dcam calibrate --precision)", calibration->name, least, BF16_SHIFT);
+}
+
 /* The value with a share q of the pixels below it, linear within its bin. */
 static float quantile(const uint64_t *bins, size_t pixels, double q)
 {
@@ -201,6 +216,7 @@ static dcam_status calibrate_class(collector *c, int class_index, dcam_class_cal
     if (status == DCAM_OK && t.images == 0)
         status = dcam_fail(DCAM_ERROR_DATA, "class \"%s\": no normal image could be read to calibrate with", calibration->name);
     if (status == DCAM_OK) finish_statistics(c, &t, calibration);
+    if (status == DCAM_OK) warn_of_narrow(c, calibration);
     if (status == DCAM_OK && c->model->map.kind == DCAM_MAP_STANDARD)
         status = for_each_image(c, class_index, calibration, &t, take_score);
     if (status == DCAM_OK && calibration->score_count == 0) /* all gone since the first pass */

@@ -18,6 +18,7 @@
 #include "detect/nearest.h"
 #include "formula.h"
 #include "golden_file.h"
+#include "outcome.h"
 
 enum { HEIGHT = 64, WIDTH = 96, POSITIONS = HEIGHT / 8 * (WIDTH / 8), DIMENSIONS = 24, PROTOTYPES = 37, ALL = 384 };
 
@@ -357,6 +358,47 @@ static void scored_with_its_memory(void **state)
     assert_int_equal(dcam_memory_held(), held);
 }
 
+/* Class "even": one picture, each time with another byte a step brighter. */
+static dcam_status read_nearly_equal(void *user, size_t i, uint8_t *rgb)
+{
+    if (i % 2 == 1) return read_picture(user, i, rgb);
+    DCAM_TRY(read_picture(user, 0, rgb));
+    rgb[i] = (uint8_t)(rgb[i] < 255 ? rgb[i] + 1 : 254);
+    return DCAM_OK;
+}
+
+typedef struct {
+    int lines, of_even;
+} heard;
+
+static void hear(void *user, dcam_log_level level, const char *line)
+{
+    heard *h = user;
+    if (level != DCAM_LOG_WARNING || !strstr(line, "nearly equal")) return;
+    h->lines++;
+    h->of_even += strstr(line, "class \"even\"") != NULL;
+}
+
+/* As many prototypes as an image has patches: they are all that there is in one class, and few of the other's. */
+static void nearly_equal_images_are_told(void **state)
+{
+    (void)state;
+    const dcam_memory_options o = {.dimensions = 12, .prototypes = SIDE * SIDE / 64, .weight = 1.5};
+    heard h = {0};
+    dcam_model *m = model_of(&o, NULL);
+    dcam_calibration_set set = pictures(NULL);
+    dcam_set_log(hear, &h);
+    OK(dcam_calibrate_model(m, NULL, &set, NULL));
+    assert_int_equal(h.lines, 0);
+    set.read = read_nearly_equal;
+    OK(dcam_memory_build(m, &o, &set));
+    OK(dcam_calibrate_model(m, NULL, &set, NULL));
+    assert_int_equal(h.lines, 1);
+    assert_int_equal(h.of_even, 1);
+    dcam_set_log(NULL, NULL);
+    dcam_model_destroy(m);
+}
+
 static void refusals_and_failures(void **state)
 {
     (void)state;
@@ -381,7 +423,7 @@ int main(void)
         cmocka_unit_test(descriptors_are_pytorchs),
         cmocka_unit_test(directions_catch_the_variance), cmocka_unit_test(coresets_are_greedy),
         cmocka_unit_test(built_alike_with_any_threads),  cmocka_unit_test(scored_with_its_memory),
-        cmocka_unit_test(refusals_and_failures),
+        cmocka_unit_test(nearly_equal_images_are_told), cmocka_unit_test(refusals_and_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
