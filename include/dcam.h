@@ -327,7 +327,7 @@ typedef struct dcam_evaluation {
     dcam_class_result *classes;
     size_t class_count;
     dcam_metrics mean;           /* over the classes that have the metric */
-    dcam_metrics mean_low, mean_high;
+    dcam_metrics mean_low, mean_high; /* NAN in both as well where a class that has the metric has no interval of it */
     int resamples;               /* that the intervals rest on; 0: none were asked for */
     size_t failed;
     double class_inferred_right; /* fraction of images whose inferred class is the true one; NAN with one class */

@@ -128,18 +128,17 @@ bool dcam_mean_interval(const double *metric, const double *low, const double *h
                         double *mean_high)
 {
     double sum = 0, below = 0, above = 0;
-    size_t classes = 0, intervals = 0;
+    size_t classes = 0;
     *mean_low = *mean_high = NAN;
     for (size_t i = 0; i < n; i++) {
         if (isnan(metric[i])) continue;
         sum += metric[i];
         classes++;
-        if (isnan(low[i])) continue;
+        if (isnan(low[i]) || isnan(high[i])) return false; /* not known is not known for sure */
         below += (metric[i] - low[i]) * (metric[i] - low[i]);
         above += (high[i] - metric[i]) * (high[i] - metric[i]);
-        intervals++;
     }
-    if (intervals == 0) return false;
+    if (classes == 0) return false;
     *mean_low = (sum - sqrt(below)) / (double)classes;
     *mean_high = (sum + sqrt(above)) / (double)classes;
     return true;

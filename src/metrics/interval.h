@@ -30,7 +30,8 @@ void dcam_auroc_interval(double auroc, const double *resamples, size_t n, size_t
 
 /* Interval of the mean of independent metrics from the interval of each (Zou and Donner, "Construction of confidence
  * limits about effect measures", 2008): distances of the ends are added as squares. Classes without a metric are left
- * out, those without an interval add nothing. False, and NAN in both, if no class has one. */
+ * out. False, and NAN in both, where a class with a metric has no interval (left out, it would count as known for sure
+ * and make the mean's narrower), or no class has a metric. */
 bool dcam_mean_interval(const double *metric, const double *low, const double *high, size_t n, double *mean_low,
                         double *mean_high);
 

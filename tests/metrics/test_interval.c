@@ -79,11 +79,17 @@ static void means(void **state)
     const double none = (double)NAN;
     double low, high;
     (void)state;
-    /* the third class has no metric, the fourth no interval */
-    assert_true(dcam_mean_interval((double[]){0.8, 0.6, none, 1}, (double[]){0.5, 0.2, none, none},
-                                   (double[]){0.86, 0.68, none, none}, 4, &low, &high));
-    close_to(low, (2.4 - 0.5) / 3, 1e-12);
-    close_to(high, (2.4 + 0.1) / 3, 1e-12);
+    /* the third class has no metric */
+    assert_true(dcam_mean_interval((double[]){0.8, 0.6, none}, (double[]){0.5, 0.2, none}, (double[]){0.86, 0.68, none}, 3,
+                                   &low, &high));
+    close_to(low, (1.4 - 0.5) / 2, 1e-12);
+    close_to(high, (1.4 + 0.1) / 2, 1e-12);
+    /* A class of the mean without an interval, be it a perfect one, counted as known for sure: the mean's became narrower. */
+    assert_false(dcam_mean_interval((double[]){0.8, 0.6, 1}, (double[]){0.5, 0.2, none}, (double[]){0.86, 0.68, none}, 3, &low, &high));
+    assert_true(isnan(low) && isnan(high));
+    assert_false(dcam_mean_interval((double[]){0.8, 0.6}, (double[]){0.5, 0.2}, (double[]){0.86, none}, 2, &low, &high));
+    assert_true(isnan(low) && isnan(high));
+    assert_false(dcam_mean_interval((double[]){none, none}, (double[]){none, none}, (double[]){none, none}, 2, &low, &high));
     assert_false(dcam_mean_interval((double[]){1, 1}, (double[]){none, none}, (double[]){none, none}, 2, &low, &high));
     assert_true(isnan(low) && isnan(high));
 }
