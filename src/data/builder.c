@@ -298,21 +298,29 @@ static dcam_status make_dataset(dcam_builder *b, dcam_dataset **out)
     return DCAM_OK;
 }
 
-/* Says which classes have pixel metrics, and which only in part. */
-static void note_masks(dcam_dataset *d)
+/* Says which classes have pixel metrics, and which only in part; and what hints at good images that are not called so. */
+static void note_labels(dcam_dataset *d)
 {
     for (size_t c = 0, i = 0; c < d->class_count; c++) {
-        size_t with = 0, without = 0;
+        size_t with = 0, without = 0, good = 0, passed_over = 0;
         for (; i < d->sample_count && d->samples[i].class_index == (int)c; i++) {
             const dcam_sample *s = &d->samples[i];
-            if (s->split != DCAM_SPLIT_TEST || !s->defective) continue;
-            if (s->mask_path) with++;
+            const bool test = s->split == DCAM_SPLIT_TEST;
+            if (!s->defective) good += test;
+            else if (!test) passed_over++;
+            else if (s->mask_path) with++;
             else without++;
         }
         d->class_has_masks[c] = with > 0;
         if (with > 0 && without > 0)
             dcam_log(DCAM_LOG_WARNING, "class \"%s\": %zu of %zu defective photographs have no mask",
                      d->class_names[c], without, with + without);
+        if (passed_over > 0)
+            dcam_log(DCAM_LOG_WARNING, "class \"%s\": %zu images of its training split are labelled as defects and not "
+                     "learnt; normal ones are labelled good", d->class_names[c], passed_over);
+        if (with + without > 0 && good == 0)
+            dcam_log(DCAM_LOG_WARNING, "class \"%s\": its test split has %zu defective images and no good one",
+                     d->class_names[c], with + without);
     }
 }
 
@@ -334,7 +342,7 @@ dcam_status dcam_builder_finish(dcam_builder *b, dcam_dataset **out)
         dcam_dataset_destroy(d);
         return status;
     }
-    note_masks(d);
+    note_labels(d);
     *out = d;
     return DCAM_OK;
 }

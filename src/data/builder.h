@@ -4,9 +4,7 @@
 #define DCAM_DATA_BUILDER_H
 
 #include "data/dataset.h"
-
-/* The name of the normal label in every layout. */
-#define DCAM_LABEL_GOOD "good"
+#include "data/label.h"
 
 typedef struct dcam_builder dcam_builder;
 
@@ -19,7 +17,7 @@ void dcam_builder_destroy(dcam_builder *builder);
 DCAM_MUST_CHECK dcam_status dcam_builder_class(dcam_builder *builder, const char *name, int *class_index,
                                                bool *wanted);
 
-/* Takes a sample; mask may be NULL. defective is label != "good". All strings are copied. */
+/* Takes a sample; mask may be NULL. label: as dcam_label_of gives it. All strings are copied. */
 DCAM_MUST_CHECK dcam_status dcam_builder_add(dcam_builder *builder, int class_index, dcam_split split,
                                              const char *label, const char *path, const char *mask);
 

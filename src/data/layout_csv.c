@@ -112,7 +112,7 @@ static dcam_status read_split(const table *t, const char *text, dcam_split *out)
 static dcam_status add_row(table *t)
 {
     char *const *f = t->csv.fields;
-    const char *mask_field = t->mask >= 0 ? f[t->mask] : "", *label = f[t->label];
+    const char *mask_field = t->mask >= 0 ? f[t->mask] : "", *label;
     char *path = NULL, *mask = NULL;
     dcam_split split = DCAM_SPLIT_TRAIN;
     int class_index;
@@ -121,8 +121,10 @@ static dcam_status add_row(table *t)
         return dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: %d fields, the header has %d", t->csv.name, t->csv.line,
                          t->csv.field_count, t->column_count);
     if (!is_plain_name(f[t->class_name])) return row_failure(t, "the class is empty or not a plain name (no \"/\")");
-    if (!is_plain_name(label)) return row_failure(t, "the label is empty or not a plain name (no \"/\")");
-    if (strcmp(label, "normal") == 0) label = DCAM_LABEL_GOOD;
+    if (!is_plain_name(f[t->label])) return row_failure(t, "the label is empty or not a plain name (no \"/\")");
+    if (!(label = dcam_label_of(f[t->label])))
+        return dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: the label \"%s\" " DCAM_LABEL_UNCLEAR, t->csv.name, t->csv.line,
+                         f[t->label]);
     DCAM_TRY(read_split(t, f[t->split], &split));
     if (f[t->image][0] == '\0')
         return mask_field[0] ? dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: the mask %s without its photograph",

@@ -1,5 +1,5 @@
 /* layout_mvtec.c - the layout of MVTec AD:
- *   CLASS/train/good/NAME.EXT
+ *   CLASS/train/good/NAME.EXT                 "good" may be called "normal", here and below
  *   CLASS/test/LABEL/NAME.EXT                 LABEL "good" or a kind of defect
  *   CLASS/ground_truth/LABEL/NAME_mask.EXT    or NAME.EXT; the whole folder may be missing
  * Masks of "good" are ignored: a good part has none. A mask that belongs to
@@ -121,7 +121,7 @@ static dcam_status pair_masks(const char *image_folder, const dcam_names *images
     return DCAM_OK;
 }
 
-/* Adds the images of one label; mask_folder may not exist. */
+/* Adds the images of one label; mask_folder may not exist. label: NULL where the folder's name is none. */
 static dcam_status add_label(dcam_builder *builder, int class_index, dcam_split split, const char *label,
                              const char *image_folder, const char *mask_folder)
 {
@@ -129,6 +129,8 @@ static dcam_status add_label(dcam_builder *builder, int class_index, dcam_split 
     size_t *mask_of = NULL;
     char *path = NULL, *mask = NULL;
     dcam_status status = list_images(image_folder, &images);
+    if (status == DCAM_OK && images.count > 0 && !label)
+        status = dcam_fail(DCAM_ERROR_DATA, "%s: the folder's name " DCAM_LABEL_UNCLEAR, image_folder);
     if (status == DCAM_OK && mask_folder) status = list_images(mask_folder, &masks);
     if (status == DCAM_OK) status = dcam_alloc(images.count, sizeof *mask_of, &mask_of);
     if (status != DCAM_OK) goto cleanup;
@@ -150,15 +152,16 @@ cleanup:
     return status;
 }
 
-/* CLASS/SPLIT/LABEL for one label. */
+/* CLASS/SPLIT/NAME: the images of one label. */
 static dcam_status add_label_of(dcam_builder *builder, int class_index, dcam_split split, const char *folder,
-                                const char *label)
+                                const char *name)
 {
+    const char *label = dcam_label_of(name);
     char *images = NULL, *masks = NULL;
     bool test = split == DCAM_SPLIT_TEST;
-    dcam_status status = dcam_format_string(&images, "%s/%s/%s", folder, test ? "test" : "train", label);
-    if (status == DCAM_OK && test && strcmp(label, DCAM_LABEL_GOOD) != 0)
-        status = dcam_format_string(&masks, "%s/ground_truth/%s", folder, label);
+    dcam_status status = dcam_format_string(&images, "%s/%s/%s", folder, test ? "test" : "train", name);
+    if (status == DCAM_OK && test && !(label && strcmp(label, DCAM_LABEL_GOOD) == 0))
+        status = dcam_format_string(&masks, "%s/ground_truth/%s", folder, name);
     if (status == DCAM_OK) status = add_label(builder, class_index, split, label, images, masks);
     dcam_free(masks);
     dcam_free(images);

@@ -1,0 +1,146 @@
+/* Nothing that a data set's layout means is guessed or passed over without a word: what good images are called, what is
+ * left out, what is listed twice. On small trees of files that are never decoded. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "data/dataset.h"
+#include "tree.h"
+
+static char root[256];
+static char warnings[8192]; /* one a line, since the last open */
+
+static void keep(void *user, dcam_log_level level, const char *line)
+{
+    (void)user;
+    const size_t used = strlen(warnings);
+    if (level == DCAM_LOG_WARNING) snprintf(warnings + used, sizeof warnings - used, "%s\n", line);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    tree_create(root);
+    dcam_set_log(keep, NULL);
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    tree_remove(root);
+    dcam_set_log(NULL, NULL);
+    return dcam_memory_held() == 0 ? 0 : -1;
+}
+
+static dcam_status open_it(const char *name, const char *only, dcam_dataset **out)
+{
+    char path[4096];
+    tree_path(root, name, path);
+    warnings[0] = '\0';
+    return dcam_dataset_open(path, only, out);
+}
+
+static void refused(const char *name, const char *word1, const char *word2)
+{
+    dcam_dataset *d = NULL;
+    assert_int_equal(open_it(name, NULL, &d), DCAM_ERROR_DATA);
+    if (!strstr(dcam_error_message(), word1)) fail_msg("\"%s\" is not in: %s", word1, dcam_error_message());
+    if (!strstr(dcam_error_message(), word2)) fail_msg("\"%s\" is not in: %s", word2, dcam_error_message());
+}
+
+static void warned(const char *words)
+{
+    if (!strstr(warnings, words)) fail_msg("\"%s\" is not in: %s", words, warnings);
+}
+
+/* Normal training, normal test, defective training, defective test images: "2 1 0 1". */
+static void holds(const char *name, const char *only, const char *wanted)
+{
+    dcam_dataset *d = NULL;
+    if (open_it(name, only, &d) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    int n[4] = {0};
+    for (size_t i = 0; i < d->sample_count; i++) {
+        const dcam_sample *s = &d->samples[i];
+        n[2 * s->defective + (s->split == DCAM_SPLIT_TEST)]++;
+        assert_int_equal(s->defective, strcmp(s->label, "good") != 0);
+    }
+    char text[64];
+    snprintf(text, sizeof text, "%d %d %d %d", n[0], n[1], n[2], n[3]);
+    assert_string_equal(text, wanted);
+    dcam_dataset_destroy(d);
+}
+
+static void folders_called_normal(void **state)
+{
+    (void)state;
+    tree_file(root, "c/train/normal/0.png", "x");
+    tree_file(root, "c/train/good/1.png", "x");
+    tree_file(root, "c/test/normal/0.png", "x");
+    tree_file(root, "c/test/bent/0.png", "x");
+    tree_file(root, "c/ground_truth/normal/7_mask.png", "x"); /* ignored, as those of good are */
+    holds("c", NULL, "2 1 0 1");
+    assert_string_equal(warnings, "");
+}
+
+static void names_that_only_look_like_good(void **state)
+{
+    (void)state;
+    static const char *const alike[] = {"Good", "GOOD", "Normal", "ok", "OK", "Ok"};
+    char name[64], line[128];
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "t%d/test/%s/0.png", i, alike[i]);
+        tree_file(root, name, "x");
+        snprintf(name, sizeof name, "t%d", i);
+        snprintf(line, sizeof line, "t%d/test/%s: ", i, alike[i]);
+        refused(name, line, "rename it to good");
+        snprintf(name, sizeof name, "t%d/train/%s/0.png", i + 6, alike[i]);
+        tree_file(root, name, "x");
+        snprintf(name, sizeof name, "t%d", i + 6);
+        refused(name, alike[i], "rename it to good");
+        tree_file(root, "a.png", "x");
+        snprintf(line, sizeof line, "path,class,split,label\na.png,n,train,%s\n", alike[i]);
+        tree_file(root, "list.csv", line);
+        refused("list.csv", "line 2", "rename it to good");
+    }
+    /* Without images the name means nothing; longer ones are of defects. */
+    char path[4096];
+    tree_file(root, "e/train/good/0.png", "x");
+    tree_path(root, "e/test/OK/", path);
+    tree_file(root, "e/test/good/0.png", "x");
+    tree_file(root, "e/test/goods/0.png", "x");
+    tree_file(root, "e/test/abnormal/0.png", "x");
+    tree_file(root, "e/test/not_ok/0.png", "x");
+    holds("e", NULL, "1 1 0 3");
+}
+
+static void hints_at_wrong_labels(void **state)
+{
+    (void)state;
+    tree_file(root, "m/nut/train/good/0.png", "x");
+    tree_file(root, "m/nut/train/perfect/0.png", "x");
+    tree_file(root, "m/nut/train/perfect/1.png", "x");
+    tree_file(root, "m/nut/test/perfect/0.png", "x");
+    tree_file(root, "m/nut/test/bent/0.png", "x");
+    tree_file(root, "m/bolt/train/good/0.png", "x");
+    holds("m", "nut", "1 0 2 2");
+    warned("class \"nut\": 2 images of its training split are labelled as defects");
+    warned("class \"nut\": its test split has 2 defective images and no good one");
+    holds("m", "bolt", "1 0 0 0");
+    assert_string_equal(warnings, "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(folders_called_normal),
+        TEST(names_that_only_look_like_good),
+        TEST(hints_at_wrong_labels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
