@@ -65,7 +65,7 @@ static const cli_option options[] = {
      .offset = AT(resamples),
      .value_name = "N",
      .max = 100000,
-     .help = "resamples of the images for the 95 % intervals, 0 for none (default: 1000)"},
+     .help = "resamples of the images for the 95 % intervals, 40 or more, 0 for none (default: 1000)"},
     {.name = "seed", .kind = CLI_SEED, .offset = AT(seed), .value_name = "N", .help = "of the resamples (default: 0)"},
     CLI_OPTION_PRECISION(eval_values, library.precision),
     CLI_OPTION_THREADS(eval_values, library.threads),
@@ -166,7 +166,7 @@ static json_t *make_intervals(const dcam_metrics *low, const dcam_metrics *high)
     json_t *object = json_object();
     for (size_t i = 0; i < CLI_COUNT(metrics); i++) {
         const double from = metric(low, i), to = metric(high, i);
-        json_t *interval = isnan(from) ? json_null() : json_pack("[f,f]", from, to);
+        json_t *interval = isnan(from) || isnan(to) ? json_null() : json_pack("[f,f]", from, to);
         if (json_object_set_new(object, metrics[i].key, interval) == 0) continue;
         json_decref(object);
         return NULL;

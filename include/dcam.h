@@ -341,7 +341,7 @@ typedef struct dcam_evaluate_options {
     bool infer_class;            /* thresholds and maps of the inferred class instead of the given one */
     int threads;
     dcam_precision precision;
-    int resamples;               /* of the images, for the intervals; 0: 1000; negative: no intervals */
+    int resamples;               /* of the images, for the intervals, 40 to 100000; 0: 1000; negative: no intervals */
     uint64_t seed;               /* of the resamples */
     const char *report;          /* folder that gets index.html, one page with curves and pictures; NULL: none */
     /* After each image (may be NULL); error is NULL or the line of a bad image; true stops. Called as well, with the same

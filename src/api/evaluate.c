@@ -431,6 +431,7 @@ dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation 
     if (!options || !options->dataset || !options->model || !out)
         return dcam_fail(DCAM_ERROR_USAGE, "eval: needs a data set and a model");
     DCAM_TRY(dcam_check_threads(options->threads));
+    DCAM_TRY(dcam_intervals_check(options));
     const int threads = dcam_swap_threads(options->threads);
     const dcam_status status = evaluate(options, out);
     dcam_set_threads(threads);

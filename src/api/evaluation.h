@@ -32,6 +32,8 @@ typedef struct {
 
 /* Makes the intervals of each class and of the mean: classes are resampled on their own. */
 typedef struct dcam_intervals dcam_intervals;
+/* Whether their number can be had: DCAM_ERROR_USAGE. */
+DCAM_MUST_CHECK dcam_status dcam_intervals_check(const dcam_evaluate_options *options);
 /* stop: asked between resamples; true: DCAM_ERROR_CANCELLED. */
 DCAM_MUST_CHECK dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*stop)(void *user), void *user,
                                                   dcam_intervals **out);

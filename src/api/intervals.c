@@ -23,10 +23,15 @@ dcam_metrics dcam_metrics_none(void)
     return (dcam_metrics){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
+dcam_status dcam_intervals_check(const dcam_evaluate_options *options)
+{
+    const int n = options->resamples;
+    if (n <= 0 || (n >= DCAM_MIN_RESAMPLES && n <= DCAM_MAX_RESAMPLES)) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_USAGE, "%d resamples: 95 %% intervals need %d to %d", n, DCAM_MIN_RESAMPLES, DCAM_MAX_RESAMPLES);
+}
+
 dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*stop)(void *user), void *user, dcam_intervals **out)
 {
-    if (options->resamples > DCAM_MAX_RESAMPLES)
-        return dcam_fail(DCAM_ERROR_USAGE, "%d resamples: at most %d are taken", options->resamples, DCAM_MAX_RESAMPLES);
     dcam_intervals *v;
     DCAM_TRY(dcam_alloc_zero(1, sizeof *v, &v));
     v->options.seed = options->seed;
@@ -82,9 +87,10 @@ static dcam_status draw(dcam_intervals *v, const dcam_preprocessing *p, const dc
                                  pixel_values);
 }
 
-/* The end at which a rate was seen is the end of its interval (Brown, Cai, DasGupta 2001, section 4.1.1). */
+/* The end at which a rate was seen is the end of its interval (Brown, Cai, DasGupta 2001, section 4.1.1), if it has one. */
 static void close_rate(double rate, double *low, double *high)
 {
+    if (isnan(*low) || isnan(*high)) return;
     if (rate <= 0) *low = 0;
     if (rate >= 1) *high = 1;
 }

@@ -17,6 +17,8 @@
 #define DCAM_DEFAULT_RESAMPLES 1000
 /* Intervals gain nothing from more; 10 metrics of that many are kept. */
 #define DCAM_MAX_RESAMPLES 100000
+/* Of fewer, the ends of the central 95 % lie beyond the outermost draws. */
+#define DCAM_MIN_RESAMPLES 40
 /* Bins of the pixel scores. Memory is 12 bytes a bin and image: images x bins is kept below the second number. */
 #define DCAM_BOOTSTRAP_BINS 2048
 #define DCAM_BOOTSTRAP_LEAST_BINS 128

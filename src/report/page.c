@@ -87,7 +87,7 @@ static void put_cells(dcam_html *t, const dcam_metrics *all, const dcam_metrics 
     for (int m = 0; m < METRICS; m++) {
         dcam_html_put(t, "<td>");
         dcam_html_number(t, "%.4f", value[m]);
-        if (!isnan(from[m])) dcam_html_format(t, "<small>%.3f\xe2\x80\x93%.3f</small>", from[m], to[m]);
+        if (!isnan(from[m]) && !isnan(to[m])) dcam_html_format(t, "<small>%.3f\xe2\x80\x93%.3f</small>", from[m], to[m]);
         dcam_html_put(t, "</td>");
     }
     dcam_html_put(t, "</tr>\n");

@@ -94,7 +94,7 @@ static void evaluation(void **state)
 {
     dcam_evaluation e = {.class_count = 77};
     const dcam_evaluate_options options = {
-        .dataset = case_data, .model = case_model, .threads = 1, .resamples = 10, .report = case_path("page")};
+        .dataset = case_data, .model = case_model, .threads = 1, .resamples = 40, .report = case_path("page")};
     (void)state;
     assert_int_equal(dcam_evaluate(&options, &e), DCAM_OK);
     const dcam_metrics mean = e.mean;

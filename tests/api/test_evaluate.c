@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/evaluation.h"
 #include "api_case.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
@@ -171,8 +172,21 @@ static void intervals_hold_their_metrics(void **state)
     dcam_evaluation_clear(&none);
     dcam_evaluation_clear(&one);
     dcam_evaluation_clear(&all);
-    options.resamples = 100001;
-    assert_int_equal(dcam_evaluate(&options, &none), DCAM_ERROR_USAGE);
+    static const int refused[] = {1, 39, 100001};
+    for (size_t i = 0; i < 3; i++) {
+        options.resamples = refused[i];
+        assert_int_equal(dcam_evaluate(&options, &none), DCAM_ERROR_USAGE);
+        case_message("need 40 to 100000");
+    }
+    /* the fewest give both ends of an interval or neither: a rate that was 0 had a low end without a high one */
+    options.resamples = 40;
+    assert_int_equal(dcam_evaluate(&options, &one), DCAM_OK);
+    double low[DCAM_METRICS], high[DCAM_METRICS];
+    memcpy(low, &one.classes[0].low, sizeof low);
+    memcpy(high, &one.classes[0].high, sizeof high);
+    for (size_t m = 0; m < DCAM_METRICS; m++) assert_true(isnan(low[m]) == isnan(high[m]));
+    assert_true(is_fraction(one.classes[0].high.false_alarm_rate) && is_fraction(one.classes[0].high.miss_rate));
+    dcam_evaluation_clear(&one);
 }
 
 /* A bad image and a bad mask are counted and left out; with a mask gone the pixel metrics are not defined. */

@@ -65,6 +65,9 @@ same "CSV and JSON" "$(printf '%.6f' "$("$json" out mean aupro)")" "$(printf '%.
 expect 0 eval data -m model.safetensors --classes "$first" --infer-class --json
 same "one class" "$first" "$("$json" -k out classes)"
 
+# One resample left intervals with one end, and was told as "out of memory".
+refuse 2 '1 resamples: 95 % intervals need 40' eval data -m model.safetensors --resamples 1 --json
+expect 0 eval data -m model.safetensors --classes "$first" --resamples 40 --json
 expect 0 eval data -m model.safetensors --classes "$first" --resamples 0 --json
 same "no intervals" "images defective $metrics" "$("$json" -k out classes "$first" | tr '\n' ' ' | sed 's/ $//')"
 
