@@ -100,7 +100,7 @@ void dcam_builder_destroy(dcam_builder *b)
 /* The i-th wanted name: they lie one after the other. */
 static const char *next_only(const char *name) { return name + strlen(name) + 1; }
 
-static bool is_wanted(const dcam_builder *b, const char *name)
+bool dcam_builder_wants(const dcam_builder *b, const char *name)
 {
     if (!b->only) return true;
     const char *p = b->only;
@@ -137,7 +137,7 @@ dcam_status dcam_builder_class(dcam_builder *b, const char *name, int *class_ind
         }
         index = b->class_count;
         DCAM_TRY(dcam_copy_string(name, &b->classes[index].name));
-        b->classes[index].wanted = is_wanted(b, name);
+        b->classes[index].wanted = dcam_builder_wants(b, name);
         b->class_count++;
     }
     b->last_class = index;

@@ -17,6 +17,9 @@ void dcam_builder_destroy(dcam_builder *builder);
 DCAM_MUST_CHECK dcam_status dcam_builder_class(dcam_builder *builder, const char *name, int *class_index,
                                                bool *wanted);
 
+/* Whether only_classes leaves room for a class of that name; adds none. */
+bool dcam_builder_wants(const dcam_builder *builder, const char *name);
+
 /* Takes a sample; mask may be NULL. label: as dcam_label_of gives it. All strings are copied. */
 DCAM_MUST_CHECK dcam_status dcam_builder_add(dcam_builder *builder, int class_index, dcam_split split,
                                              const char *label, const char *path, const char *mask);

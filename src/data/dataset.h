@@ -41,6 +41,8 @@ typedef struct {
  *   FILE.csv                               manifest: path,class,split,label[,mask]; relative paths start at its
  *                                          folder; absolute ones and ".." are allowed, for it is the user's own
  * Normal images are called "good" or "normal", train/normal and test/normal included; "Good" or "OK" is an error.
+ * Images in places that a layout does not look at are counted in a warning. A plain folder with "good" beside another
+ * folder of images is an error.
  * Files whose names do not end as an image are passed over; links are followed. Errors name what was looked for
  * and not found; an unknown class in only_classes is named with the list of those there; a mask without its
  * photograph is an error naming it. A class may lack normal images here (it can still be evaluated);

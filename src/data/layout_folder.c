@@ -5,12 +5,55 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/memory.h"
+#include "data/left_out.h"
 #include "data/walk.h"
 
 typedef struct {
     dcam_builder *builder;
     int class_index;
 } plain_class;
+
+/* Is there a folder of that name with images at any depth below it? */
+static dcam_status holds_images(const char *folder, const char *name, bool *out)
+{
+    char *path;
+    DCAM_TRY(dcam_path_join(folder, name, &path));
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    dcam_image_tally tally = {0, 0};
+    dcam_status status = dcam_path_look(path, &kind);
+    if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = dcam_count_images(path, &tally);
+    dcam_free(path);
+    if (status == DCAM_OK) *out = tally.here + tally.below > 0;
+    return status;
+}
+
+static bool reads_as_good(const char *name)
+{
+    const char *label = dcam_label_of(name);
+    return !label || strcmp(label, DCAM_LABEL_GOOD) == 0;
+}
+
+/* Test images by label: "good" (in any spelling) beside another folder of images, which are defects then. */
+static dcam_status refuse_labels(const char *folder, const dcam_names *names)
+{
+    const char *good = NULL, *other = NULL;
+    for (size_t i = 0; i < names->count && !good; i++) {
+        bool found = false;
+        if (reads_as_good(names->names[i])) DCAM_TRY(holds_images(folder, names->names[i], &found));
+        if (found) good = names->names[i];
+    }
+    for (size_t i = 0; i < names->count && good && !other; i++) {
+        bool found = false;
+        if (!reads_as_good(names->names[i])) DCAM_TRY(holds_images(folder, names->names[i], &found));
+        if (found) other = names->names[i];
+    }
+    if (!other) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_DATA,
+                     "%s: holds images in %s beside images in %s, and in a plain folder all count as normal; give %s/%s "
+                     "for the normal ones alone, or lay them out as CLASS/train/good, CLASS/test/good and CLASS/test/%s",
+                     folder, good, other, folder, good, other);
+}
 
 /* A data set one level further down would be learnt with its defects. */
 static dcam_status refuse_nested(void *user, const char *folder, const dcam_names *names)
@@ -25,7 +68,7 @@ static dcam_status refuse_nested(void *user, const char *folder, const dcam_name
     }
     bool is_class;
     DCAM_TRY(dcam_layout_mvtec_is_class(folder, &is_class));
-    if (!is_class) return DCAM_OK;
+    if (!is_class) return refuse_labels(folder, names);
     return dcam_fail(DCAM_ERROR_DATA,
                      "%s: looks like a class in MVTec layout (it holds train or test); give the folder right above "
                      "the classes, or this one",

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "data/left_out.h"
 
 #define MASK_ENDING "_mask"
 
@@ -42,21 +43,30 @@ static size_t stem_length(const char *name)
     return dot && dot != name ? (size_t)(dot - name) : strlen(name);
 }
 
-/* Names of images only, sorted. A folder that is not there is empty. */
+/* Names of images only, sorted. A folder that is not there is empty. Folders in it are not looked into: of two images or
+ * masks of one name below a label no pairing would be sure. */
 static dcam_status list_images(const char *folder, dcam_names *out)
 {
     dcam_names names = {NULL, 0};
     dcam_path_kind kind;
     DCAM_TRY(dcam_path_look(folder, &kind));
     if (kind == DCAM_PATH_FOLDER) DCAM_TRY(dcam_folder_list(folder, &names));
+    dcam_status status = DCAM_OK;
+    bool deeper = false;
     size_t kept = 0;
     for (size_t i = 0; i < names.count; i++) {
-        if (dcam_is_image_name(names.names[i])) names.names[kept++] = names.names[i];
-        else dcam_free(names.names[i]);
+        if (dcam_is_image_name(names.names[i])) {
+            names.names[kept++] = names.names[i];
+            continue;
+        }
+        if (status == DCAM_OK && !deeper) status = has_folder(folder, names.names[i], &deeper);
+        dcam_free(names.names[i]);
     }
     names.count = kept;
-    *out = names;
-    return DCAM_OK;
+    if (status == DCAM_OK && deeper) status = dcam_note_images_below(folder);
+    if (status != DCAM_OK) dcam_names_clear(&names);
+    else *out = names;
+    return status;
 }
 
 static int compare_stem(const char *stem, size_t length, const char *name)
@@ -168,7 +178,7 @@ static dcam_status add_label_of(dcam_builder *builder, int class_index, dcam_spl
     return status;
 }
 
-/* Folders in FOLDER/NAME, none if that is not there. */
+/* Folders in FOLDER/NAME, none if that is not there. Images beside them have no label. */
 static dcam_status list_labels(const char *folder, const char *name, dcam_names *out)
 {
     char *path;
@@ -177,14 +187,20 @@ static dcam_status list_labels(const char *folder, const char *name, dcam_names 
     dcam_path_kind kind = DCAM_PATH_ABSENT;
     dcam_status status = dcam_path_look(path, &kind);
     if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = dcam_folder_list(path, &names);
-    size_t kept = 0;
+    size_t kept = 0, loose = 0;
     for (size_t i = 0; i < names.count; i++) {
         bool keep = false;
         if (status == DCAM_OK) status = has_folder(path, names.names[i], &keep);
         if (keep) names.names[kept++] = names.names[i];
-        else dcam_free(names.names[i]);
+        else {
+            loose += dcam_is_image_name(names.names[i]);
+            dcam_free(names.names[i]);
+        }
     }
     names.count = kept;
+    if (loose > 0)
+        dcam_log(DCAM_LOG_WARNING, "%s: %zu images right in it are left out; move them into a folder in it, good or the "
+                 "name of a defect", path, loose);
     dcam_free(path);
     if (status != DCAM_OK) dcam_names_clear(&names);
     else *out = names;
@@ -236,7 +252,11 @@ static dcam_status visit_classes(dcam_builder *builder, const char *root, bool *
         bool is_class = false;
         status = dcam_layout_mvtec_is_class(folder, &is_class);
         if (is_class) *found = true;
-        if (is_class && builder) status = dcam_layout_mvtec_class(builder, folder, names.names[i]);
+        bool passed_over = false;
+        if (status == DCAM_OK && is_class && builder) status = dcam_layout_mvtec_class(builder, folder, names.names[i]);
+        else if (status == DCAM_OK && builder && dcam_builder_wants(builder, names.names[i]))
+            status = has_folder(root, names.names[i], &passed_over);
+        if (status == DCAM_OK && passed_over) status = dcam_note_no_class(folder);
         dcam_free(folder);
     }
     dcam_names_clear(&names);

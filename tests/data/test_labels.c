@@ -133,6 +133,77 @@ static void hints_at_wrong_labels(void **state)
     assert_string_equal(warnings, "");
 }
 
+static void images_below_a_label(void **state)
+{
+    (void)state;
+    tree_file(root, "c/train/good/0.png", "x");
+    tree_file(root, "c/train/good/notes.txt", "x");
+    tree_file(root, "c/train/good/more/1.png", "x");
+    tree_file(root, "c/train/good/more/deep/2.png", "x");
+    tree_file(root, "c/test/good/0.png", "x");
+    tree_file(root, "c/test/bent/0.png", "x");
+    tree_file(root, "c/test/bent/a/1.png", "x");
+    tree_file(root, "c/test/5.png", "x");
+    char path[4096];
+    tree_path(root, "c/train/good/again", path);
+    assert_int_equal(symlink(".", path), 0); /* what is looked at is not left out */
+    holds("c", NULL, "1 1 0 1");
+    warned("c/train/good: 2 images in folders below it are left out");
+    warned("c/test/bent: 1 images in folders below it are left out");
+    warned("c/test: 1 images right in it are left out");
+    /* Folders without images are not worth a word, and what cannot be counted is no failure. */
+    tree_file(root, "d/train/good/0.png", "x");
+    tree_file(root, "d/train/good/notes/readme.txt", "x");
+    holds("d", NULL, "1 0 0 0");
+    assert_string_equal(warnings, "");
+    char deep[256] = "d/train/good/";
+    for (int i = 0; i < 40; i++) strcat(deep, "d/");
+    strcat(deep, "x.png");
+    tree_file(root, deep, "x");
+    holds("d", NULL, "1 0 0 0");
+    warned("folders deep");
+    warned("left out");
+}
+
+static void folder_beside_classes(void **state)
+{
+    (void)state;
+    tree_file(root, "m/nut/train/good/0.png", "x");
+    tree_file(root, "m/bolt/good/0.png", "x");
+    tree_file(root, "m/bolt/1.png", "x");
+    tree_file(root, "m/licence/readme.txt", "x");
+    tree_file(root, "m/cover.png", "x");
+    holds("m", NULL, "1 0 0 0");
+    warned("m/bolt: holds neither train nor test, so it is no class; 2 images below it are left out");
+    assert_null(strstr(warnings, "licence"));
+    assert_null(strstr(warnings, "cover"));
+    holds("m", "nut", "1 0 0 0");
+    assert_string_equal(warnings, "");
+}
+
+static void defects_in_a_plain_folder(void **state)
+{
+    (void)state;
+    tree_file(root, "c/train/good/0.png", "x");
+    tree_file(root, "c/test/good/0.png", "x");
+    tree_file(root, "c/test/bent/0.png", "x");
+    refused("c/test", "holds images in good beside images in bent", "c/test/good");
+    tree_file(root, "line/2/OK/0.png", "x");
+    tree_file(root, "line/2/NG/tray/0.png", "x");
+    refused("line/2", "holds images in OK beside images in NG", "line/2/OK");
+    refused("line", "holds images in OK beside images in NG", "line/2/OK"); /* at any depth */
+    /* Normal ones alone, under whatever names. */
+    tree_file(root, "p/good/0.png", "x");
+    tree_file(root, "p/OK/1.png", "x");
+    tree_file(root, "p/2.png", "x");
+    tree_file(root, "p/notes/readme.txt", "x");
+    tree_file(root, "p/bent", "x");
+    holds("p", NULL, "3 0 0 0");
+    tree_file(root, "q/monday/0.png", "x");
+    tree_file(root, "q/tuesday/0.png", "x");
+    holds("q", NULL, "2 0 0 0");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
@@ -141,6 +212,9 @@ int main(void)
         TEST(folders_called_normal),
         TEST(names_that_only_look_like_good),
         TEST(hints_at_wrong_labels),
+        TEST(images_below_a_label),
+        TEST(folder_beside_classes),
+        TEST(defects_in_a_plain_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
