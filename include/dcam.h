@@ -145,8 +145,8 @@ typedef struct dcam_detector_options {
     const char *class_name;    /* every image is of this class; NULL: inferred (or the only one) */
 } dcam_detector_options;
 
-/* One connected part of the anomaly map above the threshold, in pixels of the
- * original image. peak: the largest raw map value in it. */
+/* One connected part of the anomaly map of an anomalous image, at or above the
+ * threshold, in pixels of the original image. peak: the largest raw map value in it. */
 typedef struct dcam_region {
     int x, y, width, height;
     double area;
@@ -164,7 +164,7 @@ typedef struct dcam_detection {
     double raw;                /* before calibration */
     double threshold;          /* raw */
     bool anomalous;            /* score >= 0.5 */
-    dcam_region *regions;      /* highest peak first */
+    dcam_region *regions;      /* highest peak first; none unless anomalous */
     size_t region_count;
     float *map;                /* map_height x map_width, raw */
     int map_width, map_height; /* the model's input size */

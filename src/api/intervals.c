@@ -27,7 +27,8 @@ dcam_status dcam_intervals_check(const dcam_evaluate_options *options)
 {
     const int n = options->resamples;
     if (n <= 0 || (n >= DCAM_MIN_RESAMPLES && n <= DCAM_MAX_RESAMPLES)) return DCAM_OK;
-    return dcam_fail(DCAM_ERROR_USAGE, "%d resamples: 95 %% intervals need %d to %d", n, DCAM_MIN_RESAMPLES, DCAM_MAX_RESAMPLES);
+    return dcam_fail(DCAM_ERROR_USAGE, "%d resamples: 95 %% intervals need %d to %d", n, DCAM_MIN_RESAMPLES,
+                     DCAM_MAX_RESAMPLES);
 }
 
 dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*stop)(void *user), void *user, dcam_intervals **out)
@@ -87,7 +88,8 @@ static dcam_status draw(dcam_intervals *v, const dcam_preprocessing *p, const dc
                                  pixel_values);
 }
 
-/* The end at which a rate was seen is the end of its interval (Brown, Cai, DasGupta 2001, section 4.1.1), if it has one. */
+/* The end at which a rate was seen is the end of its interval (Brown, Cai, DasGupta 2001, section 4.1.1), if
+ * it has one. */
 static void close_rate(double rate, double *low, double *high)
 {
     if (isnan(*low) || isnan(*high)) return;

@@ -1,5 +1,6 @@
 /* report_class.c - what of a class goes into the report: the worst misses and the worst false alarms first, for these
  * teach most, then examples of what was found and of what passed. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ static dcam_status add_picture(dcam_report *report, const gallery *g, size_t i, 
             .path = below(g->root, sample->path), .label = sample->label, .verdict = verdict, .score = v->score, .raw = (double)v->raw,
             .photo = &photo, .mask = mask.pixels ? &mask : NULL, .map = g->s->maps + i * g->s->pixels, .map_width = g->p->width,
             .map_height = g->p->height, .map_median = g->calibration->pixel_median, .map_low = g->calibration->map_low, .map_high = g->calibration->map_high,
-            .threshold = v->threshold};
+            .threshold = v->anomalous ? v->threshold : (double)INFINITY};
         status = dcam_report_picture_add(report, &picture);
     }
     dcam_image_clear(&mask);

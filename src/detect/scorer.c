@@ -366,5 +366,6 @@ dcam_status dcam_scorer_run_image(dcam_scorer *s, const dcam_image *image, int c
 size_t dcam_scorer_regions(dcam_scorer *s, const float *map, const dcam_verdict *verdict, int image_width,
                            int image_height, double min_area, dcam_region *out, size_t capacity)
 {
+    if (!verdict->anomalous) return 0; /* single pixels may pass a threshold that their mean (top_percent) does not */
     return dcam_find_regions(s->regions, map, verdict->threshold, image_width, image_height, min_area, out, capacity);
 }

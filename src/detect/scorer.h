@@ -51,7 +51,8 @@ DCAM_MUST_CHECK dcam_status dcam_scorer_run_normalised(dcam_scorer *scorer, cons
 /* One RGB image of any size: resized, then as above. map: height x width of the model's input, or NULL. */
 DCAM_MUST_CHECK dcam_status dcam_scorer_run_image(dcam_scorer *scorer, const dcam_image *image, int class_index,
                                                   float *map, dcam_verdict *verdict);
-/* Regions of map above the verdict's threshold, in pixels of the original photograph (regions.h). */
+/* Regions of map at or above the verdict's threshold, in pixels of the original photograph (regions.h); none where it is
+ * not anomalous. */
 size_t dcam_scorer_regions(dcam_scorer *scorer, const float *map, const dcam_verdict *verdict, int image_width,
                            int image_height, double min_area, dcam_region *out, size_t capacity);
 

@@ -156,7 +156,7 @@ static void put_legend(dcam_html *t, size_t left_out)
 {
     dcam_html_put(t, "<p class=\"note\">Pictures, from the left: the photograph with the true defect outlined in cyan, where there is a mask; the "
                      "anomaly map from the median of normal pixels upwards; the photograph under the map on the scale of the overlays, which begins where "
-                     "hardly any normal pixel is, with the regions at or above the threshold outlined in white. A score of 0.5 is the threshold. The "
+                     "hardly any normal pixel is, with the regions at or above the threshold outlined in white if the image is. A score of 0.5 is the threshold. The "
                      "colours of a class mean the same in all its pictures.");
     if (left_out > 0)
         dcam_html_format(t, " %zu pictures were left out: the page holds %zu MiB of them at most.", left_out, DCAM_REPORT_MAX_PICTURE_BYTES >> 20);

@@ -49,7 +49,7 @@ typedef struct {
     int map_width, map_height;
     float map_median;          /* of normal pixels: where the colours of the map alone begin */
     float map_low, map_high;   /* the scale of overlays */
-    double threshold;
+    double threshold;          /* what of the map is outlined; INFINITY: nothing */
 } dcam_report_picture;
 DCAM_MUST_CHECK dcam_status dcam_report_picture_add(dcam_report *report, const dcam_report_picture *picture);
 

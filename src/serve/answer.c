@@ -230,7 +230,7 @@ static void answer_detect(serve_request *r)
     dcam_region regions[DCAM_MAX_REGIONS];
     dcam_region_finder *finder = NULL;
     size_t count = 0;
-    /* A verdict without anything above the threshold has no regions to look for. */
+    /* As dcam_scorer_regions has it: an image that is not anomalous has none. */
     if (r->images[0].verdict.anomalous) {
         const dcam_status status = dcam_region_finder_create(p->height, p->width, &finder);
         if (status != DCAM_OK) {

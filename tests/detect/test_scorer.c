@@ -230,9 +230,12 @@ static void batches_classes_and_memory(void **state)
 
     /* regions of the photograph */
     one.threshold = (double)one.raw; /* only the highest pixel is left */
+    one.anomalous = true;
     dcam_region r[4];
     assert_int_equal(dcam_scorer_regions(single, map, &one, 3 * WIDTH, 2 * HEIGHT, 0, r, 4), 1);
     assert_true(r[0].peak == (double)one.raw && r[0].area == 6 && r[0].width == 3 && r[0].height == 2);
+    one.anomalous = false; /* pixels pass what their mean does not: boxes in an image called ok */
+    assert_int_equal(dcam_scorer_regions(single, map, &one, 3 * WIDTH, 2 * HEIGHT, 0, r, 4), 0);
     dcam_image_clear(&large);
 
     assert_int_equal(dcam_scorer_run(scorer, rgb, 1, (int[]){3}, NULL, v), DCAM_ERROR_USAGE);
