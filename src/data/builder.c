@@ -33,16 +33,21 @@ struct dcam_builder {
     size_t sample_count, sample_room;
 };
 
-bool dcam_is_image_name(const char *name)
+/* JPEG's first. */
+static const char *const endings[] = {"jpg",  "jpeg", "jpe", "jfif", "png", "webp", "tif",
+                                      "tiff", "bmp",  "dib", "pnm",  "ppm", "pgm",  "pbm"};
+#define JPEG_ENDINGS 4
+
+static bool has_ending(const char *name, size_t first_endings)
 {
-    static const char *const endings[] = {"png",  "jpg", "jpeg", "jpe", "jfif", "webp", "tif",
-                                          "tiff", "bmp", "dib",  "pnm", "ppm",  "pgm",  "pbm"};
     const char *dot = strrchr(name, '.');
     if (!dot || dot == name) return false;
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+    for (size_t i = 0; i < first_endings; i++)
         if (dcam_ascii_casecmp(dot + 1, endings[i]) == 0) return true;
     return false;
 }
+
+bool dcam_is_image_name(const char *name) { return has_ending(name, sizeof endings / sizeof endings[0]); }
 
 /* Copies "a,b" as "a\0b\0" without empty names. */
 static dcam_status parse_only(dcam_builder *b, const char *only)
@@ -298,6 +303,17 @@ static dcam_status make_dataset(dcam_builder *b, dcam_dataset **out)
     return DCAM_OK;
 }
 
+/* Once for all of them, by their names: the files are not opened here. */
+static void note_lossy_masks(const dcam_dataset *d)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->sample_count; i++)
+        count += d->samples[i].mask_path && has_ending(d->samples[i].mask_path, JPEG_ENDINGS);
+    if (count > 0)
+        dcam_log(DCAM_LOG_WARNING, "%s: %zu masks are JPEG files; of these, values of 128 and more are defect, and their "
+                 "edges are not exact", d->root, count);
+}
+
 /* Says which classes have pixel metrics, and which only in part; and what hints at good images that are not called so. */
 static void note_labels(dcam_dataset *d)
 {
@@ -343,6 +359,7 @@ dcam_status dcam_builder_finish(dcam_builder *b, dcam_dataset **out)
         return status;
     }
     note_labels(d);
+    note_lossy_masks(d);
     *out = d;
     return DCAM_OK;
 }

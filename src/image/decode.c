@@ -150,30 +150,48 @@ dcam_status dcam_image_decode_within(const uint8_t *bytes, size_t count, const c
                                      bool *above_limit, dcam_image *out)
 {
     if (above_limit) *above_limit = false;
-    return decode(&(dcam_encoded){bytes, count, name, false, max_pixels, above_limit}, out);
+    return decode(&(dcam_encoded){bytes, count, name, false, max_pixels, above_limit, NULL}, out);
 }
 
-static dcam_status load(const char *path, bool mask, dcam_image *out)
+static dcam_status load(const char *path, bool mask, bool *lossy, dcam_image *out)
 {
     uint8_t *bytes;
     size_t count;
     DCAM_TRY(dcam_file_read(path, DCAM_MAX_IMAGE_FILE_BYTES, &bytes, &count));
-    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask, 0, NULL}, out);
+    dcam_status status = decode(&(dcam_encoded){bytes, count, path, mask, 0, NULL, lossy}, out);
     dcam_free(bytes);
     return status;
 }
 
-dcam_status dcam_image_load(const char *path, dcam_image *out) { return load(path, false, out); }
+dcam_status dcam_image_load(const char *path, dcam_image *out) { return load(path, false, NULL, out); }
+
+/* Of a mask. Near an edge lossy compression leaves values that were 0 above it. */
+#define LEAST_DEFECT 1
+#define LEAST_LOSSY_DEFECT 128
 
 dcam_status dcam_mask_load(const char *path, dcam_image *out)
 {
     dcam_image mask;
-    DCAM_TRY(load(path, true, &mask));
-    size_t n = (size_t)mask.width * (size_t)mask.height;
+    bool lossy = false;
+    DCAM_TRY(load(path, true, &lossy, &mask));
+    const int least = lossy ? LEAST_LOSSY_DEFECT : LEAST_DEFECT;
+    const size_t n = (size_t)mask.width * (size_t)mask.height;
     uint8_t *p = mask.pixels;
-    for (size_t i = 0; i < n; i++) p[i] = (p[3 * i] | p[3 * i + 1] | p[3 * i + 2]) ? 255 : 0;
+    int brightest = 0;
+    for (size_t i = 0; i < n; i++) {
+        int value = p[3 * i];
+        if (p[3 * i + 1] > value) value = p[3 * i + 1];
+        if (p[3 * i + 2] > value) value = p[3 * i + 2];
+        if (value > brightest) brightest = value;
+        p[i] = value >= least ? 255 : 0;
+    }
     mask.channels = 1;
     dcam_status status = dcam_realloc(n, 1, &mask.pixels);
+    if (status == DCAM_OK && brightest > 0 && brightest < least)
+        status = dcam_fail(DCAM_ERROR_IMAGE,
+                           "%s: a mask in a lossy format whose brightest value is %d; from %d on it would be defect, and "
+                           "what is less may come from the compression: make it again as PNG from its original",
+                           path, brightest, least);
     if (status != DCAM_OK) {
         dcam_image_clear(&mask);
         return status;

@@ -17,6 +17,7 @@ typedef struct {
     bool mask;        /* a value that is not 0 must not become 0 */
     size_t max_pixels; /* 0: DCAM_MAX_IMAGE_PIXELS */
     bool *above_limit; /* NULL, or where to say that it was a limit on sides or pixels that was passed */
+    bool *lossy; /* NULL, or where a decoder says that the values are not those that were encoded; false before */
 } dcam_encoded;
 
 /* Each gives 3 channels and leaves *out untouched on failure. */

@@ -129,6 +129,7 @@ dcam_status dcam_decode_jpeg(const dcam_encoded *file, dcam_image *out)
         status = library_failure(file, handle);
         goto cleanup;
     }
+    if (file->lossy) *file->lossy = true;
     *out = image;
     image.pixels = NULL;
 cleanup:

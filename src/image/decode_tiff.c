@@ -224,6 +224,13 @@ static dcam_status check_scans(const source *s, TIFF *tiff, uint32_t width, uint
     return DCAM_OK;
 }
 
+static void note_lossy(const dcam_encoded *file, TIFF *tiff)
+{
+    uint16_t compression = 0;
+    if (!file->lossy || !TIFFGetField(tiff, TIFFTAG_COMPRESSION, &compression)) return;
+    *file->lossy = compression == COMPRESSION_JPEG || compression == COMPRESSION_OJPEG;
+}
+
 dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
 {
     source s = {file, 0, ""};
@@ -235,6 +242,7 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
     if ((status = check_header(&s, tiff, &width, &height)) != DCAM_OK) goto cleanup;
     if ((status = check_block(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
     if ((status = check_scans(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
+    note_lossy(file, tiff);
     size_t n = (size_t)width * height;
     if ((status = dcam_alloc(n, sizeof *raster, &raster)) != DCAM_OK) goto cleanup;
     if ((status = read_raster(&s, tiff, raster)) != DCAM_OK) goto cleanup;

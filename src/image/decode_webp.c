@@ -56,6 +56,7 @@ dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out)
     if (!WebPInitDecoderConfig(&config))
         return dcam_fail(DCAM_ERROR_INTERNAL, "%s: libwebp is not the version that dcam was built with", file->name);
     DCAM_TRY(check_header(file, &config.input));
+    if (file->lossy) *file->lossy = config.input.format != 2; /* 2: lossless */
     int width = config.input.width, height = config.input.height, channels = config.input.has_alpha ? 4 : 3;
     dcam_image image;
     DCAM_TRY(dcam_image_make(width, height, channels, &image));

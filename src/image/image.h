@@ -36,7 +36,9 @@ DCAM_MUST_CHECK dcam_status dcam_image_decode(const uint8_t *bytes, size_t count
 DCAM_MUST_CHECK dcam_status dcam_image_decode_within(const uint8_t *bytes, size_t count, const char *name,
                                                      size_t max_pixels, bool *above_limit, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_image_load(const char *path, dcam_image *out);
-/* A ground-truth mask: one channel, 0 or 255 (any value > 0 in any channel is defect). */
+/* A ground-truth mask: one channel, 0 or 255. Any value > 0 in any channel is defect; of a lossy format (JPEG, also inside
+ * a TIFF; lossy WebP) any value >= 128, for compression leaves small values beside the edges, and such a mask with smaller
+ * values alone is DCAM_ERROR_IMAGE. */
 DCAM_MUST_CHECK dcam_status dcam_mask_load(const char *path, dcam_image *out);
 
 /* Of a picture, from its header alone: its sides, and the most that dcam_image_load holds of it, the file and what the

@@ -204,6 +204,26 @@ static void defects_in_a_plain_folder(void **state)
     holds("q", NULL, "2 0 0 0");
 }
 
+/* They are read by another rule (tests/image): said once, with their number. */
+static void masks_that_are_jpeg(void **state)
+{
+    (void)state;
+    tree_file(root, "m/nut/test/good/0.jpg", "x");
+    tree_file(root, "m/nut/test/bent/0.jpg", "x");
+    tree_file(root, "m/nut/ground_truth/bent/0_mask.png", "x");
+    holds("m", NULL, "0 1 0 1");
+    assert_string_equal(warnings, "");
+    tree_file(root, "m/bolt/test/good/0.jpg", "x");
+    tree_file(root, "m/bolt/test/bent/0.jpg", "x");
+    tree_file(root, "m/bolt/ground_truth/bent/0_mask.JPG", "x");
+    tree_file(root, "m/cog/test/good/0.jpg", "x");
+    tree_file(root, "m/cog/test/bent/0.jpg", "x");
+    tree_file(root, "m/cog/ground_truth/bent/0.jpeg", "x");
+    holds("m", NULL, "0 3 0 3");
+    warned("m: 2 masks are JPEG files; of these, values of 128 and more are defect");
+    assert_int_equal(strlen(warnings), strcspn(warnings, "\n") + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
@@ -215,6 +235,7 @@ int main(void)
         TEST(images_below_a_label),
         TEST(folder_beside_classes),
         TEST(defects_in_a_plain_folder),
+        TEST(masks_that_are_jpeg),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
