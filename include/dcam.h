@@ -338,7 +338,10 @@ typedef struct dcam_evaluate_options {
     const char *dataset;
     const char *model;           /* file; or the folder of a one-class training */
     const char *classes;
-    bool infer_class;            /* thresholds and maps of the inferred class instead of the given one */
+    /* Thresholds and maps of the inferred class instead of the given one. Images and pixels are then ranked by
+     * (raw - threshold) / width of that class, the scale of detect's score before its logistic, where a model has several
+     * classes: their raw values are of several scales. */
+    bool infer_class;
     int threads;
     dcam_precision precision;
     int resamples;               /* of the images, for the intervals, 40 to 100000; 0: 1000; negative: no intervals */

@@ -1,6 +1,7 @@
 /* evaluate.c - the metrics of method.md for each class of a data set and their
  * mean. One class is held at a time: its maps and masks at the model's input
  * size, 5 bytes a pixel, and what the exact metrics need beside them. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/parallel.h"
 #include "base/places.h"
 #include "data/loader.h"
+#include "detect/calibration.h"
 #include "metrics/metrics.h"
 
 #define EVALUATION_BATCH 8
@@ -74,9 +76,22 @@ static dcam_status read_mask(const dcam_sample *sample, int width, int height, i
     return status;
 }
 
-static void keep_verdict(dcam_class_scores *s, const dcam_sample *sample, const dcam_verdict *v)
+float dcam_from_threshold(const dcam_class_calibration *c, double width, double raw)
+{
+    return (float)fmin(fmax((raw - c->threshold) / width, -(double)FLT_MAX), (double)FLT_MAX);
+}
+
+/* c: the class that the image was taken for. Its map lies already at its place. */
+static void keep_verdict(dcam_class_scores *s, const dcam_sample *sample, const dcam_verdict *v,
+                         const dcam_class_calibration *c)
 {
     s->scores[s->images] = v->raw;
+    if (s->from_threshold) {
+        const double width = dcam_calibrated_width(c);
+        float *map = s->maps + s->images * s->pixels;
+        for (size_t p = 0; p < s->pixels; p++) map[p] = dcam_from_threshold(c, width, (double)map[p]);
+        s->scores[s->images] = dcam_from_threshold(c, width, (double)v->raw);
+    }
     s->labels[s->images] = sample->defective;
     s->samples[s->images] = sample;
     s->verdicts[s->images] = *v;
@@ -132,7 +147,7 @@ static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch
         }
         float *kept = s->maps + s->images * s->pixels;
         if (kept != maps + (size_t)i * s->pixels) memmove(kept, maps + (size_t)i * s->pixels, s->pixels * sizeof *kept);
-        keep_verdict(s, sample, &verdicts[i]);
+        keep_verdict(s, sample, &verdicts[i], &d->model->classes[verdicts[i].class_index]);
         DCAM_TRY(report(r, NULL));
     }
     return DCAM_OK;
@@ -213,6 +228,7 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     result->low = result->high = dcam_metrics_none();
     DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
     dcam_status status = create_scores(&s, count, (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height);
+    s.from_threshold = r->options->infer_class && d->model->class_count > 1;
     if (status == DCAM_OK) status = score_class(r, d, model_class, order, count, &s, result);
     if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &pixel, &result->metrics);
     if (status == DCAM_OK && r->intervals)

@@ -20,6 +20,7 @@ dcam_metrics dcam_metrics_none(void); /* NAN in all of them */
 typedef struct {
     size_t count, images;  /* room for; scored */
     size_t pixels;
+    bool from_threshold;   /* maps and scores are dcam_from_threshold of their class, not raw */
     float *maps;           /* count x pixels */
     uint8_t *masks;        /* count x pixels */
     float *scores;
@@ -29,6 +30,10 @@ typedef struct {
     size_t false_alarms, misses, normal, defective;
     bool maps_complete;    /* every defective image has a mask */
 } dcam_class_scores;
+
+/* A raw value of an image taken for class c, counted from its threshold in widths of its score: raw values of several
+ * classes are of several scales. width: dcam_calibrated_width of c. */
+float dcam_from_threshold(const dcam_class_calibration *c, double width, double raw);
 
 /* Makes the intervals of each class and of the mean: classes are resampled on their own. */
 typedef struct dcam_intervals dcam_intervals;

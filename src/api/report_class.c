@@ -6,6 +6,7 @@
 
 #include "api/evaluation.h"
 #include "base/memory.h"
+#include "detect/calibration.h"
 
 /* Of each group of pictures; together DCAM_REPORT_PICTURES. */
 #define WRONG 5
@@ -13,7 +14,7 @@
 _Static_assert(2 * WRONG + 2 * RIGHT == DCAM_REPORT_PICTURES, "the pictures of a class");
 
 typedef struct {
-    const dcam_class_calibration *calibration;
+    const dcam_class_calibration *classes; /* of the model */
     const dcam_preprocessing *p;
     const dcam_class_scores *s;
     const char *root;         /* of the data set; paths are shown from there */
@@ -42,10 +43,18 @@ static const char *below(const char *root, const char *path)
     return strncmp(path, root, n) == 0 && path[n] == '/' ? path + n + 1 : path;
 }
 
+/* A raw value on the scale of the class's maps. */
+static float on_scale(const gallery *g, const dcam_class_calibration *c, double raw)
+{
+    return g->s->from_threshold ? dcam_from_threshold(c, dcam_calibrated_width(c), raw) : (float)raw;
+}
+
 static dcam_status add_picture(dcam_report *report, const gallery *g, size_t i, const char *verdict)
 {
     const dcam_sample *sample = g->s->samples[i];
     const dcam_verdict *v = &g->s->verdicts[i];
+    const dcam_class_calibration *c = &g->classes[v->class_index];
+    const double threshold = g->s->from_threshold ? 0 : v->threshold;
     dcam_image photo = {0}, mask = {0};
     DCAM_TRY(dcam_image_load(sample->path, &photo));
     dcam_status status = sample->mask_path ? dcam_mask_load(sample->mask_path, &mask) : DCAM_OK;
@@ -53,8 +62,9 @@ static dcam_status add_picture(dcam_report *report, const gallery *g, size_t i, 
         const dcam_report_picture picture = {
             .path = below(g->root, sample->path), .label = sample->label, .verdict = verdict, .score = v->score, .raw = (double)v->raw,
             .photo = &photo, .mask = mask.pixels ? &mask : NULL, .map = g->s->maps + i * g->s->pixels, .map_width = g->p->width,
-            .map_height = g->p->height, .map_median = g->calibration->pixel_median, .map_low = g->calibration->map_low, .map_high = g->calibration->map_high,
-            .threshold = v->anomalous ? v->threshold : (double)INFINITY};
+            .map_height = g->p->height, .map_median = on_scale(g, c, (double)c->pixel_median),
+            .map_low = on_scale(g, c, (double)c->map_low), .map_high = on_scale(g, c, (double)c->map_high),
+            .threshold = v->anomalous ? threshold : (double)INFINITY};
         status = dcam_report_picture_add(report, &picture);
     }
     dcam_image_clear(&mask);
@@ -87,7 +97,7 @@ static int compare_ranked(const void *a, const void *b)
     return (x->image > y->image) - (x->image < y->image);
 }
 
-/* By calibrated score: with classes inferred, raw ones are of several scales. */
+/* By calibrated score: with classes inferred, thresholds are several. */
 static dcam_status sort_images(const dcam_class_scores *s, uint32_t **out)
 {
     ranked *sorted = NULL;
@@ -115,10 +125,11 @@ static dcam_status curves_of(const gallery *g, dcam_report_class *c)
 dcam_status dcam_report_of_class(dcam_report *report, const dcam_detector *d, int model_class, const dcam_dataset *dataset,
                                  const char *name, const dcam_class_scores *s, bool (*stop)(void *user), void *user)
 {
-    gallery g = {.calibration = &d->model->classes[model_class], .p = &d->model->preprocessing, .s = s, .root = dataset->root,
+    gallery g = {.classes = d->model->classes, .p = &d->model->preprocessing, .s = s, .root = dataset->root,
                  .stop = stop, .user = user};
     dcam_report_class c = {.name = name, .scores = s->scores, .labels = s->labels, .images = s->images,
-                           .defective = s->defective, .threshold = g.calibration->threshold};
+                           .defective = s->defective, .from_threshold = s->from_threshold,
+                           .threshold = s->from_threshold ? 0 : g.classes[model_class].threshold};
     dcam_status status = sort_images(s, &g.order);
     if (status == DCAM_OK) status = curves_of(&g, &c);
     if (status == DCAM_OK) dcam_report_class_begin(report, &c);

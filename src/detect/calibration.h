@@ -56,6 +56,8 @@ void dcam_class_set_threshold(dcam_class_calibration *c, double threshold, dcam_
 /* Raw score -> 0..1: logistic, 0.5 exactly at the threshold, 0.1 at the median of the normal validation scores.
  * Monotone, and score >= 0.5 if and only if raw >= threshold. */
 double dcam_calibrated_score(const dcam_class_calibration *c, double raw);
+/* Of that logistic; above 0. (raw - threshold) / width is what it is taken of: one scale for all classes, without an end. */
+double dcam_calibrated_width(const dcam_class_calibration *c);
 
 /* Normal images to calibrate with, already resized to the model's input size. */
 typedef struct {

@@ -109,13 +109,17 @@ static double median_of(const float *sorted, size_t n)
     return ((double)sorted[(n - 1) / 2] + (double)sorted[n / 2]) / 2;
 }
 
+/* For which the median scores MEDIAN_SCORE; where the threshold is not above the median (an F1 threshold may be
+ * anywhere) a tenth of its magnitude stands in. */
+double dcam_calibrated_width(const dcam_class_calibration *c)
+{
+    const double width = (c->threshold - median_of(c->scores, c->score_count)) / log((1 - MEDIAN_SCORE) / MEDIAN_SCORE);
+    return width > 0 ? width : fmax(SINGLE_SPREAD * fabs(c->threshold), 1e-12);
+}
+
 double dcam_calibrated_score(const dcam_class_calibration *c, double raw)
 {
-    /* Logistic width for which the median scores MEDIAN_SCORE; where the threshold is not above the median (an F1
-     * threshold may be anywhere) a tenth of its magnitude stands in. */
-    double width = (c->threshold - median_of(c->scores, c->score_count)) / log((1 - MEDIAN_SCORE) / MEDIAN_SCORE);
-    if (!(width > 0)) width = fmax(SINGLE_SPREAD * fabs(c->threshold), 1e-12);
-    const double score = 1 / (1 + exp(-(raw - c->threshold) / width));
+    const double score = 1 / (1 + exp(-(raw - c->threshold) / dcam_calibrated_width(c)));
     if (raw < c->threshold && score >= 0.5) return nextafter(0.5, 0); /* rounding must not turn the verdict */
     return score;
 }

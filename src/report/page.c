@@ -58,7 +58,8 @@ void dcam_report_class_begin(dcam_report *r, const dcam_report_class *c)
     dcam_html_escape(t, c->name);
     dcam_html_format(t, "</h2>\n<p class=\"dim\">%zu images, %zu of them defective; threshold %.4g</p>\n<div class=\"charts\">\n", c->images,
                      c->defective, c->threshold);
-    dcam_histograms_write(t, c->scores, c->labels, c->images, c->threshold);
+    dcam_histograms_write(t, c->scores, c->labels, c->images, c->threshold,
+                          c->from_threshold ? "image score, from the threshold of the class taken" : "raw image score");
     put_curves(t, &c->image, &c->pixel);
     dcam_html_put(t, "</div>\n");
     r->class_count++;

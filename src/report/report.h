@@ -27,10 +27,11 @@ void dcam_report_destroy(dcam_report *report); /* NULL-safe; removes what was no
 
 typedef struct {
     const char *name;
-    const float *scores;       /* raw, of each image */
+    const float *scores;       /* of each image, raw or from_threshold */
     const uint8_t *labels;
     size_t images, defective;
-    double threshold;
+    double threshold;          /* on the scale of the scores */
+    bool from_threshold;       /* scores are counted from the threshold of the class that each image was taken for */
     dcam_curves image, pixel;  /* without points where not defined */
 } dcam_report_class;
 void dcam_report_class_begin(dcam_report *report, const dcam_report_class *c);
@@ -45,9 +46,9 @@ typedef struct {
     double score, raw;
     const dcam_image *photo;   /* RGB, any size */
     const dcam_image *mask;    /* of the photograph's size, or NULL */
-    const float *map;          /* map_height x map_width, raw */
+    const float *map;          /* map_height x map_width */
     int map_width, map_height;
-    float map_median;          /* of normal pixels: where the colours of the map alone begin */
+    float map_median;          /* of normal pixels, on the scale of the map: where the colours of the map alone begin */
     float map_low, map_high;   /* the scale of overlays */
     double threshold;          /* what of the map is outlined; INFINITY: nothing */
 } dcam_report_picture;

@@ -108,7 +108,8 @@ static void bars(dcam_html *t, const frame *f, const double counts[BINS], double
     dcam_html_format(t, "<path class=\"base\" d=\"M%.1f %.1fh%.1f\"/>", f->left, f->top + f->height, f->width);
 }
 
-void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *labels, size_t n, double threshold)
+void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *labels, size_t n, double threshold,
+                           const char *axis)
 {
     double low = threshold, high = threshold, counts[BINS];
     char description[160];
@@ -134,7 +135,7 @@ void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *lab
         most[kind] = count_bins(scores, labels, n, kind, low, high, counts);
         bars(t, kind ? &lower : &upper, counts, most[kind], kind);
     }
-    axis_labels(t, &lower, "raw image score", NULL);
+    axis_labels(t, &lower, axis, NULL);
     dcam_html_format(t, "<path class=\"limit\" d=\"M%.1f %.1fv%.1f\"/>", across(&upper, threshold), upper.top,
                      lower.top + half - upper.top);
     for (int kind = 0; kind < 2; kind++) /* last, so that the threshold's line does not cross them */

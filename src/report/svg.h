@@ -25,6 +25,7 @@ typedef struct {
 void dcam_chart_write(dcam_html *t, const dcam_chart *chart);
 
 /* Two histograms above one another over one axis: good images, defective images; the threshold through both. */
-void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *labels, size_t n, double threshold);
+void dcam_histograms_write(dcam_html *t, const float *scores, const uint8_t *labels, size_t n, double threshold,
+                           const char *axis);
 
 #endif

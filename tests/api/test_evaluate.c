@@ -11,6 +11,8 @@
 
 #include "api/evaluation.h"
 #include "api_case.h"
+#include "detect/calibration.h"
+#include "image/image.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
 
@@ -187,6 +189,90 @@ static void intervals_hold_their_metrics(void **state)
     for (size_t m = 0; m < DCAM_METRICS; m++) assert_true(isnan(low[m]) == isnan(high[m]));
     assert_true(is_fraction(one.classes[0].high.false_alarm_rate) && is_fraction(one.classes[0].high.miss_rate));
     dcam_evaluation_clear(&one);
+}
+
+/* A model whose second class has a threshold far from the first one's, and a table of both classes' test images under
+ * the first one's name: taken for what they are, they are of two scales. */
+static void save_two_scales(const char *model, const char *table)
+{
+    dcam_dataset *dataset;
+    dcam_model *m;
+    dcam_writer *w;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    dcam_class_set_threshold(&m->classes[1], 3 * m->classes[1].threshold, DCAM_RULE_ORDER, 0.25);
+    assert_int_equal(dcam_model_save(m, model), DCAM_OK);
+    dcam_model_destroy(m);
+    assert_int_equal(dcam_writer_open(table, &w), DCAM_OK);
+    assert_int_equal(dcam_dataset_open(case_data, NULL, &dataset), DCAM_OK);
+    assert_int_equal(dcam_writer_printf(w, "path,class,split,label,mask\n"), DCAM_OK);
+    for (size_t i = 0; i < dataset->sample_count; i++) {
+        const dcam_sample *s = &dataset->samples[i];
+        if (s->split != DCAM_SPLIT_TEST) continue;
+        const char *mask = s->mask_path ? s->mask_path : "";
+        assert_int_equal(dcam_writer_printf(w, "%s,%s,test,%s,%s\n", s->path, names[0], s->label, mask), DCAM_OK);
+    }
+    assert_int_equal(dcam_writer_commit(w), DCAM_OK);
+    dcam_dataset_destroy(dataset);
+}
+
+/* Image and pixel AUROC by the answers of detect, whose score's logit is the common scale. */
+static void ranked_by_hand(const char *model, const char *table, double *image, double *pixel)
+{
+    enum { MOST = CASE_CLASSES * (CASE_GOOD + CASE_DEFECTIVE), PIXELS = CASE_SIDE * CASE_SIDE };
+    static float scores[MOST], pixels[MOST * PIXELS];
+    static uint8_t labels[MOST], truth[MOST * PIXELS];
+    size_t n = 0, taken[CASE_CLASSES] = {0};
+    dcam_dataset *dataset;
+    dcam_detector *d;
+    dcam_ranking_metrics m;
+    memset(truth, 0, sizeof truth);
+    assert_int_equal(dcam_detector_open(model, NULL, &d), DCAM_OK);
+    assert_int_equal(dcam_dataset_open(table, NULL, &dataset), DCAM_OK);
+    for (; n < dataset->sample_count; n++) {
+        const dcam_sample *s = &dataset->samples[n];
+        dcam_detection out;
+        assert_true(n < MOST);
+        assert_int_equal(dcam_detect_file(d, s->path, &out), DCAM_OK);
+        taken[strcmp(out.class_name, names[0]) != 0]++;
+        const double logit = log(out.score / (1 - out.score)), width = (out.raw - out.threshold) / logit;
+        scores[n] = (float)logit;
+        labels[n] = s->defective;
+        for (size_t p = 0; p < PIXELS; p++)
+            pixels[n * PIXELS + p] = (float)(((double)out.map[p] - out.threshold) / width);
+        dcam_detection_clear(&out);
+        if (!s->defective) continue;
+        dcam_image mask = {0};
+        assert_int_equal(dcam_mask_load(s->mask_path, &mask), DCAM_OK);
+        assert_int_equal(mask.width * mask.height, PIXELS);
+        memcpy(truth + n * PIXELS, mask.pixels, PIXELS);
+        dcam_image_clear(&mask);
+    }
+    assert_true(taken[0] > 0 && taken[1] > 0);
+    assert_int_equal(dcam_ranking(scores, labels, n, &m), DCAM_OK);
+    *image = m.auroc;
+    assert_int_equal(dcam_ranking(pixels, truth, n * PIXELS, &m), DCAM_OK);
+    *pixel = m.auroc;
+    dcam_dataset_destroy(dataset);
+    dcam_detector_close(d);
+}
+
+/* Raw scores of images that were taken for different classes were ranked against each other. */
+static void inferred_classes_share_a_scale(void **state)
+{
+    char model[400], table[400];
+    double image, pixel;
+    dcam_evaluation e;
+    (void)state;
+    snprintf(model, sizeof model, "%s/scales", case_root);
+    snprintf(table, sizeof table, "%s/scales.csv", case_root);
+    save_two_scales(model, table);
+    ranked_by_hand(model, table, &image, &pixel);
+    const dcam_evaluate_options options = {.dataset = table, .model = model, .infer_class = true,
+                                           .report = case_path("page of scales")};
+    assert_int_equal(dcam_evaluate(&options, &e), DCAM_OK);
+    if (!(fabs(e.mean.image_auroc - image) < 1e-12)) fail_msg("image AUROC %g, by hand %g", e.mean.image_auroc, image);
+    if (!(fabs(e.mean.pixel_auroc - pixel) < 1e-5)) fail_msg("pixel AUROC %g, by hand %g", e.mean.pixel_auroc, pixel);
+    dcam_evaluation_clear(&e);
 }
 
 /* A bad image and a bad mask are counted and left out; with a mask gone the pixel metrics are not defined. */
@@ -501,7 +587,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(evaluation_is_that_of_the_verdicts),
-        cmocka_unit_test(no_memory_for_a_class), cmocka_unit_test(intervals_hold_their_metrics), cmocka_unit_test(bad_images_are_left_out),
+        cmocka_unit_test(no_memory_for_a_class), cmocka_unit_test(intervals_hold_their_metrics),
+        cmocka_unit_test(inferred_classes_share_a_scale), cmocka_unit_test(bad_images_are_left_out),
         cmocka_unit_test(evaluation_refuses), cmocka_unit_test(stopped_after_the_images), cmocka_unit_test(a_model_for_each_class),
         cmocka_unit_test(thresholds_are_set_anew), cmocka_unit_test(info_knows_every_kind),
         cmocka_unit_test(bench_measures_every_stage),
