@@ -5,8 +5,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/ascii.h"
+#include "base/file.h"
 #include "base/memory.h"
 
 /* Every class keeps a calibration of its own in the model file; more than
@@ -189,11 +191,6 @@ static int compare_samples(const void *x, const void *y)
     return labels != 0 ? labels : strcmp(a->path, b->path);
 }
 
-static int compare_paths(const void *x, const void *y)
-{
-    return strcmp((*(dcam_sample *const *)x)->path, (*(dcam_sample *const *)y)->path);
-}
-
 /* "a, b, c and 4 more" of the classes there; b->classes is sorted. */
 static dcam_status list_classes(const dcam_builder *b, char **out)
 {
@@ -233,19 +230,48 @@ static dcam_status check_only(const dcam_builder *b)
     return DCAM_OK;
 }
 
-/* One photograph in two places would be learnt and then tested on. */
-static dcam_status check_twice(const dcam_builder *b)
+typedef struct {
+    dev_t device;
+    ino_t inode;
+    const char *path;
+} file_place;
+
+static bool same_file(const file_place *a, const file_place *b)
 {
-    if (b->sample_count < 2) return DCAM_OK;
-    const dcam_sample **sorted;
-    DCAM_TRY(dcam_alloc(b->sample_count, sizeof *sorted, &sorted));
-    for (size_t i = 0; i < b->sample_count; i++) sorted[i] = &b->samples[i];
-    qsort(sorted, b->sample_count, sizeof *sorted, compare_paths);
+    return a->device == b->device && a->inode == b->inode;
+}
+
+static int compare_places(const void *x, const void *y)
+{
+    const file_place *a = x, *b = y;
+    if (a->device != b->device) return a->device < b->device ? -1 : 1;
+    if (a->inode != b->inode) return a->inode < b->inode ? -1 : 1;
+    return strcmp(a->path, b->path);
+}
+
+static dcam_status refuse_twice(const file_place *a, const file_place *b)
+{
+    if (strcmp(a->path, b->path) == 0)
+        return dcam_fail(DCAM_ERROR_DATA, "%s: the image is listed twice; remove one of the rows", a->path);
+    return dcam_fail(DCAM_ERROR_DATA, "%s: the image is listed twice, as %s too; remove one of the rows", a->path, b->path);
+}
+
+/* One photograph in two places would be learnt and then tested on. */
+dcam_status dcam_builder_refuse_twice(const dcam_builder *b)
+{
+    file_place *places;
+    DCAM_TRY(dcam_alloc(b->sample_count, sizeof *places, &places));
     dcam_status status = DCAM_OK;
+    for (size_t i = 0; i < b->sample_count && status == DCAM_OK; i++) {
+        struct stat info;
+        const char *path = b->samples[i].path;
+        if (stat(path, &info) != 0) status = dcam_system_failure("look at", path);
+        else places[i] = (file_place){info.st_dev, info.st_ino, path};
+    }
+    if (status == DCAM_OK && b->sample_count > 0) qsort(places, b->sample_count, sizeof *places, compare_places);
     for (size_t i = 1; i < b->sample_count && status == DCAM_OK; i++)
-        if (strcmp(sorted[i - 1]->path, sorted[i]->path) == 0)
-            status = dcam_fail(DCAM_ERROR_DATA, "%s: the image is listed twice; remove one of the rows", sorted[i]->path);
-    dcam_free(sorted);
+        if (same_file(&places[i - 1], &places[i])) status = refuse_twice(&places[i - 1], &places[i]);
+    dcam_free(places);
     return status;
 }
 
@@ -345,7 +371,6 @@ dcam_status dcam_builder_finish(dcam_builder *b, dcam_dataset **out)
     dcam_dataset *d;
     DCAM_TRY(sort_classes(b));
     DCAM_TRY(check_only(b));
-    DCAM_TRY(check_twice(b));
     if (b->sample_count > 0) qsort(b->samples, b->sample_count, sizeof *b->samples, compare_samples);
     DCAM_TRY(make_dataset(b, &d));
     for (size_t c = 0, i = 0; c < d->class_count; c++) {

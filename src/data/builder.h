@@ -24,9 +24,13 @@ bool dcam_builder_wants(const dcam_builder *builder, const char *name);
 DCAM_MUST_CHECK dcam_status dcam_builder_add(dcam_builder *builder, int class_index, dcam_split split,
                                              const char *label, const char *path, const char *mask);
 
+/* Fails where two samples are the same file, by device and inode: spelt in two ways, or through a link. For tables; in
+ * folders links are the user's own. */
+DCAM_MUST_CHECK dcam_status dcam_builder_refuse_twice(const dcam_builder *builder);
+
 size_t dcam_builder_sample_count(const dcam_builder *builder);
 
-/* Checks what only the whole can tell (unknown class, class without images, image listed twice) and makes
+/* Checks what only the whole can tell (unknown class, class without images) and makes
  * the data set. The builder is empty afterwards and must still be destroyed. */
 DCAM_MUST_CHECK dcam_status dcam_builder_finish(dcam_builder *builder, dcam_dataset **out);
 

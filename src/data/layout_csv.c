@@ -156,7 +156,7 @@ static dcam_status read_table(dcam_builder *builder, const table_kind *kind, con
         status = add_row(&t);
     }
     dcam_free(text);
-    return status;
+    return status == DCAM_OK ? dcam_builder_refuse_twice(builder) : status;
 }
 
 dcam_status dcam_layout_visa(dcam_builder *builder, const char *root)

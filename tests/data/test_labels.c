@@ -224,6 +224,46 @@ static void masks_that_are_jpeg(void **state)
     assert_int_equal(strlen(warnings), strcspn(warnings, "\n") + 1);
 }
 
+/* A table whose second row has this path. */
+static void write_table(const char *path)
+{
+    char text[512];
+    snprintf(text, sizeof text, "path,class,split,label\npics/a.png,n,train,good\n%s,n,test,good\npics/b.png,n,test,bent\n", path);
+    tree_file(root, "list.csv", text);
+}
+
+static void one_file_in_two_rows(void **state)
+{
+    (void)state;
+    char path[4096], target[4096];
+    tree_file(root, "pics/a.png", "x");
+    tree_file(root, "pics/b.png", "x");
+    tree_file(root, "pics/c.png", "x");
+    tree_path(root, "pics/link.png", path);
+    assert_int_equal(symlink("a.png", path), 0);
+    tree_path(root, "way", path);
+    assert_int_equal(symlink("pics", path), 0);
+    tree_path(root, "pics/a.png", target);
+    tree_path(root, "hard.png", path);
+    assert_int_equal(link(target, path), 0);
+    static const char *const same[] = {"pics/a.png", "./pics/a.png", "pics//a.png", "pics/../pics/a.png", "pics/link.png",
+                                       "way/a.png", "hard.png"};
+    for (int i = 0; i < 7; i++) {
+        write_table(same[i]);
+        refused("list.csv", "listed twice", same[i]);
+    }
+    write_table(target);
+    refused("list.csv", "listed twice", target);
+    write_table("way/c.png");
+    holds("list.csv", NULL, "1 1 0 1");
+    /* In folders links are the user's own. */
+    tree_path(root, "c/train/good/", path);
+    tree_file(root, "c/train/good/0.png", "x");
+    tree_path(root, "c/train/good/1.png", path);
+    assert_int_equal(symlink("0.png", path), 0);
+    holds("c", NULL, "2 0 0 0");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
@@ -236,6 +276,7 @@ int main(void)
         TEST(folder_beside_classes),
         TEST(defects_in_a_plain_folder),
         TEST(masks_that_are_jpeg),
+        TEST(one_file_in_two_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
