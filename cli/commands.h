@@ -25,7 +25,7 @@ const cli_command *cli_find_command(int count, char **words, int *used);
     {                                                                                                        \
         .name = "false-alarm-rate", .kind = CLI_NUMBER, .offset = offsetof(type, member), .value_name = "F", \
         .min = 1e-6, .max = 0.5,                                                                             \
-        .help = "wanted part of normal images above the threshold (default: 0.01)"                           \
+        .help = "wanted part of normal images above the threshold (default: 0.01; calibrate: the model's)"   \
     }
 #define CLI_OPTION_THREADS(type, member)                                                                     \
     {                                                                                                        \

@@ -283,7 +283,7 @@ typedef struct dcam_calibrate_options {
     const char *dataset;
     const char *model;           /* read */
     const char *output;          /* written; NULL: model is replaced, atomically */
-    double false_alarm_rate;     /* 0: 0.01 */
+    double false_alarm_rate;     /* 0: the one that the model's classes were calibrated with, or 0.01 */
     bool f1;                     /* thresholds of the best F1 on labelled test images instead */
     bool int8;                   /* measures the ranges that int8 needs, in f32 on normal images; thresholds stay,
                                     unless one of false_alarm_rate, f1 and precision is set as well */

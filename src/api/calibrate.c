@@ -31,6 +31,9 @@ static dcam_status choose_images(const dcam_model *model, const dcam_dataset *da
     if (*count == 0) {
         dcam_free(*indices);
         *indices = NULL;
+        if (known > 0)
+            return dcam_fail(DCAM_ERROR_DATA, "%s: the model has learned from all of its normal images, which says nothing of others; "
+                             "give photographs that are new to it", dataset->root);
         return dcam_fail(DCAM_ERROR_DATA, "%s: has no normal images to calibrate with (CLASS/train/good, or a folder of them)",
                          dataset->root);
     }
@@ -69,13 +72,26 @@ static bool wants_thresholds(const dcam_calibrate_options *o)
     return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
 }
 
+/* What the classes had been asked for when they were calibrated; 0, which is the default, where they differ or have a rate
+ * that labels gave. */
+static double rate_of(const dcam_model *model, const dcam_dataset *dataset, const change *changes)
+{
+    const double rate = model->classes[changes[0].model_class].false_alarm_rate;
+    for (size_t i = 0; i < dataset->class_count; i++) {
+        const dcam_class_calibration *c = &model->classes[changes[i].model_class];
+        if (c->rule == DCAM_RULE_F1 || c->false_alarm_rate != rate) return 0;
+    }
+    return rate;
+}
+
 static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices, size_t count,
                                const dcam_calibrate_options *o, change *changes, bool *left_out)
 {
     const dcam_reading reading = {.left_out = left_out};
+    const double rate = o->false_alarm_rate > 0 ? o->false_alarm_rate : rate_of(model, dataset, changes);
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
-    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, o->false_alarm_rate, &reading);
+    if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, rate, &reading);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
         changes[i].images = model->classes[changes[i].model_class].score_count;
     return status;

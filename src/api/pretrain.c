@@ -14,6 +14,7 @@
 #include "net/check.h"
 #include "pretrain/picture.h"
 #include "pretrain/pretrainer.h"
+#include "weights/unfinished.h"
 
 #define SHEET_PICTURES 3 /* of each class */
 #define SHEET_GAP 4
@@ -84,6 +85,7 @@ static dcam_status check_files(const dcam_pretrainer_options *p, const char *out
     DCAM_TRY(dcam_check_places(written, 3, NULL, 0));
     for (int i = 0; i < 3; i++)
         if (paths[i]) DCAM_TRY(dcam_check_writable(paths[i]));
+    if (p->checkpoint && !p->resume) DCAM_TRY(dcam_refuse_unfinished(p->checkpoint, "steps_done", "steps", "step"));
     return check_disk(p, output, plateau);
 }
 

@@ -17,6 +17,7 @@
 #include "distill/data_identity.h"
 #include "distill/trainer.h"
 #include "net/check.h"
+#include "weights/unfinished.h"
 
 #define DEFAULT_CACHE_BYTES ((size_t)1 << 30)
 #define SCORING_BATCH 8
@@ -373,14 +374,10 @@ static dcam_status check_apart(const dcam_train_options *o, const dcam_dataset *
     return status;
 }
 
-static dcam_status check_writable(const char *path)
+static dcam_status check_checkpoint(const dcam_train_options *o, const char *checkpoint)
 {
-    dcam_writer *writer;
-    if (dcam_path_is_folder(path))
-        return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
-    DCAM_TRY(dcam_writer_open(path, &writer));
-    dcam_writer_abort(writer);
-    return DCAM_OK;
+    DCAM_TRY(dcam_check_writable(checkpoint));
+    return o->resume ? DCAM_OK : dcam_refuse_unfinished(checkpoint, "epochs_done", "epochs", "epoch");
 }
 
 static dcam_status check_class_places(const dcam_train_options *o, const dcam_dataset *dataset)
@@ -390,8 +387,8 @@ static dcam_status check_class_places(const dcam_train_options *o, const dcam_da
     for (size_t i = 0; i < dataset->class_count; i++) {
         char *model, *checkpoint;
         DCAM_TRY(class_paths(o, dataset->class_names[i], &model, &checkpoint));
-        dcam_status status = check_writable(model);
-        if (status == DCAM_OK && checkpoint) status = check_writable(checkpoint);
+        dcam_status status = dcam_check_writable(model);
+        if (status == DCAM_OK && checkpoint) status = check_checkpoint(o, checkpoint);
         dcam_path_kind kind = DCAM_PATH_ABSENT;
         if (status == DCAM_OK && checkpoint) status = dcam_path_look(checkpoint, &kind);
         resumable = resumable || kind != DCAM_PATH_ABSENT;
@@ -407,8 +404,8 @@ static dcam_status check_class_places(const dcam_train_options *o, const dcam_da
 static dcam_status check_places(const dcam_train_options *o, const dcam_dataset *dataset)
 {
     if (o->one_class) return check_class_places(o, dataset);
-    DCAM_TRY(check_writable(o->output));
-    return o->checkpoint ? check_writable(o->checkpoint) : DCAM_OK;
+    DCAM_TRY(dcam_check_writable(o->output));
+    return o->checkpoint ? check_checkpoint(o, o->checkpoint) : DCAM_OK;
 }
 
 /* A model's calibration and memory, at most. */

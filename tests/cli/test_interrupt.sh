@@ -35,6 +35,13 @@ is_absent m
 is_file state
 same "files" "data err out pid state" "$(ls | tr '\n' ' ' | sed 's/ $//')"
 
+# A forgotten --resume does not write over it.
+sum=$(cksum state)
+# shellcheck disable=SC2086
+refuse 2 'state: is the checkpoint of a run that was stopped after epoch [0-9]+ of 100000; .*--resume' train data -o m $options \
+    --epochs 100000 --checkpoint state -q
+same "checkpoint" "$sum" "$(cksum state)"
+
 # Without a checkpoint the message says what would have helped.
 # shellcheck disable=SC2086
 interrupt_after 'epoch 1/' TERM train data -o m $options --epochs 100000

@@ -85,6 +85,10 @@ expect 0 calibrate data -m model.safetensors -o t --json
 images=$("$json" -l out images | head -n 1)
 expect 0 calibrate more -m model.safetensors -o t --json
 same "images with a new one" $((images + 1)) "$("$json" -l out images | head -n 1)"
+# Without a rate the one that was asked for last stays.
+cp loose.safetensors again.safetensors
+expect 0 calibrate data -m again.safetensors -q
+cmp -s loose.safetensors again.safetensors || fail "calibrate without a rate changed it"
 expect 0 calibrate data -m loose.safetensors --f1 --json
 "$json" -l out threshold >thresholds || fail "calibrate --json"
 same "lines" 2 "$(wc -l <thresholds)"

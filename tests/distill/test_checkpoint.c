@@ -177,6 +177,8 @@ static void what_differs_is_named(void **state)
     mine.architecture = "small";
     refused_by(good, &fine, &mine, DCAM_ERROR_DATA, "made with a student tiny, this run has small");
     mine = of_run;
+    mine.teacher = "random:1 sha256:00ff";
+    refused_by(good, &fine, &mine, DCAM_ERROR_DATA, "made with the teacher random:1, this run has random:1 sha256:00ff");
     mine.teacher = "random:2";
     refused_by(good, &fine, &mine, DCAM_ERROR_DATA, "made with the teacher random:1, this run has random:2");
     mine = of_run;
