@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "tree.h"
@@ -264,6 +265,29 @@ static void one_file_in_two_rows(void **state)
     holds("c", NULL, "2 0 0 0");
 }
 
+/* Memory that runs out while images are counted is no matter for a warning. */
+static void allocations_fail(void **state)
+{
+    (void)state;
+    char path[4096];
+    tree_file(root, "m/nut/train/good/0.png", "x");
+    tree_file(root, "m/nut/train/good/more/1.png", "x");
+    tree_file(root, "m/bolt/1.png", "x");
+    tree_file(root, "p/good/0.png", "x");
+    tree_file(root, "p/OK/1.png", "x");
+    tree_file(root, "list.csv", "path,class,split,label\np/good/0.png,n,train,good\np/OK/1.png,n,test,good\n");
+    static const char *const names[] = {"m", "p", "list.csv"};
+    for (int k = 0; k < 3; k++) {
+        dcam_dataset *d = NULL;
+        tree_path(root, names[k], path);
+        EVERY_ALLOCATION(a, dcam_dataset_open(path, NULL, &d)) {
+            assert_true(a.passed ? a.n > 10 : d == NULL);
+            dcam_dataset_destroy(d);
+            d = NULL;
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
@@ -277,6 +301,7 @@ int main(void)
         TEST(defects_in_a_plain_folder),
         TEST(masks_that_are_jpeg),
         TEST(one_file_in_two_rows),
+        TEST(allocations_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
