@@ -34,6 +34,8 @@ struct cli_overlays {
     int code;      /* of the first failure */
     /* Its line, until the main thread has printed it. Not allocated: the failure may be a lack of memory. */
     char message[ERROR_BYTES];
+    size_t undrawn; /* whose photographs were not there any more */
+    char first_undrawn[ERROR_BYTES];
 };
 
 static void free_task(task *t)
@@ -84,7 +86,10 @@ static void *draw(void *context)
         const dcam_status status = wanted ? dcam_overlay_file(o->detector, t.image, &t.detection, t.png) : DCAM_OK;
         free_task(&t);
         pthread_mutex_lock(&o->lock);
-        if (status != DCAM_OK && o->code == 0) {
+        if (status == DCAM_ERROR_IMAGE) {
+            /* Who reads the lines may take the photographs away: no reason to leave the others unscored. */
+            if (o->undrawn++ == 0) snprintf(o->first_undrawn, sizeof o->first_undrawn, "%s", dcam_error_message());
+        } else if (status != DCAM_OK && o->code == 0) {
             o->code = dcam_status_exit_code(status);
             snprintf(o->message, sizeof o->message, "%s", dcam_error_message());
         }
@@ -149,7 +154,10 @@ int cli_overlays_finish(cli_overlays *o, bool silent)
     pthread_cond_broadcast(&o->changed);
     pthread_mutex_unlock(&o->lock);
     for (int i = 0; i < o->thread_count; i++) pthread_join(o->threads[i], NULL);
-    const int code = o->code;
+    if (!silent && o->code == 0 && o->undrawn > 0)
+        cli_error("overlays that are missing, because the photograph could not be read any more: %zu; the first: %s", o->undrawn,
+                  o->first_undrawn);
+    const int code = o->code == 0 && o->undrawn > 0 ? dcam_status_exit_code(DCAM_ERROR_IMAGE) : o->code;
     if (!silent) say_failure(o);
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);

@@ -195,6 +195,7 @@ DCAM_API void dcam_detection_clear(dcam_detection *detection); /* NULL-safe, twi
 
 /* The photograph with the anomaly map over it and the regions outlined, as
  * PNG. The colour scale is fixed by the calibration, never by this image.
+ * DCAM_ERROR_IMAGE: the photograph cannot be read (any more).
  * May run in several threads and beside other calls with the detector. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_overlay_file(const dcam_detector *detector, const char *image_path,
                                                        const dcam_detection *detection, const char *png_path);

@@ -244,6 +244,7 @@ dcam_status dcam_overlay_file(const dcam_detector *d, const char *image_path, co
     if (index < 0) return unknown_class(d, detection->class_name);
     dcam_image photo = {0}, overlay = {0};
     dcam_status status = dcam_image_load(image_path, &photo);
+    if (status == DCAM_ERROR_IO) status = DCAM_ERROR_IMAGE; /* what cannot be written is another matter */
     if (status == DCAM_OK)
         status = dcam_overlay_draw(&d->model->classes[index], &photo, detection->map, detection->map_width,
                                    detection->map_height, detection->regions, detection->region_count, &overlay);

@@ -78,6 +78,29 @@ same "map without --map-npy" "null" "$("$json" out map)"
 same "class_source" "given" "$("$json" out class_source)"
 same "class" "$class" "$("$json" out class)"
 
+# Who reads the lines may take the photographs away: the others are scored all the same. The reader is slow on purpose.
+mkdir belt taken
+n=0
+while [ $n -lt 12 ]; do
+    cp "$(first_of data/*/test/good/*.png)" belt/$n.png
+    n=$((n + 1))
+done
+mkfifo lines
+"$dcam" detect belt -m model.safetensors -o belt_over --threads 1 -q >lines 2>err &
+while read -r _ _ _ path _; do
+    mv "${path%,}" taken/ && echo "$path"
+done <lines >seen
+wait $!
+code=$?
+same "lines of photographs that are taken away" 12 "$(wc -l <seen)"
+drawn=$(find belt_over -name '*.png' | wc -l)
+if [ "$drawn" -lt 12 ]; then
+    same "exit code" 3 $code
+    grep -q "^dcam: overlays that are missing, .*: $((12 - drawn)); the first: belt/" err || fail "missing overlays: $(cat err)"
+else
+    same "exit code" 0 $code
+fi
+
 # --fail-on-anomaly follows the verdicts; regions lie within the photograph.
 "$dcam" detect data/*/test -m model.safetensors --json -q >all.jsonl 2>err || fail "detect data"
 "$json" -l all.jsonl anomalous | grep -q true && some_anomalous=yes || some_anomalous=no
