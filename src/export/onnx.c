@@ -20,7 +20,7 @@ void onnx_clear(onnx_graph *g)
 
 onnx_value onnx_name(const char *format, ...)
 {
-    onnx_value v;
+    onnx_value v = {.text = ""};
     va_list arguments;
     va_start(arguments, format);
     dcam_vsnprintf(v.text, sizeof v.text, format, arguments);

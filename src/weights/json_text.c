@@ -265,12 +265,13 @@ json_t *dcam_json_any_text(const char *text)
     uint32_t code;
     char *fixed = NULL;
     if (dcam_utf8_is_valid(text)) return json_string_nocheck(text);
-    if (dcam_alloc(strlen(text) + 1, strlen(DCAM_UTF8_REPLACEMENT), &fixed) != DCAM_OK) return NULL;
+    if (dcam_alloc(strlen(text) + 1, sizeof DCAM_UTF8_REPLACEMENT - 1, &fixed) != DCAM_OK) return NULL;
     while (*text) {
-        const size_t n = dcam_utf8_character(text, &code), added = n ? n : strlen(DCAM_UTF8_REPLACEMENT);
-        memcpy(fixed + used, n ? text : DCAM_UTF8_REPLACEMENT, added);
-        used += added;
-        text += n ? n : 1;
+        const size_t n = dcam_utf8_character(text, &code), replaced = sizeof DCAM_UTF8_REPLACEMENT - 1;
+        if (n > 0) memcpy(fixed + used, text, n);
+        else memcpy(fixed + used, DCAM_UTF8_REPLACEMENT, replaced);
+        used += n > 0 ? n : replaced;
+        text += n > 0 ? n : 1;
     }
     json_t *json = json_stringn_nocheck(fixed, used);
     dcam_free(fixed);

@@ -253,7 +253,7 @@ static void scans_of_a_jpeg_are_bounded(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint8_t *bytes;
+        uint8_t *bytes = NULL;
         dcam_image image = {-1, -1, -1, NULL};
         const size_t n = (cases[i].tiff ? make_tiff_of_jpeg : make_progressive)(cases[i].side, cases[i].scans, &bytes);
         dcam_memory_reset_peak();
