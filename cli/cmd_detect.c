@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api/paths.h"
+#include "base/cores.h"
 #include "commands.h"
 #include "dcam.h"
 #include "files.h"
@@ -169,8 +169,7 @@ static int conclude(const detect_state *state, dcam_status status, size_t failed
 
 static int drawing_threads(const detect_values *values)
 {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return values->library.threads > 0 ? values->library.threads : cores > 0 ? (int)cores : 1;
+    return values->library.threads > 0 ? values->library.threads : dcam_available_cores();
 }
 
 /* No overlay or map may take the place of a photograph or of the model. */

@@ -11,30 +11,14 @@
 #include <unistd.h>
 
 #include "base/disk.h"
-#include "base/file.h"
 #include "base/machine_memory.h"
+#include "made_groups.h"
 
 #define MIB ((size_t)1 << 20)
 
-static char root[] = "/tmp/dcam-groups.XXXXXX";
-
-static void put(const char *name, const char *text)
-{
-    char path[512], *slash;
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    slash = strrchr(path, '/');
-    *slash = '\0';
-    assert_int_equal(dcam_make_folders(path), DCAM_OK);
-    *slash = '/';
-    assert_int_equal(dcam_file_write(path, text, strlen(text)), DCAM_OK);
-}
-
 static size_t limit_of(const char *groups)
 {
-    char path[512];
-    put("groups", groups);
-    snprintf(path, sizeof path, "%s/groups", root);
-    return dcam_group_memory(path, root);
+    return dcam_group_memory(put_groups(groups), root);
 }
 
 /* The least along the way up counts, whichever group sets it. */
@@ -101,20 +85,6 @@ static void disks(void **state)
     assert_non_null(strstr(dcam_error_message(), "8796093022208.0 MiB will be needed"));
     const dcam_disk_need nowhere[] = {{"/nowhere/at/all/x", SIZE_MAX / 2}};
     assert_int_equal(dcam_disk_check(nowhere, 1), DCAM_OK);
-}
-
-static int make_root(void **state)
-{
-    (void)state;
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
 }
 
 int main(void)

@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/parallel.h"
+#include "made_groups.h"
 
 enum { ITEMS = 1000, HANGS = 60 /* seconds */ };
 
@@ -117,25 +117,9 @@ static void signals_of_threads(void **state)
 
 /* ---- cores --------------------------------------------------------------- */
 
-static char root[] = "/tmp/dcam-cores.XXXXXX";
-
-static void put(const char *name, const char *text)
-{
-    char path[512], *slash;
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    slash = strrchr(path, '/');
-    *slash = '\0';
-    assert_int_equal(dcam_make_folders(path), DCAM_OK);
-    *slash = '/';
-    assert_int_equal(dcam_file_write(path, text, strlen(text)), DCAM_OK);
-}
-
 static int cores_of(const char *groups)
 {
-    char path[512];
-    put("groups", groups);
-    snprintf(path, sizeof path, "%s/groups", root);
-    return dcam_group_cores(path, root);
+    return dcam_group_cores(put_groups(groups), root);
 }
 
 /* Rounded up; the least along the way up counts. */
@@ -181,20 +165,6 @@ static void broken_quotas(void **state)
         if (cores_of("0::/bad\n") != 0) fail_msg("\"%s\" is no quota", texts[i]);
     }
     assert_int_equal(dcam_group_cores("/nowhere/at/all", root), 0);
-}
-
-static int make_root(void **state)
-{
-    (void)state;
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
 }
 
 int main(void)

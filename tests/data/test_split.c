@@ -10,33 +10,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "outcome.h"
-#include "tree.h"
-
-static char root[256];
-
-static int make_root(void **state)
-{
-    (void)state;
-    tree_create(root);
-    return 0;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    tree_remove(root);
-    return dcam_memory_held() == 0 ? 0 : -1; /* every test leaves nothing allocated */
-}
-
-static dcam_dataset *open_below(const char *name, const char *only)
-{
-    char path[4096];
-    dcam_dataset *d = NULL;
-    tree_path(root, name, path);
-    dcam_status status = dcam_dataset_open(path, only, &d);
-    if (status != DCAM_OK) fail_msg("%s", dcam_error_message());
-    return d;
-}
+#include "root_case.h"
 
 static void split_is_stratified_and_seeded(void **state)
 {
