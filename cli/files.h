@@ -29,7 +29,8 @@ int cli_names_protect(cli_names *names, const char *const *images, size_t count,
 int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
                            const char *suffix);
 
-/* FOLDER/RELATIVE/NAME for the image, its folders made, never one of the files that are protected. suffix: ".png" or ".npy". *out is the caller's to free(). */
+/* FOLDER/RELATIVE/NAME for the image, its folders made, never one of the files that are protected. suffix: ".png" or
+ * ".npy". *out is the caller's to free(). */
 int cli_names_make(const cli_names *names, const char *folder, const char *image, const char *suffix,
                    char **out);
 
