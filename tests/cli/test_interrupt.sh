@@ -67,7 +67,7 @@ is_file halves
 same "thresholds" "$("$json" whole.json classes)" "$("$json" halves.json classes)"
 
 # In the last phase, after the epochs: the checkpoint is whole, and only the calibration is done again.
-"$dcam" synth -o many --seed 3 --size 64 --classes 1 --train 400 --test-good 150 --test-defective 150 -q >out 2>err || fail "synth"
+"$dcam" synth -o many --seed 3 --size 64 --classes 1 --train 160 --test-good 150 --test-defective 150 -q >out 2>err || fail "synth"
 # shellcheck disable=SC2086
 {
     late="--teacher random:1 --size 64 --epochs 1 --batch 16 --seed 5 --threads 1"
