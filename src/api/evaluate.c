@@ -1,6 +1,7 @@
 /* evaluate.c - the metrics of method.md for each class of a data set and their
- * mean. One class is held at a time: its maps and masks at the model's input
- * size, 5 bytes a pixel, and what the exact metrics need beside them. */
+ * mean. One class is held at a time. Where it has masks: its maps and masks at
+ * the model's input size, 5 bytes a pixel, and 8 for the exact metrics; for a
+ * report without masks its maps; else the maps of a batch. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "api/evaluation.h"
 #include "api/paths.h"
 #include "base/file.h"
+#include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/places.h"
@@ -38,39 +40,83 @@ static void clear_scores(dcam_class_scores *s)
     *s = (dcam_class_scores){0};
 }
 
-static dcam_status create_scores(dcam_class_scores *s, size_t count, size_t pixels)
+/* Of all defective images of a class, and there are some. */
+static bool has_masks(const dcam_dataset *dataset, const uint32_t *order, size_t count)
 {
-    size_t values;
-    *s = (dcam_class_scores){.count = count, .pixels = pixels, .maps_complete = true};
-    if (!dcam_size_mul(count, pixels, &values)) return dcam_fail(DCAM_ERROR_MEMORY, "%zu test images are too many", count);
-    dcam_status status = dcam_alloc(values, sizeof *s->maps, &s->maps);
-    if (status == DCAM_OK) status = dcam_alloc_zero(values, 1, &s->masks);
-    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->scores, &s->scores);
-    if (status == DCAM_OK) status = dcam_alloc(count, 1, &s->labels);
-    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->samples, &s->samples);
-    if (status == DCAM_OK) status = dcam_alloc(count, sizeof *s->verdicts, &s->verdicts);
+    size_t defective = 0;
+    for (size_t i = 0; i < count; i++) {
+        const dcam_sample *sample = &dataset->samples[order[i]];
+        if (!sample->defective) continue;
+        if (!sample->mask_path) return false;
+        defective++;
+    }
+    return defective > 0;
+}
+
+/* Bytes that the class would hold while its metrics are made. */
+static dcam_status plan_bytes(const dcam_class_scores *s, size_t *out)
+{
+    const size_t maps = s->keeps_maps ? s->count : EVALUATION_BATCH;
+    const size_t a_pixel = sizeof *s->maps + (s->has_masks ? sizeof *s->masks + DCAM_PIXEL_METRICS_BYTES : 0);
+    if (!dcam_size_mul(maps, s->pixels, out) || !dcam_size_mul(*out, a_pixel, out))
+        return dcam_fail(DCAM_ERROR_MEMORY, "%zu test images are too many", s->count);
+    return DCAM_OK;
+}
+
+/* The test images of a class, and how they will be held, which is refused where the machine's memory is less. */
+static dcam_status plan_class(const run *r, const dcam_detector *d, int class_index, uint32_t **order, dcam_class_scores *out)
+{
+    const double mib = 1024.0 * 1024.0;
+    const dcam_preprocessing *p = &d->model->preprocessing;
+    const size_t machine = dcam_machine_memory();
+    dcam_class_scores s = {.pixels = (size_t)p->width * (size_t)p->height};
+    size_t bytes = 0;
+    DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, false, order, &s.count));
+    s.has_masks = has_masks(r->dataset, *order, s.count);
+    s.keeps_maps = s.has_masks || r->report;
+    s.from_threshold = r->options->infer_class && d->model->class_count > 1;
+    dcam_status status = plan_bytes(&s, &bytes);
+    if (status == DCAM_OK && machine > 0 && bytes > machine)
+        status = dcam_fail(DCAM_ERROR_MEMORY, "class %s: %.0f MiB would be held for the maps of its %zu test images at %d x %d, the "
+                           "machine's limit is %.0f MiB; evaluate fewer images at once%s", r->dataset->class_names[class_index],
+                           (double)bytes / mib, s.count, p->width, p->height, (double)machine / mib,
+                           s.has_masks ? "" : ", or make no report");
+    if (status == DCAM_OK) {
+        *out = s;
+        return DCAM_OK;
+    }
+    dcam_free(*order);
+    *order = NULL;
+    return status;
+}
+
+/* Room for what plan_class counted. */
+static dcam_status create_scores(dcam_class_scores *s)
+{
+    const size_t maps = s->keeps_maps ? s->count : EVALUATION_BATCH; /* plan_bytes: no overflow */
+    dcam_status status = dcam_alloc(maps * s->pixels, sizeof *s->maps, &s->maps);
+    if (status == DCAM_OK && s->has_masks) status = dcam_alloc_zero(s->count * s->pixels, 1, &s->masks);
+    if (status == DCAM_OK) status = dcam_alloc(s->count, sizeof *s->scores, &s->scores);
+    if (status == DCAM_OK) status = dcam_alloc(s->count, 1, &s->labels);
+    if (status == DCAM_OK) status = dcam_alloc(s->count, sizeof *s->samples, &s->samples);
+    if (status == DCAM_OK) status = dcam_alloc(s->count, sizeof *s->verdicts, &s->verdicts);
     if (status != DCAM_OK) clear_scores(s);
     return status;
 }
 
-/* The mask of one defective image at the model's input size. A class may have
- * masks for some images only; then its pixel metrics are not defined. */
-static dcam_status read_mask(const dcam_sample *sample, int width, int height, int input_width, int input_height,
-                             uint8_t *out, bool *complete)
+/* The mask of one defective image at the model's input size. A class may have masks for some images only; then its
+ * pixel metrics are not defined, out is NULL, and masks are looked at only so that a bad one is told. */
+static dcam_status read_mask(const dcam_sample *sample, int width, int height, int input_width, int input_height, uint8_t *out)
 {
-    if (!sample->defective) return DCAM_OK;
-    if (!sample->mask_path) {
-        *complete = false;
-        return DCAM_OK;
-    }
+    if (!sample->defective || !sample->mask_path) return DCAM_OK;
     dcam_image mask = {0}, resized = {0};
     DCAM_TRY(dcam_mask_load(sample->mask_path, &mask));
     dcam_status status = DCAM_OK;
     if (width > 0 && (mask.width != width || mask.height != height))
         status = dcam_fail(DCAM_ERROR_DATA, "%s: the mask is %d x %d, its photograph %d x %d; they must be of one size",
                            sample->mask_path, mask.width, mask.height, width, height);
-    if (status == DCAM_OK) status = dcam_image_resize_nearest(&mask, input_width, input_height, &resized);
-    if (status == DCAM_OK) memcpy(out, resized.pixels, (size_t)input_width * (size_t)input_height);
+    if (status == DCAM_OK && out) status = dcam_image_resize_nearest(&mask, input_width, input_height, &resized);
+    if (status == DCAM_OK && out) memcpy(out, resized.pixels, (size_t)input_width * (size_t)input_height);
     dcam_image_clear(&resized);
     dcam_image_clear(&mask);
     return status;
@@ -81,14 +127,13 @@ float dcam_from_threshold(const dcam_class_calibration *c, double width, double 
     return (float)fmin(fmax((raw - c->threshold) / width, -(double)FLT_MAX), (double)FLT_MAX);
 }
 
-/* c: the class that the image was taken for. Its map lies already at its place. */
+/* c: the class that the image was taken for. map: its map, which may be changed. */
 static void keep_verdict(dcam_class_scores *s, const dcam_sample *sample, const dcam_verdict *v,
-                         const dcam_class_calibration *c)
+                         const dcam_class_calibration *c, float *map)
 {
     s->scores[s->images] = v->raw;
     if (s->from_threshold) {
         const double width = dcam_calibrated_width(c);
-        float *map = s->maps + s->images * s->pixels;
         for (size_t p = 0; p < s->pixels; p++) map[p] = dcam_from_threshold(c, width, (double)map[p]);
         s->scores[s->images] = dcam_from_threshold(c, width, (double)v->raw);
     }
@@ -127,7 +172,7 @@ static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch
     const dcam_preprocessing *p = &d->model->preprocessing;
     int classes[EVALUATION_BATCH];
     dcam_verdict verdicts[EVALUATION_BATCH];
-    float *maps = s->maps + s->images * s->pixels;
+    float *maps = s->maps + (s->keeps_maps ? s->images * s->pixels : 0);
     for (int i = 0; i < batch->count; i++) classes[i] = r->options->infer_class ? -1 : model_class;
     DCAM_TRY(dcam_scorer_run(d->scorer, batch->rgb, batch->count, classes, maps, verdicts));
     for (int i = 0; i < batch->count; i++) {
@@ -136,18 +181,17 @@ static dcam_status score_batch(run *r, dcam_detector *d, const dcam_batch *batch
             r->inferred++;
             r->inferred_right += dcam_scorer_nearest_class(d->scorer, i) == model_class;
         }
-        uint8_t *mask = s->masks + s->images * s->pixels;
-        dcam_status status = read_mask(sample, batch->original_width[i], batch->original_height[i], p->width, p->height,
-                                       mask, &s->maps_complete);
+        uint8_t *mask = s->has_masks ? s->masks + s->images * s->pixels : NULL;
+        dcam_status status = read_mask(sample, batch->original_width[i], batch->original_height[i], p->width, p->height, mask);
         if (status == DCAM_ERROR_MEMORY) return status;
         if (status != DCAM_OK) {
             result->failed++;
             DCAM_TRY(report(r, dcam_error_message()));
             continue;
         }
-        float *kept = s->maps + s->images * s->pixels;
-        if (kept != maps + (size_t)i * s->pixels) memmove(kept, maps + (size_t)i * s->pixels, s->pixels * sizeof *kept);
-        keep_verdict(s, sample, &verdicts[i], &d->model->classes[verdicts[i].class_index]);
+        float *map = maps + (size_t)i * s->pixels, *place = s->keeps_maps ? s->maps + s->images * s->pixels : map;
+        if (place != map) memmove(place, map, s->pixels * sizeof *map);
+        keep_verdict(s, sample, &verdicts[i], &d->model->classes[verdicts[i].class_index], place);
         DCAM_TRY(report(r, NULL));
     }
     return DCAM_OK;
@@ -193,7 +237,7 @@ static dcam_status class_metrics(const dcam_preprocessing *p, const dcam_class_s
     m.image_auroc = image.auroc;
     m.image_ap = image.ap;
     m.image_f1max = image.f1max;
-    if (s->defective > 0 && s->maps_complete) {
+    if (s->defective > 0 && s->has_masks) {
         DCAM_TRY(dcam_pixel_evaluate(s->maps, s->masks, (int)s->images, p->height, p->width, pixel));
         m.pixel_auroc = pixel->pixel.auroc;
         m.pixel_ap = pixel->pixel.ap;
@@ -221,15 +265,13 @@ static dcam_status evaluate_class(run *r, dcam_detector *d, int class_index, dca
     int model_class;
     DCAM_TRY(find_class(d, name, &model_class));
     uint32_t *order = NULL;
-    size_t count = 0;
     dcam_class_scores s = {0};
     dcam_pixel_metrics pixel;
     DCAM_TRY(dcam_copy_string(name, &result->name));
     result->low = result->high = dcam_metrics_none();
-    DCAM_TRY(dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, false, &order, &count));
-    dcam_status status = create_scores(&s, count, (size_t)d->model->preprocessing.width * (size_t)d->model->preprocessing.height);
-    s.from_threshold = r->options->infer_class && d->model->class_count > 1;
-    if (status == DCAM_OK) status = score_class(r, d, model_class, order, count, &s, result);
+    DCAM_TRY(plan_class(r, d, class_index, &order, &s));
+    dcam_status status = create_scores(&s);
+    if (status == DCAM_OK) status = score_class(r, d, model_class, order, s.count, &s, result);
     if (status == DCAM_OK) status = class_metrics(&d->model->preprocessing, &s, &pixel, &result->metrics);
     if (status == DCAM_OK && r->intervals)
         status = dcam_intervals_of_class(r->intervals, &d->model->preprocessing, &s, &pixel, result);
@@ -281,7 +323,8 @@ static dcam_status open_of_class(const dcam_evaluate_options *o, const char *cla
     return status;
 }
 
-/* That there is a model for every class, before hours go into the first of them. d: the one for all, or NULL. */
+/* That there is a model for every class, and memory where one model is for all, before hours go into the first of them.
+ * d: the one for all, or NULL. */
 static dcam_status check_classes(const run *r, const dcam_detector *d)
 {
     for (size_t i = 0; i < r->dataset->class_count; i++) {
@@ -289,7 +332,11 @@ static dcam_status check_classes(const run *r, const dcam_detector *d)
         int ignored;
         char *path;
         if (d) {
+            uint32_t *order;
+            dcam_class_scores planned;
             DCAM_TRY(find_class(d, name, &ignored));
+            DCAM_TRY(plan_class(r, d, (int)i, &order, &planned));
+            dcam_free(order);
             continue;
         }
         DCAM_TRY(dcam_class_model_path(r->options->model, name, &path));

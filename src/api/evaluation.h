@@ -21,14 +21,15 @@ typedef struct {
     size_t count, images;  /* room for; scored */
     size_t pixels;
     bool from_threshold;   /* maps and scores are dcam_from_threshold of their class, not raw */
-    float *maps;           /* count x pixels */
-    uint8_t *masks;        /* count x pixels */
+    float *maps;           /* count x pixels; of one batch where keeps_maps is not set */
+    uint8_t *masks;        /* count x pixels; NULL without has_masks */
     float *scores;
     uint8_t *labels;
     const dcam_sample **samples; /* of the data set */
     dcam_verdict *verdicts;
     size_t false_alarms, misses, normal, defective;
-    bool maps_complete;    /* every defective image has a mask */
+    bool has_masks;        /* there are defective images, and every one has a mask: pixel metrics are made */
+    bool keeps_maps;       /* for pixel metrics, or for the pictures of a report */
 } dcam_class_scores;
 
 /* A raw value of an image taken for class c, counted from its threshold in widths of its score: raw values of several

@@ -118,7 +118,7 @@ static dcam_status curves_of(const gallery *g, dcam_report_class *c)
 {
     const dcam_class_scores *s = g->s;
     DCAM_TRY(dcam_image_curves(s->scores, s->labels, s->images, &c->image));
-    if (s->defective == 0 || s->normal == 0 || !s->maps_complete) return DCAM_OK;
+    if (s->defective == 0 || s->normal == 0 || !s->has_masks) return DCAM_OK;
     return dcam_pixel_curves(s->maps, s->masks, s->labels, (int)s->images, g->p->height, g->p->width, &c->pixel);
 }
 

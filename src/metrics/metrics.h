@@ -34,7 +34,8 @@ int dcam_label_components(const uint8_t *mask, int height, int width, int32_t *l
  * max - k (max - min) / 4000 for k = 0 .. 3999, a pixel is positive where score > threshold, points with FPR <= 0.3
  * kept, FPR and PRO each min-max rescaled to 0..1, trapezoid area. NAN where the rescaling would divide by zero.
  *
- * Extra memory: 8 bytes a pixel plus one image. NAN in all of them without defect or without normal pixels. */
+ * Extra memory: DCAM_PIXEL_METRICS_BYTES a pixel plus one image. NAN in all of them without defect or without normal pixels. */
+#define DCAM_PIXEL_METRICS_BYTES 8
 typedef struct { dcam_ranking_metrics pixel; double aupro, pro_rescaled; int64_t regions; } dcam_pixel_metrics;
 DCAM_MUST_CHECK dcam_status dcam_pixel_evaluate(const float *maps, const uint8_t *masks, int n, int height, int width,
                                                 dcam_pixel_metrics *out);
