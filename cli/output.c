@@ -38,11 +38,11 @@ void cli_make_printable(char *text)
 {
     char *to = text;
     while (*text) {
-        bool control;
-        const size_t taken = dcam_utf8_next(text, &control);
-        if (control) *to = '?';
+        bool misleads;
+        const size_t taken = dcam_utf8_next(text, &misleads);
+        if (misleads) *to = '?';
         else memmove(to, text, taken);
-        to += control ? 1 : taken;
+        to += misleads ? 1 : taken;
         text += taken;
     }
     *to = '\0';

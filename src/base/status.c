@@ -52,17 +52,17 @@ static size_t escape(unsigned char c, char out[4])
     return 2;
 }
 
-/* Appends text to the line of `used` bytes, control characters, which a file's name may hold and which would break the
+/* Appends text to the line of `used` bytes, what misleads (utf8.h), which a file's name may hold and which would break the
  * line or reach a terminal, escaped (\n, \x1b). Returns the new length. A text that was escaped before stays as it is. */
 static size_t append_plain(char line[DCAM_MESSAGE_BYTES], size_t used, const char *text)
 {
     while (*text) {
-        bool control;
-        char piece[8]; /* a control has two bytes at most */
-        const size_t taken = dcam_utf8_next(text, &control);
-        size_t n = control ? 0 : taken;
+        bool misleads;
+        char piece[16]; /* what misleads has three bytes at most */
+        const size_t taken = dcam_utf8_next(text, &misleads);
+        size_t n = misleads ? 0 : taken;
         memcpy(piece, text, n);
-        for (size_t i = 0; control && i < taken; i++) n += escape((unsigned char)text[i], piece + n);
+        for (size_t i = 0; misleads && i < taken; i++) n += escape((unsigned char)text[i], piece + n);
         if (used + n >= DCAM_MESSAGE_BYTES) break;
         memcpy(line + used, piece, n);
         used += n;

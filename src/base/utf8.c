@@ -32,10 +32,10 @@ bool dcam_utf8_is_valid(const char *text)
     return true;
 }
 
-size_t dcam_utf8_next(const char *text, bool *control)
+size_t dcam_utf8_next(const char *text, bool *misleads)
 {
     uint32_t code = (unsigned char)*text;
     const size_t n = dcam_utf8_character(text, &code);
-    *control = dcam_utf8_is_control(code);
+    *misleads = dcam_utf8_misleads(code);
     return n ? n : 1;
 }

@@ -20,9 +20,15 @@ bool dcam_utf8_is_valid(const char *text);
 /* U+0000 to U+001F, and U+007F to U+009F: of these U+009B begins a terminal's command as ESC [ does. */
 static inline bool dcam_utf8_is_control(uint32_t code) { return code < 0x20 || (code >= 0x7f && code < 0xa0); }
 
-/* For text that a terminal shows: bytes of what stands there, a character or one byte that is none, and whether it is a
- * control character. A byte 0x80 to 0x9f that is no part of UTF-8 is one: a terminal of 8-bit characters takes it
- * so. */
-size_t dcam_utf8_next(const char *text, bool *control);
+/* Controls, and the marks that turn the direction of what follows (U+202A to U+202E, U+2066 to U+2069), with which a
+ * file's name shows its end in the middle ("Trojan Source", CVE-2021-42574). */
+static inline bool dcam_utf8_misleads(uint32_t code)
+{
+    return dcam_utf8_is_control(code) || (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* For text that a terminal shows: bytes of what stands there, a character or one byte that is none, and whether it
+ * misleads. A byte 0x80 to 0x9f that is no part of UTF-8 does: a terminal of 8-bit characters takes it for a control. */
+size_t dcam_utf8_next(const char *text, bool *misleads);
 
 #endif

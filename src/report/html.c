@@ -60,11 +60,10 @@ void dcam_html_format(dcam_html *t, const char *format, ...)
     put_bytes(t, text, (size_t)length);
 }
 
-/* Controls, the marks that turn the direction of text, and U+FFFE, U+FFFF. */
+/* What misleads, and U+FFFE, U+FFFF. */
 static bool is_unfit(uint32_t c)
 {
-    return dcam_utf8_is_control(c) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
-           (c & 0xfffe) == 0xfffe;
+    return dcam_utf8_misleads(c) || (c & 0xfffe) == 0xfffe;
 }
 
 void dcam_html_escape(dcam_html *t, const char *text)

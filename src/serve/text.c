@@ -85,7 +85,7 @@ void dcam_text_json(dcam_text *text, const char *string)
         const size_t length = dcam_utf8_character(s, &code);
         if (*s == '"' || *s == '\\') dcam_text_format(text, "\\%c", *s);
         else if (length == 0) dcam_text_add(text, DCAM_UTF8_REPLACEMENT);
-        else if (dcam_utf8_is_control(code)) dcam_text_format(text, "\\u%04x", (unsigned)code);
+        else if (dcam_utf8_misleads(code)) dcam_text_format(text, "\\u%04x", (unsigned)code);
         else dcam_text_bytes(text, s, length);
         s += length ? length : 1;
     }

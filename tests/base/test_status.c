@@ -29,6 +29,8 @@ static void a_failure_is_one_line(void **state)
     (void)state;
     assert_int_equal(dcam_fail(DCAM_ERROR_IO, "%s: no", "a\nb\tc\r\x1b[2J\x7f"), DCAM_ERROR_IO);
     assert_string_equal(dcam_error_message(), "a\\nb\\tc\\r\\x1b[2J\\x7f: no");
+    (void)dcam_fail(DCAM_ERROR_IO, "%s: no", "part\xe2\x80\xaegnp.exe");
+    assert_string_equal(dcam_error_message(), "part\\xe2\\x80\\xaegnp.exe: no");
     /* Latin-1's control characters in UTF-8; other letters, and bytes that are no UTF-8, stay. */
     (void)dcam_fail(DCAM_ERROR_IO, "%s", "\xc2\x9bm caf\xc3\xa9 \xc2\xa0 \xff \xc2");
     assert_string_equal(dcam_error_message(), "\\xc2\\x9bm caf\xc3\xa9 \xc2\xa0 \xff \xc2");

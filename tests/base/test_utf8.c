@@ -60,14 +60,14 @@ static void nothing_else(void **state)
     assert_int_equal(count[4], (0x110000 - 0x10000) / 64);
 }
 
-static void check_next(const char *text, size_t wanted, bool wanted_control)
+static void check_next(const char *text, size_t wanted, bool misleading)
 {
-    bool control;
-    const size_t n = dcam_utf8_next(text, &control);
-    if (n != wanted || control != wanted_control) fail_msg("%zu bytes, %d, of %02x", n, control, (unsigned char)text[0]);
+    bool misleads;
+    const size_t n = dcam_utf8_next(text, &misleads);
+    if (n != wanted || misleads != misleading) fail_msg("%zu bytes, %d, of %02x", n, misleads, (unsigned char)text[0]);
 }
 
-static void controls(void **state)
+static void what_misleads(void **state)
 {
     (void)state;
     check_next("a", 1, false);
@@ -78,6 +78,14 @@ static void controls(void **state)
     check_next("\xc2\xa0", 2, false);
     check_next("\xc3\x84", 2, false);
     check_next("\xe2\x82\xac", 3, false);
+    check_next("\xe2\x80\xa9", 3, false); /* U+2029 */
+    check_next("\xe2\x80\xaa", 3, true);
+    check_next("\xe2\x80\xae", 3, true);
+    check_next("\xe2\x80\xaf", 3, false);
+    check_next("\xe2\x81\xa5", 3, false);
+    check_next("\xe2\x81\xa6", 3, true);
+    check_next("\xe2\x81\xa9", 3, true);
+    check_next("\xe2\x81\xaa", 3, false);
     check_next("\xf0\x9f\x94\xa9", 4, false);
     check_next("\x9b", 1, true); /* alone: of a terminal of 8-bit characters */
     check_next("\xe9t\xe9", 1, false);
@@ -90,7 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character),
         cmocka_unit_test(nothing_else),
-        cmocka_unit_test(controls),
+        cmocka_unit_test(what_misleads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
