@@ -5,28 +5,15 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/memory.h"
 #include "data/left_out.h"
 #include "data/walk.h"
 
 typedef struct {
     dcam_builder *builder;
     int class_index;
+    size_t root_length;    /* of the folder's path, its last slash included */
+    size_t images, deeper; /* deeper: in folders below it */
 } plain_class;
-
-/* Is there a folder of that name with images at any depth below it? */
-static dcam_status holds_images(const char *folder, const char *name, bool *out)
-{
-    char *path;
-    DCAM_TRY(dcam_path_join(folder, name, &path));
-    dcam_path_kind kind = DCAM_PATH_ABSENT;
-    dcam_image_tally tally = {0, 0};
-    dcam_status status = dcam_path_look(path, &kind);
-    if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = dcam_count_images(path, &tally);
-    dcam_free(path);
-    if (status == DCAM_OK) *out = tally.here + tally.below > 0;
-    return status;
-}
 
 static bool reads_as_good(const char *name)
 {
@@ -40,12 +27,12 @@ static dcam_status refuse_labels(const char *folder, const dcam_names *names)
     const char *good = NULL, *other = NULL;
     for (size_t i = 0; i < names->count && !good; i++) {
         bool found = false;
-        if (reads_as_good(names->names[i])) DCAM_TRY(holds_images(folder, names->names[i], &found));
+        if (reads_as_good(names->names[i])) DCAM_TRY(dcam_holds_images(folder, names->names[i], &found));
         if (found) good = names->names[i];
     }
     for (size_t i = 0; i < names->count && good && !other; i++) {
         bool found = false;
-        if (!reads_as_good(names->names[i])) DCAM_TRY(holds_images(folder, names->names[i], &found));
+        if (!reads_as_good(names->names[i])) DCAM_TRY(dcam_holds_images(folder, names->names[i], &found));
         if (found) other = names->names[i];
     }
     if (!other) return DCAM_OK;
@@ -68,7 +55,10 @@ static dcam_status refuse_nested(void *user, const char *folder, const dcam_name
     }
     bool is_class;
     DCAM_TRY(dcam_layout_mvtec_is_class(folder, &is_class));
-    if (!is_class) return refuse_labels(folder, names);
+    if (!is_class) {
+        DCAM_TRY(dcam_layout_mvtec_check_spelling(folder, names));
+        return refuse_labels(folder, names);
+    }
     return dcam_fail(DCAM_ERROR_DATA,
                      "%s: looks like a class in MVTec layout (it holds train or test); give the folder right above "
                      "the classes, or this one",
@@ -77,15 +67,23 @@ static dcam_status refuse_nested(void *user, const char *folder, const dcam_name
 
 static dcam_status add_image(void *user, const char *path)
 {
-    const plain_class *c = user;
+    plain_class *c = user;
+    c->images++;
+    c->deeper += strchr(path + c->root_length, '/') != NULL;
     return dcam_builder_add(c->builder, c->class_index, DCAM_SPLIT_TRAIN, DCAM_LABEL_GOOD, path, NULL);
 }
 
 dcam_status dcam_layout_plain(dcam_builder *builder, const char *folder, const char *class_name)
 {
-    plain_class c = {.builder = builder};
+    const size_t length = strlen(folder);
+    plain_class c = {.builder = builder, .root_length = length > 0 && folder[length - 1] == '/' ? length : length + 1};
     bool wanted;
     DCAM_TRY(dcam_builder_class(builder, class_name, &c.class_index, &wanted));
     const dcam_walk_calls calls = {.on_folder = refuse_nested, .on_image = add_image, .user = &c};
-    return wanted ? dcam_walk_images(folder, &calls) : DCAM_OK;
+    if (wanted) DCAM_TRY(dcam_walk_images(folder, &calls));
+    /* Whoever has a folder for each product, or one for defects, sees here what became of them. */
+    if (c.deeper > 0)
+        dcam_log(DCAM_LOG_INFO, "%s: a plain folder: all %zu images in it and in the folders below it are taken for normal ones "
+                 "of one class, %s", folder, c.images, class_name);
+    return DCAM_OK;
 }

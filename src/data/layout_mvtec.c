@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/left_out.h"
@@ -33,6 +34,31 @@ dcam_status dcam_layout_mvtec_is_class(const char *folder, bool *out)
     DCAM_TRY(has_folder(folder, "train", &train));
     DCAM_TRY(has_folder(folder, "test", &test));
     *out = train || test;
+    return DCAM_OK;
+}
+
+static bool contains(const dcam_names *names, const char *name)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->names[i], name) == 0) return true;
+    return false;
+}
+
+dcam_status dcam_layout_mvtec_check_spelling(const char *folder, const dcam_names *names)
+{
+    static const char *const parts[] = {"train", "test", "ground_truth"};
+    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++)
+        for (size_t i = 0; i < names->count; i++) {
+            const char *name = names->names[i];
+            bool same = false, images = false;
+            if (dcam_ascii_casecmp(name, parts[p]) != 0 || strcmp(name, parts[p]) == 0) continue;
+            /* A file system that does not tell them apart: it is looked at under the right name. */
+            if (!contains(names, parts[p])) DCAM_TRY(has_folder(folder, parts[p], &same));
+            if (!same) DCAM_TRY(dcam_holds_images(folder, name, &images));
+            if (images)
+                return dcam_fail(DCAM_ERROR_DATA, "%s/%s: the folder's name must be spelt %s, in just these letters; rename it",
+                                 folder, name, parts[p]);
+        }
     return DCAM_OK;
 }
 
@@ -207,11 +233,13 @@ static dcam_status list_labels(const char *folder, const char *name, dcam_names 
     return status;
 }
 
-static bool contains(const dcam_names *names, const char *name)
+static dcam_status check_spelling_in(const char *folder)
 {
-    for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->names[i], name) == 0) return true;
-    return false;
+    dcam_names names;
+    DCAM_TRY(dcam_folder_list(folder, &names));
+    const dcam_status status = dcam_layout_mvtec_check_spelling(folder, &names);
+    dcam_names_clear(&names);
+    return status;
 }
 
 dcam_status dcam_layout_mvtec_class(dcam_builder *builder, const char *folder, const char *name)
@@ -221,6 +249,7 @@ dcam_status dcam_layout_mvtec_class(dcam_builder *builder, const char *folder, c
     bool wanted;
     DCAM_TRY(dcam_builder_class(builder, name, &class_index, &wanted));
     if (!wanted) return DCAM_OK;
+    DCAM_TRY(check_spelling_in(folder));
     dcam_status status = list_labels(folder, "train", &train);
     if (status == DCAM_OK) status = list_labels(folder, "test", &test);
     if (status == DCAM_OK) status = list_labels(folder, "ground_truth", &masks);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/memory.h"
 #include "data/walk.h"
 
 typedef struct {
@@ -27,6 +28,19 @@ dcam_status dcam_count_images(const char *folder, dcam_image_tally *out)
     DCAM_TRY(dcam_walk_images(folder, &calls));
     *out = c.tally;
     return DCAM_OK;
+}
+
+dcam_status dcam_holds_images(const char *folder, const char *name, bool *out)
+{
+    char *path;
+    DCAM_TRY(dcam_path_join(folder, name, &path));
+    dcam_path_kind kind = DCAM_PATH_ABSENT;
+    dcam_image_tally tally = {0, 0};
+    dcam_status status = dcam_path_look(path, &kind);
+    if (status == DCAM_OK && kind == DCAM_PATH_FOLDER) status = dcam_count_images(path, &tally);
+    dcam_free(path);
+    if (status == DCAM_OK) *out = tally.here + tally.below > 0;
+    return status;
 }
 
 /* *known: whether out was set; if not, that was said. */

@@ -3,6 +3,7 @@
 #ifndef DCAM_DATA_LEFT_OUT_H
 #define DCAM_DATA_LEFT_OUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -12,6 +13,9 @@ typedef struct {
     size_t here, below;
 } dcam_image_tally;
 DCAM_MUST_CHECK dcam_status dcam_count_images(const char *folder, dcam_image_tally *out);
+
+/* Is FOLDER/NAME a folder with images at any depth? */
+DCAM_MUST_CHECK dcam_status dcam_holds_images(const char *folder, const char *name, bool *out);
 
 /* Warns where there are images in folders below this one, of which those right in it alone are looked at. */
 DCAM_MUST_CHECK dcam_status dcam_note_images_below(const char *folder);

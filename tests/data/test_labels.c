@@ -12,13 +12,14 @@
 #include "tree.h"
 
 static char root[256];
-static char warnings[8192]; /* one a line, since the last open */
+static char warnings[8192], notes[8192]; /* one a line, since the last open */
 
 static void keep(void *user, dcam_log_level level, const char *line)
 {
     (void)user;
-    const size_t used = strlen(warnings);
-    if (level == DCAM_LOG_WARNING) snprintf(warnings + used, sizeof warnings - used, "%s\n", line);
+    char *lines = level == DCAM_LOG_WARNING ? warnings : notes;
+    const size_t used = strlen(lines);
+    if (level >= DCAM_LOG_INFO) snprintf(lines + used, sizeof warnings - used, "%s\n", line);
 }
 
 static int make_root(void **state)
@@ -41,7 +42,7 @@ static dcam_status open_it(const char *name, const char *only, dcam_dataset **ou
 {
     char path[4096];
     tree_path(root, name, path);
-    warnings[0] = '\0';
+    warnings[0] = notes[0] = '\0';
     return dcam_dataset_open(path, only, out);
 }
 
@@ -203,6 +204,41 @@ static void defects_in_a_plain_folder(void **state)
     tree_file(root, "q/monday/0.png", "x");
     tree_file(root, "q/tuesday/0.png", "x");
     holds("q", NULL, "2 0 0 0");
+    assert_non_null(strstr(notes, "q: a plain folder: all 2 images in it and in the folders below it are taken for normal ones of one class, q\n"));
+    holds("q/", NULL, "2 0 0 0");
+    assert_non_null(strstr(notes, "all 2 images"));
+    holds("q/monday", NULL, "1 0 0 0"); /* nothing that could be meant otherwise */
+    assert_string_equal(notes, "");
+    assert_string_equal(warnings, "");
+}
+
+/* Their defects were learnt as normal, or not seen. */
+static void parts_in_letters_of_another_case(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"Train", "TRAIN", "Test", "TEST", "Ground_Truth"};
+    char name[64], line[128];
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof name, "p%d/nut/%s/bent/0.png", i, plain[i]);
+        tree_file(root, name, "x");
+        snprintf(name, sizeof name, "p%d", i);
+        snprintf(line, sizeof line, "nut/%s: the folder's name must be spelt", plain[i]);
+        refused(name, line, "rename it");
+        snprintf(name, sizeof name, "p%d/nut", i);
+        refused(name, line, "rename it");
+    }
+    tree_file(root, "m/nut/train/good/0.png", "x");
+    tree_file(root, "m/nut/test/bent/0.png", "x");
+    tree_file(root, "m/nut/TEST/notes.txt", "x"); /* no images */
+    tree_file(root, "m/bolt/train/good/0.png", "x");
+    holds("m", NULL, "2 0 0 1");
+    tree_file(root, "m/nut/Ground_truth/bent/0.png", "x");
+    refused("m", "nut/Ground_truth: the folder's name must be spelt ground_truth", "rename it");
+    holds("m", "bolt", "1 0 0 0");
+    tree_file(root, "m/bolt/Test/bent/0.png", "x");
+    refused("m/bolt", "bolt/Test: the folder's name must be spelt test", "rename it");
+    /* The folder itself may be called anything. */
+    holds("m/bolt/Test", NULL, "1 0 0 0");
 }
 
 /* They are read by another rule (tests/image): said once, with their number. */
@@ -276,8 +312,10 @@ static void allocations_fail(void **state)
     tree_file(root, "p/good/0.png", "x");
     tree_file(root, "p/OK/1.png", "x");
     tree_file(root, "list.csv", "path,class,split,label\np/good/0.png,n,train,good\np/OK/1.png,n,test,good\n");
-    static const char *const names[] = {"m", "p", "list.csv"};
-    for (int k = 0; k < 3; k++) {
+    tree_file(root, "v/nut/Test/bent/0.png", "x");
+    tree_file(root, "q/monday/0.png", "x");
+    static const char *const names[] = {"m", "p", "list.csv", "q"};
+    for (int k = 0; k < 4; k++) {
         dcam_dataset *d = NULL;
         tree_path(root, names[k], path);
         EVERY_ALLOCATION(a, dcam_dataset_open(path, NULL, &d)) {
@@ -286,6 +324,16 @@ static void allocations_fail(void **state)
             d = NULL;
         }
     }
+    dcam_dataset *d = NULL;
+    dcam_status status = DCAM_ERROR_MEMORY;
+    tree_path(root, "v", path);
+    for (uint64_t n = 1; status == DCAM_ERROR_MEMORY; n++) {
+        dcam_memory_fail_at(n, false);
+        status = dcam_dataset_open(path, NULL, &d);
+        dcam_memory_fail_at(0, false);
+    }
+    assert_int_equal(status, DCAM_ERROR_DATA);
+    assert_null(d);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
@@ -299,6 +347,7 @@ int main(void)
         TEST(images_below_a_label),
         TEST(folder_beside_classes),
         TEST(defects_in_a_plain_folder),
+        TEST(parts_in_letters_of_another_case),
         TEST(masks_that_are_jpeg),
         TEST(one_file_in_two_rows),
         TEST(allocations_fail),
