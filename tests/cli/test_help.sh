@@ -19,7 +19,11 @@ err_has '^Usage: dcam COMMAND'
 "$dcam" help --completion bash >bash || fail "bash completion"
 "$dcam" help --completion zsh >zsh || fail "zsh completion"
 
-for command in train eval detect calibrate info 'teacher import' pretrain synth bench doctor help; do
+# What may be left out of a build is in the overview or not.
+commands="train eval detect calibrate export info teacher_import pretrain synth bench doctor help"
+for optional in 'teacher fetch' serve; do grep -q "^  $optional " overview && commands="$commands $(echo "$optional" | tr ' ' _)"; done
+for command in $commands; do
+    command=$(echo "$command" | tr _ ' ')
     grep -q "^  $command " overview || fail "overview lacks $command"
     # shellcheck disable=SC2086 # two words
     expect 0 $command --help
@@ -57,8 +61,21 @@ if command -v bash >/dev/null; then
     complete() { bash -c '. ./bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dcam; echo "${COMPREPLY[*]}"' _ "$@"; }
     same "completed option" "--epochs" "$(complete dcam train --ep)"
     same "completed value" "sum product standard" "$(complete dcam train data --map '')"
+    same "completed value behind =" "sum product standard" "$(complete dcam train data --map '=')"
+    same "completed part behind =" "product" "$(complete dcam train data --map '=' pr)"
     same "completed subcommand" "import" "$(complete dcam teacher im)"
+    same "completed command, once" "teacher" "$(complete dcam te)"
+    same "completed command to explain" "teacher" "$(complete dcam help te)"
+    same "completed subcommand to explain" "import" "$(complete dcam help teacher im)"
+    if grep -q '^  teacher fetch ' overview; then
+        same "both subcommands" "import fetch" "$(complete dcam teacher '')"
+        same "option of the second" "--sha256" "$(complete dcam teacher fetch --sh)"
+        same "none of the first" "" "$(complete dcam teacher import --sh)"
+        grep -q 'compadd import fetch;' zsh || fail "zsh completion lacks teacher fetch"
+    fi
 fi
+if command -v zsh >/dev/null; then zsh -n zsh || fail "zsh completion is no valid zsh"; fi
+same "teacher among zsh's commands" 1 "$(grep -c "^            'teacher:" zsh)"
 if command -v groff >/dev/null; then
     groff -man -Tutf8 -ww man >/dev/null 2>warnings
     [ ! -s warnings ] || fail "man page: $(head -n 3 warnings)"
