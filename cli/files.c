@@ -60,15 +60,20 @@ static int make_each(const char *path, bool last_too)
     return code;
 }
 
+/* Of a file that is never there, unlike any plain name: overlays and models are called as the user says. */
+#define NO_FILE "/.dcam-write-test"
+
 int cli_make_folders(const char *path)
 {
-    int code = make_each(path, true);
+    const int code = make_each(path, true);
     if (code != 0) return code;
-    char *name = concat(path, "/probe");
+    char *name = concat(path, NO_FILE);
     if (!name) return fail_errno(path, "cannot write into the folder", ENOMEM);
-    code = cli_check_writable(name);
+    const dcam_status status = dcam_check_writable(name);
     free(name);
-    return code;
+    if (status == DCAM_OK) return 0;
+    cli_error("%s: cannot write into the folder; choose another or check its permissions and its disk (%s)", path, dcam_error_message());
+    return dcam_status_exit_code(status);
 }
 
 int cli_check_writable(const char *path)

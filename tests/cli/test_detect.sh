@@ -30,6 +30,13 @@ is_file over2/b/x.png
 expect 0 detect "$PWD/in/a/x.png" -m model.safetensors -o over3
 is_file over3/x.png
 
+# A folder of any name among the photographs: the same command again finds it among the overlays.
+mkdir -p named/probe named/index.html
+cp "$image" named/probe/x.png
+cp "$image" named/index.html/x.png
+for again in 1 2; do expect 0 detect named -m model.safetensors -o over_named --map-npy over_named -q; done
+is_file over_named/probe/x.npy
+
 # Control characters of a name reach no terminal: ASCII's, and U+009B, which begins commands as ESC [ does. An umlaut
 # does.
 mkdir controls
