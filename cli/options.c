@@ -367,8 +367,8 @@ static bool check_complete(const cli_parsed *parsed)
     for (size_t i = 0; i < command->option_count; i++) {
         const cli_option *option = &command->options[i];
         if (!option->required || parsed->given[i]) continue;
-        cli_error("%s needs --%s %s: %s; see 'dcam help %s'", command->name, option->name, option->value_name,
-                  option->help, command->name);
+        cli_error("%s needs --%s %s: %s; see 'dcam help %s'", command->name, option->name,
+                  option->choices ? option->choices : option->value_name, option->help, command->name);
         return false;
     }
     return true;

@@ -73,6 +73,7 @@ refuse 2 'eval needs --model MODEL' eval d
 refuse 2 'detect needs PATH' detect -m m
 refuse 2 'info needs FILE' info
 refuse 2 'synth needs --output DIR' synth
+refuse 2 'export needs --to onnx\|safetensors: ' export -m m -o x
 refuse 2 "'e' is one argument too many" eval d e -m m
 refuse 2 "'x' is one argument too many" bench x -m m
 refuse 2 'an argument is empty' info ''
