@@ -122,8 +122,10 @@ static void print_machine(const json_t *machine)
            (double)json_integer_value(json_object_get(limits, "image_pixels")) / (1024.0 * 1024.0),
            (double)json_integer_value(json_object_get(limits, "image_side")), gibibytes(limits, "image_file_bytes"),
            (double)json_integer_value(json_object_get(limits, "open_files")));
-    printf("%-11s %s: %.1f GiB free%s\n", "disk", text_of(disk, "folder"), gibibytes(disk, "free_bytes"),
-           is_true(disk, "read_only") ? ", read-only" : "");
+    if (json_is_integer(json_object_get(disk, "free_bytes")))
+        printf("%-11s %s: %.1f GiB free%s\n", "disk", text_of(disk, "folder"), gibibytes(disk, "free_bytes"),
+               is_true(disk, "read_only") ? ", read-only" : "");
+    else printf("%-11s %s: cannot be looked at; its free space is not known\n", "disk", text_of(disk, "folder"));
 }
 
 static int print_json(json_t *machine, json_t *checks, size_t wrong)

@@ -7,7 +7,8 @@ out_has 'oneDNN [0-9]+\.[0-9]+'
 out_has 'libtiff 4\.'
 out_has '[0-9]+ checked against plain C, all right'
 grep -q WRONG out && fail "a right machine is called wrong"
-expect 0 doctor --size 64 --verbose
+expect 0 doctor --size 64 --verbose --folder nowhere
+out_has '^disk +nowhere: cannot be looked at'
 out_has '^right +detection int8 '
 out_has '^right +training +f32 +backward weights '
 
