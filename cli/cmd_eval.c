@@ -132,7 +132,7 @@ static void print_table(const dcam_evaluation *e)
 {
     int width = 5;
     for (size_t i = 0; i < e->class_count; i++)
-        if ((int)strlen(e->classes[i].name) > width) width = (int)strlen(e->classes[i].name);
+        if (cli_columns(e->classes[i].name) > width) width = cli_columns(e->classes[i].name);
     if (width > 40) width = 40;
     printf("%-*s %18s|%-27s|%-44s|%-18s\n", width, "", "", " image", " pixel", " verdicts");
     printf("%-*s %8s %9s", width, "class", "images", "defective");
@@ -140,7 +140,8 @@ static void print_table(const dcam_evaluation *e)
     putchar('\n');
     for (size_t i = 0; i < e->class_count; i++) {
         const dcam_class_result *c = &e->classes[i];
-        printf("%-*s %8zu %9zu", width, cli_printable(c->name), c->images, c->defective);
+        cli_print_padded(c->name, width);
+        printf(" %8zu %9zu", c->images, c->defective);
         print_metrics(&c->metrics);
         print_class_intervals(e, width, &c->low, &c->high);
     }

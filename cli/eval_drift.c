@@ -39,7 +39,7 @@ static void print_table(const dcam_drift *d)
 {
     int width = 5;
     for (size_t i = 0; i < d->class_count; i++)
-        if ((int)strlen(d->classes[i].name) > width) width = (int)strlen(d->classes[i].name);
+        if (cli_columns(d->classes[i].name) > width) width = cli_columns(d->classes[i].name);
     if (width > 40) width = 40;
     printf("%-*s %7s %11s %10s %10s %6s %9s %13s %9s %9s  %s\n", width, "class", "images", "calibration", "median", "was", "KS", "p of KS",
            "false alarms", "p of them", "corrected", "verdict");
@@ -47,8 +47,9 @@ static void print_table(const dcam_drift *d)
         const dcam_drift_class *c = &d->classes[i];
         char alarms[48];
         snprintf(alarms, sizeof alarms, "%zu of %zu", c->alarms, c->images);
-        printf("%-*s %7zu %11zu %10.4g %10.4g %6.3f %9.2g %13s %9.2g %9.2g  %s\n", width, cli_printable(c->name), c->images,
-               c->calibration_images, c->median, c->calibration_median, c->ks_statistic, c->ks_p, alarms, c->alarms_p, c->p, c->verdict);
+        cli_print_padded(c->name, width);
+        printf(" %7zu %11zu %10.4g %10.4g %6.3f %9.2g %13s %9.2g %9.2g  %s\n", c->images, c->calibration_images, c->median,
+               c->calibration_median, c->ks_statistic, c->ks_p, alarms, c->alarms_p, c->p, c->verdict);
     }
 }
 

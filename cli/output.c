@@ -60,6 +60,39 @@ const char *cli_printable(const char *text)
     return buffer;
 }
 
+/* Without the locale's wcwidth: names are UTF-8 whatever the locale is. Marks of the letter before them, as in the names that
+ * macOS writes, take no column; Chinese, Japanese and Korean characters and most pictures take two. */
+static int columns_of(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } wide[] = {{0x1100, 0x115f}, {0x2e80, 0xa4cf}, {0xac00, 0xd7a3}, {0xf900, 0xfaff}, {0xfe30, 0xfe6f},
+                {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
+    if (code >= 0x300 && code <= 0x36f) return 0;
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++)
+        if (code >= wide[i].first && code <= wide[i].last) return 2;
+    return 1;
+}
+
+int cli_columns(const char *text)
+{
+    int columns = 0;
+    while (*text) {
+        uint32_t code = 0;
+        const size_t taken = dcam_utf8_character(text, &code);
+        columns += columns_of(code);
+        text += taken > 0 ? taken : 1;
+    }
+    return columns;
+}
+
+void cli_print_padded(const char *text, int width)
+{
+    const char *shown = cli_printable(text);
+    const int columns = cli_columns(shown);
+    printf("%s%*s", shown, columns < width ? width - columns : 0, "");
+}
+
 /* The caller holds the lock. */
 static void erase_bar(void)
 {

@@ -37,6 +37,11 @@ void cli_make_printable(char *text);
  * The result lives until the eighth call after this one. */
 const char *cli_printable(const char *text);
 
+/* Columns of a terminal that printable text takes. */
+int cli_columns(const char *text);
+/* On standard output, printable, with blanks up to width columns. */
+void cli_print_padded(const char *text, int width);
+
 /* ---- progress --------------------------------------------------------- */
 
 /* True when standard error is a terminal and --quiet was not given: a bar may be drawn. */
