@@ -26,8 +26,7 @@ typedef struct {
 
 struct dcam_builder {
     char *root;
-    char *only;            /* the list split at commas by NULs, or NULL */
-    size_t only_count;
+    char *only;            /* the list as it was given, or NULL */
     class_entry *classes;
     size_t class_count, class_room;
     size_t last_class;     /* tables come sorted by class: look there first */
@@ -51,24 +50,11 @@ static bool has_ending(const char *name, size_t first_endings)
 
 bool dcam_is_image_name(const char *name) { return has_ending(name, sizeof endings / sizeof endings[0]); }
 
-/* Copies "a,b" as "a\0b\0" without empty names. */
 static dcam_status parse_only(dcam_builder *b, const char *only)
 {
-    size_t length = strlen(only), used = 0;
-    DCAM_TRY(dcam_alloc(length + 2, 1, &b->only));
-    while (*only) {
-        size_t n = strcspn(only, ",");
-        if (n > 0) {
-            memcpy(b->only + used, only, n);
-            b->only[used + n] = '\0';
-            used += n + 1;
-            b->only_count++;
-        }
-        only += n + (only[n] == ',');
-    }
-    if (b->only_count == 0)
+    if (only[strspn(only, ",")] == '\0')
         return dcam_fail(DCAM_ERROR_USAGE, "the list of classes is empty; give names separated by commas, or leave it out");
-    return DCAM_OK;
+    return dcam_copy_string(only, &b->only);
 }
 
 dcam_status dcam_builder_create(const char *root, const char *only_classes, dcam_builder **out)
@@ -104,16 +90,19 @@ void dcam_builder_destroy(dcam_builder *b)
     dcam_free(b);
 }
 
-/* The i-th wanted name: they lie one after the other. */
-static const char *next_only(const char *name) { return name + strlen(name) + 1; }
+/* The first place at `from` or behind it where the name stands in the list as one or several of its parts: a class may be
+ * called "screw 3,5x40". NULL: none. */
+static const char *find_listed(const char *list, const char *from, const char *name)
+{
+    const size_t length = strlen(name);
+    for (const char *p = from; length > 0 && (p = strstr(p, name)) != NULL; p++)
+        if ((p == list || p[-1] == ',') && (p[length] == ',' || p[length] == '\0')) return p;
+    return NULL;
+}
 
 bool dcam_builder_wants(const dcam_builder *b, const char *name)
 {
-    if (!b->only) return true;
-    const char *p = b->only;
-    for (size_t i = 0; i < b->only_count; i++, p = next_only(p))
-        if (strcmp(p, name) == 0) return true;
-    return false;
+    return !b->only || find_listed(b->only, b->only, name);
 }
 
 static bool find_class(const dcam_builder *b, const char *name, size_t *index)
@@ -214,18 +203,29 @@ static dcam_status list_classes(const dcam_builder *b, char **out)
     return DCAM_OK;
 }
 
+/* Whether the part of the list that begins there belongs to the name of a class. */
+static bool is_of_class(const dcam_builder *b, const char *part)
+{
+    for (size_t c = 0; c < b->class_count; c++) {
+        const char *name = b->classes[c].name, *at = b->only;
+        for (; (at = find_listed(b->only, at, name)) != NULL && at <= part; at++)
+            if (part < at + strlen(name)) return true;
+    }
+    return false;
+}
+
 static dcam_status check_only(const dcam_builder *b)
 {
-    const char *p = b->only;
-    for (size_t i = 0; i < b->only_count; i++, p = next_only(p)) {
-        bool found = false;
-        for (size_t c = 0; c < b->class_count && !found; c++) found = strcmp(b->classes[c].name, p) == 0;
-        if (found) continue;
-        char *there;
-        DCAM_TRY(list_classes(b, &there));
-        dcam_status status = dcam_fail(DCAM_ERROR_DATA, "%s: no class \"%s\"; there are: %s", b->root, p, there);
-        dcam_free(there);
-        return status;
+    for (const char *p = b->only; p && *p;) {
+        const size_t length = strcspn(p, ",");
+        if (length > 0 && !is_of_class(b, p)) {
+            char *there;
+            DCAM_TRY(list_classes(b, &there));
+            dcam_status status = dcam_fail(DCAM_ERROR_DATA, "%s: no class \"%.*s\"; there are: %s", b->root, (int)length, p, there);
+            dcam_free(there);
+            return status;
+        }
+        p += length + (p[length] == ',');
     }
     return DCAM_OK;
 }

@@ -241,6 +241,27 @@ static void parts_in_letters_of_another_case(void **state)
     holds("m/bolt/Test", NULL, "1 0 0 0");
 }
 
+static void class_names_with_commas(void **state)
+{
+    (void)state;
+    dcam_dataset *d = NULL;
+    tree_file(root, "m/screw 3,5x40/train/good/0.png", "x");
+    tree_file(root, "m/3/train/good/0.png", "x");
+    tree_file(root, "m/3/train/good/1.png", "x");
+    tree_file(root, "m/40/test/good/0.png", "x");
+    holds("m", "screw 3,5x40", "1 0 0 0");
+    holds("m", "40,screw 3,5x40", "1 1 0 0");
+    holds("m", ",screw 3,5x40,,3,", "3 0 0 0");
+    holds("m", "3,40", "2 1 0 0");
+    static const char *const wrong[] = {"screw 3", "5x40", "3,5x40", "screw 3,40", "3,screw 3,5x4", "40, 3"};
+    static const char *const named[] = {"\"screw 3\"", "\"5x40\"", "\"5x40\"", "\"screw 3\"", "\"screw 3\"", "\" 3\""};
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(open_it("m", wrong[i], &d), DCAM_ERROR_DATA);
+        if (!strstr(dcam_error_message(), named[i])) fail_msg("%s: %s", named[i], dcam_error_message());
+    }
+    assert_int_equal(open_it("m", ",,", &d), DCAM_ERROR_USAGE);
+}
+
 /* They are read by another rule (tests/image): said once, with their number. */
 static void masks_that_are_jpeg(void **state)
 {
@@ -348,6 +369,7 @@ int main(void)
         TEST(folder_beside_classes),
         TEST(defects_in_a_plain_folder),
         TEST(parts_in_letters_of_another_case),
+        TEST(class_names_with_commas),
         TEST(masks_that_are_jpeg),
         TEST(one_file_in_two_rows),
         TEST(allocations_fail),
