@@ -57,7 +57,7 @@ static dcam_status read_header(table *t)
     }
     if (!more || t->class_name < 0 || t->image < 0 || t->split < 0 || t->label < 0)
         return dcam_fail(DCAM_ERROR_DATA, "%s: the first line must name the columns %s, %s, split, label and, where "
-                         "there are masks, mask", t->csv.name, t->kind->image_column, t->kind->class_column);
+                         "there are masks, mask, with commas between", t->csv.name, t->kind->image_column, t->kind->class_column);
     return DCAM_OK;
 }
 

@@ -313,6 +313,7 @@ static void manifest_errors(void **state)
         {"", "first line must name", "path"},
         {"path,class,split\na.png,n,train\n", "first line must name", "label"},
         {"a.png,n,train,good\n", "first line must name", "class"},
+        {"path;class;split;label\na.png;n;train;good\n", "first line must name", "with commas between"}, /* spreadsheets */
         {"path,class,split,label\n", "lists no images", "list.csv"},
         {"path,class,split,label\na.png,n,train\n", "line 2", "3 fields, the header has 4"},
         {"path,class,split,label\na.png,n,train,good,x\n", "line 2", "5 fields"},
