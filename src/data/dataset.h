@@ -42,7 +42,8 @@ typedef struct {
  *                                          folder; absolute ones and ".." are allowed, for it is the user's own
  * Normal images are called "good" or "normal", train/normal and test/normal included; "Good" or "OK" is an error.
  * Images in places that a layout does not look at are counted in a warning. A plain folder with "good" beside another
- * folder of images is an error.
+ * folder of images is an error, and so are images in Train, Test or Ground_Truth. What a plain folder with images in
+ * folders below it is taken for is logged.
  * Files whose names do not end as an image are passed over; links are followed. Errors name what was looked for
  * and not found; an unknown class in only_classes is named with the list of those there; a mask without its
  * photograph is an error naming it. A class may lack normal images here (it can still be evaluated);
