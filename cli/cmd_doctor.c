@@ -183,8 +183,8 @@ const cli_command cli_doctor = {
         "Runs every kernel that detection and training use here (oneDNN's and dcam's own, in each precision) once, and "
         "compares it with plain C. Also tells the processor, its memory or the container's limit, which precision auto "
         "chooses and why, the libraries, limits and free disk space. Nothing is written.\n\n"
-        "Exit code 6 if a kernel is wrong. serve and train make a short form of the check whenever they start. --verbose "
-        "lists every check.",
+        "Exit code 6 if a kernel is wrong. serve, train and pretrain make a short form of the check whenever they start. "
+        "--verbose lists every check.",
     .example = "dcam doctor\ndcam doctor --json",
     .options = options,
     .option_count = CLI_COUNT(options),
