@@ -4,6 +4,7 @@
 
 #include "files.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -24,7 +25,9 @@ static int fail_errno(const char *path, const char *what, int error)
                        : status == DCAM_ERROR_MEMORY ? "free some memory and run again"
                                                      : "check the path and its permissions";
     cli_error("%s: %s: %s; %s", path, what, strerror(error), mend);
-    return dcam_status_exit_code(status);
+    const int code = dcam_status_exit_code(status);
+    assert(code != 0); /* callers take 0 for what went well */
+    return code;
 }
 
 /* A fresh copy of a followed by b; NULL without memory. */

@@ -159,13 +159,10 @@ static ssize_t write_output(void *unused, const char *bytes, size_t count)
 int cli_output_open(void)
 {
     static char gathered[OUTPUT_BYTES];
-    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_output});
-    if (!stream || setvbuf(stream, gathered, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, sizeof gathered) != 0) {
-        cli_error("standard output: out of memory; free some and run again");
-        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
-    }
-    stdout = stream;
-    return 0;
+    stdout = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_output});
+    if (stdout && setvbuf(stdout, gathered, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, sizeof gathered) == 0) return 0;
+    cli_error("standard output: out of memory; free some and run again");
+    return dcam_status_exit_code(DCAM_ERROR_MEMORY);
 }
 
 int cli_finish(int code)
