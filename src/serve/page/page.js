@@ -112,7 +112,7 @@ async function inspect(photo) {
       if (result.status === 401) $('token-label').hidden = false;
     } else {
       row.result = result;
-      row.bitmap = await bitmapOf(photo.blob, result);
+      row.bitmap = await bitmapOf(await unturned(photo.blob), result);
       row.map = drawMap(result.map);
       row.thumbnail = thumbnail(row);
       result.map = null;
@@ -125,13 +125,44 @@ async function inspect(photo) {
   for (const old of rows.splice(kept)) if (old.bitmap && old.bitmap.close) old.bitmap.close();
   say(row.error || 'ready', Boolean(row.error));
   writeRows();
-  if (row.result) select(row);
+  select(row);
+}
+
+/* Where the Exif block of a JPEG or PNG begins and ends; null: there is none. */
+function exifOf(bytes) {
+  const view = new DataView(bytes.buffer), isExif = (at, text) => text.every((c, i) => bytes[at + i] === c);
+  if (bytes[0] === 0xff && bytes[1] === 0xd8) {
+    for (let at = 2; at + 8 < bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda;) {
+      if (bytes[at + 1] === 0xff) {
+        at++;
+        continue;
+      }
+      const end = at + 2 + view.getUint16(at + 2);
+      if (bytes[at + 1] === 0xe1 && isExif(at + 4, [0x45, 0x78, 0x69, 0x66])) return [at, end];
+      at = end;
+    }
+  } else if (bytes[0] === 0x89 && bytes[1] === 0x50) {
+    for (let at = 8, end; at + 12 <= bytes.length; at = end) {
+      end = at + 12 + view.getUint32(at);
+      if (isExif(at + 4, [0x65, 0x58, 0x49, 0x66])) return [at, end];
+    }
+  }
+  return null;
+}
+
+/* The server judges the pixels as they are stored. A browser turns them as Exif says, and the option of createImageBitmap
+ * that kept it from that means nothing any more: the map would lie on another place of the part. */
+async function unturned(blob) {
+  const exif = exifOf(new Uint8Array(await blob.arrayBuffer()));
+  return exif ? unturned(new Blob([blob.slice(0, exif[0]), blob.slice(exif[1])], {type: blob.type})) : blob;
 }
 
 /* Browsers do not read every format that the server does: then the map stands on grey. */
 async function bitmapOf(blob, result) {
   try {
-    return await createImageBitmap(blob, {imageOrientation: 'none'});
+    const bitmap = await createImageBitmap(blob);
+    if (bitmap.width !== result.width || bitmap.height !== result.height) throw new Error('turned');
+    return bitmap;
   } catch {
     const canvas = document.createElement('canvas');
     canvas.width = result.width;
@@ -160,11 +191,13 @@ function thumbnail(row) {
 function select(row) {
   selected = row;
   for (const line of $('rows').children) line.setAttribute('aria-selected', String(Number(line.dataset.key) === row.key));
-  if (!row.result) return;
   const r = row.result;
   $('result').hidden = false;
-  $('verdict').classList.toggle('bad', r.anomalous);
-  $('word').textContent = r.anomalous ? 'Defect' : 'Good';
+  $('result').classList.toggle('none', !r);
+  $('verdict').classList.toggle('bad', !r || r.anomalous);
+  $('word').textContent = !r ? 'No verdict' : r.anomalous ? 'Defect' : 'Good';
+  $('why').textContent = r ? '' : `${row.name}: ${row.error}`;
+  if (!r) return; // and nothing of the part before is shown
   $('score').textContent = r.score.toFixed(3);
   $('class-shown').textContent = r.class + {given: '', inferred: ' (recognised)', single: ''}[r.class_source];
   $('regions').textContent = r.regions.length;
