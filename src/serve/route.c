@@ -73,9 +73,12 @@ static bool is_method(serve_request *r, const char *wanted)
 
 /* ---- answers without a body ---- */
 
+/* Of the server, or of a model, whose answer has its name too. */
 static void answer_ready(serve_request *r, const char *what, bool yes)
 {
-    dcam_text_format(&r->answer.body, "{\"%s\":%s}\n", what, yes ? "true" : "false");
+    dcam_text_add(&r->answer.body, "{");
+    if (r->model) dcam_text_format(&r->answer.body, "\"name\":\"%s\",", r->model->name);
+    dcam_text_format(&r->answer.body, "\"%s\":%s}\n", what, yes ? "true" : "false");
     serve_text_answer(r, yes ? 200 : 503, JSON_TYPE);
 }
 

@@ -85,6 +85,8 @@ same "ready" true "$("$json" out ready)"
 ask 200 /v2/models/model
 same "shape of input" "[-1,3,64,64]" "$("$json" out inputs 1 shape)"
 ask 200 /v2/models/second/versions/1/ready
+same "model that is ready" second "$("$json" out name)"
+same "ready model" true "$("$json" out ready)"
 ask 200 /v2/models/model/versions/1
 wrong 404 "version 1 only" /v2/models/model/versions/2
 wrong 404 "no model 'nothing'" /v2/models/nothing
