@@ -179,6 +179,29 @@ static bool is_type(const char *value, const char *type)
     return dcam_ascii_ncasecmp(value, type, length) == 0 && (value[length] == '\0' || value[length] == ';' || value[length] == ' ');
 }
 
+/* The weight that an Accept header gives to a type by its name, in thousandths; -1: it does not name it. */
+static int weight_of(const char *accept, const char *type)
+{
+    const size_t length = strlen(type);
+    for (const char *at = accept; *at; at += *at == ',') {
+        at += strspn(at, " \t");
+        const char *end = at + strcspn(at, ",");
+        const bool is_named = strcspn(at, ",; \t") == length && dcam_ascii_ncasecmp(at, type, length) == 0;
+        int weight = 1000;
+        for (const char *p = at; is_named && p < end; p++) {
+            if (*p != ';') continue;
+            p += 1 + strspn(p + 1, " \t");
+            if ((*p != 'q' && *p != 'Q') || p[1] != '=') continue;
+            weight = p[2] == '1' ? 1000 : 0;
+            for (int unit = 100, k = 4; p[2] == '0' && p[3] == '.' && unit > 0 && p[k] >= '0' && p[k] <= '9'; unit /= 10, k++)
+                weight += unit * (p[k] - '0');
+        }
+        if (is_named) return weight;
+        at = end;
+    }
+    return -1;
+}
+
 static bool check_encoding(serve_request *r)
 {
     const char *encoding = header(r, "Content-Encoding");
@@ -226,7 +249,8 @@ static void route_detect(serve_request *r)
         return;
     }
     r->wants_map = map != NULL;
-    r->wants_png = accept && is_type(accept, "image/png");
+    const int png = accept ? weight_of(accept, "image/png") : 0;
+    r->wants_png = png > 0 && png >= weight_of(accept, JSON_TYPE);
     if (!type || !(dcam_ascii_ncasecmp(type, "image/", 6) == 0 || is_type(type, "application/octet-stream") ||
                    is_type(type, "multipart/form-data"))) {
         serve_error(r, 415, "Content-Type must be that of a photograph (image/jpeg, ...), application/octet-stream or "

@@ -117,6 +117,14 @@ ask 200 /detect $as_png -H 'Accept: image/png' --data-binary "@$image"
 head_has '^Content-Type: image/png'
 "$dcam" detect "$image" -m model.safetensors -o over -q >/dev/null 2>err
 cmp -s out over/*.png || fail "the overlay is not that of dcam detect"
+for accept in 'image/png, */*;q=0.1' 'text/html,IMAGE/PNG ; q=0.8,*/*' 'application/json;q=0.5, image/png;q=0.51'; do
+    ask 200 /detect $as_png -H "Accept: $accept" --data-binary "@$image"
+    head_has '^Content-Type: image/png'
+done
+for accept in '*/*' 'image/png;q=0' 'image/png;q=0.000, */*' 'image/png;q=0.5, application/json' 'image/*' 'image/pngx'; do
+    ask 200 /detect $as_png -H "Accept: $accept" --data-binary "@$image"
+    head_has '^Content-Type: application/json'
+done
 
 # Tensors: JSON, binary, and as floats, which are the same image.
 pixels=$(head -c 12288 /dev/zero | tr '\0' '7' | od -An -v -tu1 | tr -s ' \n' ',,' | sed 's/^,//; s/,$//')
