@@ -235,7 +235,8 @@ bool dcam_server_stop(dcam_server *s)
     serve_http_stop_listening(s);
     const bool clean = drain(s);
     serve_http_stop(s);
-    serve_log_event(s, DCAM_LOG_INFO, "stop", "all requests answered");
+    if (clean) serve_log_event(s, DCAM_LOG_INFO, "stop", "all requests answered");
+    else serve_log_event(s, DCAM_LOG_WARNING, "stop", "the drain time of %g seconds is over: what was not done was cut off", s->options.drain_timeout);
     close_all(s);
     return clean;
 }

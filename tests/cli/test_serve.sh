@@ -410,7 +410,7 @@ zeros() { head -c "$1" /dev/zero; }
     done
     printf '\377\331'
 } >slow.jpg
-start -m model.safetensors --workers 1 --drain-timeout 0.1 -q
+start -m model.safetensors --workers 1 --drain-timeout 0.1
 i=0
 pids=""
 while [ $i -lt 6 ]; do
@@ -425,6 +425,11 @@ stop
 wait $pids
 sort drained.* | uniq -c >statuses
 grep -Eq '503|000' statuses || fail "nothing is cut off at the end of the drain time: $(cat statuses)"
+# The log says so, in JSON like all of it.
+last="the log of an end that cuts off"
+grep -q '"level":"error","event":"stop","message":"the drain time of 0.1 seconds is over' log || fail "$last: $(tail -n 2 log)"
+! grep -q 'all requests answered' log || fail "$last: it says that all was answered"
+"$json" -l log event >/dev/null || fail "$last: not JSON lines"
 
 # Wrong usage.
 refuse 2 'reachable from other machines' serve -m model.safetensors --listen 0.0.0.0:0
