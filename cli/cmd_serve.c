@@ -1,5 +1,6 @@
 /* cmd_serve.c - dcam serve: models behind HTTP until a signal comes. Signals are waited for in this thread alone: HUP
- * loads the models again, TERM and INT end after everything that was begun is answered. */
+ * loads the models again, TERM and INT end after everything that was begun is answered. Until the server is there a thread
+ * of its own waits for TERM and INT, which end the program at once: nobody has asked for anything yet. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -100,6 +101,36 @@ static void serve(dcam_server *server, const sigset_t *signals)
     while (sigwait(signals, &number) == 0 && number == SIGHUP) dcam_server_reload(server);
 }
 
+/* Thread, while the models are loaded: the first TERM or INT ends the program as if it were not waited for. */
+static void *end_at_once(void *unused)
+{
+    sigset_t signals;
+    int number = 0;
+    (void)unused;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (sigwait(&signals, &number) == 0) {
+        (void)signal(number, SIG_DFL);
+        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+        (void)raise(number);
+    }
+    return NULL;
+}
+
+static dcam_status start(const dcam_server_options *given, dcam_server **server)
+{
+    pthread_t watch;
+    /* Without the thread a signal waits until the server is there. */
+    const bool watched = pthread_create(&watch, NULL, end_at_once, NULL) == 0;
+    const dcam_status status = dcam_server_start(given, server);
+    if (watched) {
+        pthread_cancel(watch);
+        pthread_join(watch, NULL);
+    }
+    return status;
+}
+
 static int run(const cli_parsed *parsed)
 {
     serve_values *values = parsed->values;
@@ -127,7 +158,7 @@ static int run(const cli_parsed *parsed)
     values->library.batch_delay = 1e-3 * values->batch_delay;
     values->library.log = on_log;
     values->library.user = values;
-    const dcam_status status = dcam_server_start(&values->library, &server);
+    const dcam_status status = start(&values->library, &server);
     free_names(names);
     if (status != DCAM_OK) return cli_fail(status);
     printf("%s\n", dcam_server_url(server));
@@ -151,7 +182,7 @@ const cli_command cli_serve = {
         "is ready; log lines, one JSON object each, go to standard error.\n\n"
         "Without --token-file only this machine can connect, unless --no-auth says otherwise. SIGHUP, or a model file "
         "that is replaced, loads the model anew while requests go on. SIGTERM or Ctrl-C: not ready any more, then "
-        "what was begun is answered, then exit 0; a second one ends at once.",
+        "what was begun is answered, then exit 0; a second one, or one while the models are loaded, ends at once.",
     .example = "dcam serve -m model.safetensors\n"
                "dcam serve -m bolts=a.safetensors -m nuts=b.safetensors --listen 0.0.0.0:8080 --token-file token",
     .options = options,

@@ -431,6 +431,22 @@ grep -q '"level":"error","event":"stop","message":"the drain time of 0.1 seconds
 ! grep -q 'all requests answered' log || fail "$last: it says that all was answered"
 "$json" -l log event >/dev/null || fail "$last: not JSON lines"
 
+# Who ends it while it loads sixty models does not wait for them.
+: >url
+# shellcheck disable=SC2046 # one word a model
+"$dcam" serve --listen 127.0.0.1:0 $(awk 'BEGIN { for (i = 0; i < 60; i++) print "-m m" i "=model.safetensors" }') >url 2>log </dev/null &
+server=$!
+tries=0
+while [ "$(ls /proc/$server/task | wc -l)" -lt 3 ] && [ $tries -lt 100 ]; do
+    sleep 0.02
+    tries=$((tries + 1))
+done
+kill -TERM "$server"
+wait "$server" 2>/dev/null
+same "exit code of SIGTERM while models are loaded" 143 $?
+server=""
+[ ! -s url ] || fail "SIGTERM while models are loaded: it served first"
+
 # Wrong usage.
 refuse 2 'reachable from other machines' serve -m model.safetensors --listen 0.0.0.0:0
 refuse 2 'is not ADDRESS:PORT' serve -m model.safetensors --listen localhost
