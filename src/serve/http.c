@@ -26,7 +26,7 @@
 /* A body starts with this much memory, however large it says it will be. */
 #define FIRST_BODY (256 * 1024)
 /* An answer that is known before the body: a body up to this is read and dropped, so that the client reads the answer
- * instead of an error; a longer one is cut. */
+ * instead of an error; a longer one is cut. One that is only too large may be as much larger than bodies are allowed to be. */
 #define MAX_DROPPED (1024 * 1024)
 /* All bodies that are being held, beside which a new one is put off. */
 #define BODY_MEMORY ((size_t)1 << 30)
@@ -420,10 +420,13 @@ static enum MHD_Result begin(serve_request *r, const char *url, const char *meth
     set_wait(r, WAIT_BODY);
     check_framing(r);
     serve_route(r, url, method);
-    if (r->answer.status == 0 && length > 0 && (size_t)length > r->server->options.max_body_bytes) too_large(r);
+    const bool large = r->answer.status == 0 && length > 0 && (size_t)length > r->server->options.max_body_bytes;
+    if (large) too_large(r);
     if (r->answer.status == 0) return MHD_YES;
     r->drop_body = true;
-    if (length > MAX_DROPPED || chunked || r->close) {
+    /* Who asks before it sends is told at once. */
+    const bool dropped = large && !header(r, "Expect") && (size_t)length <= MAX_DROPPED + r->server->options.max_body_bytes;
+    if ((length > MAX_DROPPED && !dropped) || chunked || r->close) {
         r->close = true;
         return send_answer(r);
     }

@@ -205,8 +205,17 @@ head -c 1500000 /dev/zero >large
 wrong 413 "above the limit of 1048576" /detect $as_png --data-binary @large
 wrong 413 "above the limit of 1048576" /detect $as_png -H 'Transfer-Encoding: chunked' -H 'Expect:' --data-binary @large
 
-# Not HTTP at all, and good requests in one piece with garbage behind them.
+# Who sends a body that is too large without asking first reads why, instead of an error of its own; the next request is served.
 port=${url##*:}
+{
+    printf 'POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 2000000\r\n\r\n'
+    head -c 2000000 /dev/zero
+    printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
+} >request
+curl -s --max-time 20 "telnet://127.0.0.1:$port" <request >out 2>/dev/null
+same "body of two megabytes" "413 1" "$(head -n 1 out | cut -d ' ' -f 2) $(grep -c '{"live":true}' out)"
+
+# Not HTTP at all, and good requests in one piece with garbage behind them.
 raw() { curl -s --max-time 20 "telnet://127.0.0.1:$port" <request >out 2>/dev/null; }
 head -c 300 /dev/urandom | tr '\n\r' 'xx' >request
 printf '\r\n\r\n' >>request
