@@ -383,7 +383,7 @@ void serve_finish(serve_request *r)
 /* ---- the steps of a request ---- */
 
 typedef struct {
-    int lengths, codings;
+    int lengths, codings, hosts;
     bool chunked;
 } framing;
 
@@ -391,6 +391,7 @@ static enum MHD_Result look_at_header(void *found, enum MHD_ValueKind kind, cons
 {
     framing *f = found;
     (void)kind;
+    if (dcam_ascii_casecmp(name, "Host") == 0) f->hosts++;
     if (dcam_ascii_casecmp(name, "Content-Length") == 0) f->lengths++;
     if (dcam_ascii_casecmp(name, "Transfer-Encoding") == 0) {
         f->codings++;
@@ -400,13 +401,14 @@ static enum MHD_Result look_at_header(void *found, enum MHD_ValueKind kind, cons
 }
 
 /* Where two headers say where the body ends, a proxy may believe the other one, and take what follows for another client's
- * request (RFC 9112, 6.3). */
+ * request (RFC 9112, 6.3). So with two that say whom the client asks (3.2). */
 static void check_framing(serve_request *r)
 {
     framing f = {0};
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at_header, &f);
-    if (f.lengths + f.codings <= 1 && f.chunked == (f.codings == 1)) return;
-    if (f.lengths + f.codings > 1) serve_error(r, 400, "give one of Content-Length and Transfer-Encoding, once");
+    if (f.hosts <= 1 && f.lengths + f.codings <= 1 && f.chunked == (f.codings == 1)) return;
+    if (f.hosts > 1) serve_error(r, 400, "give Host once");
+    else if (f.lengths + f.codings > 1) serve_error(r, 400, "give one of Content-Length and Transfer-Encoding, once");
     else serve_error(r, 400, "Transfer-Encoding must be chunked");
     r->close = true;
 }

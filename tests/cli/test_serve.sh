@@ -229,7 +229,7 @@ same "negative length" "HTTP/1.1 400" "$(head -c 12 out)"
 # Two opinions on where the body ends, or one that is not understood: 400, and nothing behind it is read as a request.
 for framing in 'Content-Length: 4\r\nTransfer-Encoding: chunked' 'Transfer-Encoding: chunked\r\nContent-Length: 4' \
     'Content-Length: 4\r\nContent-Length: 5' 'Transfer-Encoding: gzip' 'Transfer-Encoding: gzip, chunked' \
-    'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity'; do
+    'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity' 'Host: example.org\r\nTransfer-Encoding: chunked'; do
     printf "POST $infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n$framing\r\n\r\n" >request
     printf '0\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n' >>request
     raw
