@@ -297,6 +297,7 @@ ask 200 /
 head_has "^Content-Security-Policy: default-src 'none'; script-src 'self'"
 head_has '^X-Content-Type-Options: nosniff'
 ask 200 / -I
+tail -n 1 log | grep -q '"method":"HEAD",.*"bytes_out":0,' || fail "a log line counts the body that HEAD leaves out: $(tail -n 1 log)"
 
 # A file that is replaced is loaded by itself; SIGHUP loads too; a broken file leaves the model in place.
 reloads() { curl -s "$url/metrics" | sed -n "s/^dcam_model_reloads_total{model=\"model\",result=\"$1\"} //p"; }
