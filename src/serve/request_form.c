@@ -67,6 +67,17 @@ static bool attribute(const char *line, const char *name, char *out, size_t capa
     return false;
 }
 
+/* Those that leave the bytes as they are (RFC 2045, 6.2). */
+static bool is_plain_encoding(const char *value)
+{
+    static const char *const plain[] = {"7bit", "8bit", "binary"};
+    value += strspn(value, " \t");
+    const size_t length = strcspn(value, " \t;(");
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if (strlen(plain[i]) == length && dcam_ascii_ncasecmp(value, plain[i], length) == 0) return true;
+    return false;
+}
+
 typedef struct {
     char name[64];
     bool has_file;
@@ -88,7 +99,7 @@ static dcam_status read_part_header(dcam_span lines, part_header *out)
         if (dcam_ascii_ncasecmp(line, "content-disposition:", 20) == 0) {
             if (!attribute(line, "name", out->name, sizeof out->name)) out->name[0] = '\0';
             out->has_file = attribute(line, "filename", ignored, sizeof ignored);
-        } else if (dcam_ascii_ncasecmp(line, "content-transfer-encoding:", 26) == 0 && !strstr(line, "binary") && !strstr(line, "8bit")) {
+        } else if (dcam_ascii_ncasecmp(line, "content-transfer-encoding:", 26) == 0 && !is_plain_encoding(line + 26)) {
             return refuse("form: a part is encoded; send its bytes as they are");
         }
     }

@@ -46,6 +46,10 @@ static void forms(void **state)
     static const char encoded[] = "--B\r\nContent-Transfer-Encoding: base64\r\n\r\nx\r\n--B--";
     assert_int_equal(dcam_form_parse((const uint8_t *)encoded, sizeof encoded - 1, "B", &f), DCAM_ERROR_USAGE);
     message("encoded");
+    static const char plain[] = "--B\r\nContent-Transfer-Encoding: 7bit\r\n\r\nx\r\n--B\r\ncontent-transfer-encoding:BINARY \r\n\r\nx\r\n"
+                                "--B\r\nContent-Transfer-Encoding: 8Bit\r\nContent-Disposition: form-data; name=class\r\n\r\nbolt\r\n--B--";
+    assert_int_equal(dcam_form_parse((const uint8_t *)plain, sizeof plain - 1, "B", &f), DCAM_OK);
+    assert_string_equal(f.class_name, "bolt");
 }
 
 #define PART(header, content) "--B\r\n" header "\r\n\r\n" content "\r\n"
