@@ -16,7 +16,7 @@ fi
 if command -v promtool >/dev/null 2>&1; then
     cp "$contrib"/prometheus/*.yml . && echo 'rule_files: [dcam-rules.yml]' >>dcam.yml
     promtool check rules dcam-rules.yml >err 2>&1 || fail "promtool check rules"
-    promtool check config --syntax-only dcam.yml >err 2>&1 || fail "promtool check config"
+    promtool check config dcam.yml >err 2>&1 || fail "promtool check config"
 else
     echo "promtool is not installed: what is for Prometheus is not checked"
 fi
@@ -27,6 +27,13 @@ grep -oh '\b\(dcam\|process\)_[a-z_]*' "$contrib/grafana/dcam.json" "$contrib/pr
 while read -r name; do
     base=$(echo "$name" | sed 's/_\(bucket\|sum\|count\)$//')
     grep -q "\"$base\"" "$source" || fail "no metric $name"
+done <names
+
+# And every metric is in the table of docs/serve.md.
+grep -oh '"\(dcam\|process\)_[a-z_]*"' "$source" | tr -d '"' | sed 's/_\(bucket\|sum\|count\)$//' | sort -u >names
+[ "$(wc -l <names)" -ge 15 ] || fail "hardly any metric is written"
+while read -r name; do
+    grep -q "^| .*\`$name[\`{]" "$contrib/../docs/serve.md" || fail "docs/serve.md does not have $name"
 done <names
 
 # What the container installs is what building asks for, without what only tests and `teacher fetch` need.
