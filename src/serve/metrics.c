@@ -195,20 +195,44 @@ static void class_labels(dcam_text *t, const char *metric, const serve_model *m,
     dcam_text_add(t, "\"");
 }
 
+/* The numbers of many classes are written while no connection is served: printf would take most of that time. */
+static void add_count(dcam_text *t, uint64_t count)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + count % 10);
+    while ((count /= 10) > 0);
+    dcam_text_bytes(t, digits + at, sizeof digits - at);
+}
+
+/* NAME and labels, and what stands behind them up to the number. */
+static void line_of(dcam_text *t, const char *name, const dcam_text *labels, const char *rest, uint64_t count)
+{
+    dcam_text_add(t, name);
+    dcam_text_bytes(t, labels->bytes, labels->used);
+    dcam_text_add(t, rest);
+    add_count(t, count);
+    dcam_text_bytes(t, "\n", 1);
+}
+
 static void write_scores(const serve_model *m, const dcam_class_metrics *c, dcam_text *t)
 {
+    static const char *const bounds[] = {",le=\"0.05\"} ", ",le=\"0.1\"} ", ",le=\"0.15\"} ", ",le=\"0.2\"} ", ",le=\"0.25\"} ",
+                                         ",le=\"0.3\"} ",  ",le=\"0.35\"} ", ",le=\"0.4\"} ", ",le=\"0.45\"} ", ",le=\"0.5\"} ",
+                                         ",le=\"0.55\"} ", ",le=\"0.6\"} ", ",le=\"0.65\"} ", ",le=\"0.7\"} ", ",le=\"0.75\"} ",
+                                         ",le=\"0.8\"} ",  ",le=\"0.85\"} ", ",le=\"0.9\"} ", ",le=\"0.95\"} ", ",le=\"1\"} "};
+    dcam_text labels = {0};
     uint64_t sum = 0;
-    for (int k = 0; k < 20; k++) {
-        sum += c->score_buckets[k];
-        class_labels(t, "dcam_score_bucket", m, c);
-        dcam_text_format(t, ",le=\"%g\"} %llu\n", 0.05 * (k + 1), (unsigned long long)sum);
+    class_labels(&labels, "", m, c);
+    if (labels.failed) t->failed = true;
+    for (size_t k = 0; !t->failed && k < sizeof bounds / sizeof *bounds; k++)
+        line_of(t, "dcam_score_bucket", &labels, bounds[k], sum += c->score_buckets[k]);
+    if (!t->failed) {
+        line_of(t, "dcam_score_bucket", &labels, ",le=\"+Inf\"} ", sum);
+        dcam_text_format(t, "dcam_score_sum%s} %.9g\n", labels.bytes, c->score_sum);
+        line_of(t, "dcam_score_count", &labels, "} ", sum);
     }
-    class_labels(t, "dcam_score_bucket", m, c);
-    dcam_text_format(t, ",le=\"+Inf\"} %llu\n", (unsigned long long)sum);
-    class_labels(t, "dcam_score_sum", m, c);
-    dcam_text_format(t, "} %.9g\n", c->score_sum);
-    class_labels(t, "dcam_score_count", m, c);
-    dcam_text_format(t, "} %llu\n", (unsigned long long)sum);
+    dcam_text_clear(&labels);
 }
 
 static size_t recent_size(const dcam_class_metrics *c)

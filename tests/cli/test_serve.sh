@@ -284,6 +284,10 @@ for name in 'dcam_requests_total\{endpoint="detect",status="200"\}' 'dcam_reques
     out_has "^$name"
 done
 grep -v '^#' out | grep -Evq '^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+$' && fail "metrics: $(grep -v '^#' out | grep -Ev '^[a-z_]+(\{.*\})? -?[0-9.e+-]+$' | head -n 3)"
+[ "$(grep -c "^dcam_score_bucket{model=\"second\",class=\"$other\",le=\"[0-9.]*\"} [0-9]*$" out)" -eq 20 ] || fail "bounds of scores"
+same "scores counted" "$(sed -n "s/^dcam_score_bucket{model=\"second\",class=\"$other\",le=\"+Inf\"} //p" out)" \
+    "$(sed -n "s/^dcam_score_count{model=\"second\",class=\"$other\"} //p" out)"
+if command -v promtool >/dev/null 2>&1; then promtool check metrics <out >err 2>&1 || fail "promtool on the metrics"; fi
 # What a client names reaches no terminal as a command, neither the operator's nor its own.
 wrong 404 'no model' "/detect?model=%C2%9B31m%7F" $as_png --data-binary "@$image"
 grep -qF '\u009b31m\u007f' out || fail "a control character in an answer: $(cat out)"
