@@ -121,8 +121,25 @@ static uint8_t scale_grey(const TIFFRGBAImage *image, uint16_t value, bool mask)
     return dcam_narrow(value, mask);
 }
 
-/* Replaces libtiff's routine for 16-bit grey, which knows no alpha. Called for a
- * block of w x h pixels; skips are in pixels. */
+/* Replaces libtiff's routine for 8-bit grey with alpha, which takes that for laid over black already. Called for a block of
+ * w x h pixels; skips are in pixels. */
+static void put_grey_alpha_8(TIFFRGBAImage *image, uint32_t *to, uint32_t x, uint32_t y, uint32_t w, uint32_t h,
+                             int32_t from_skip, int32_t to_skip, unsigned char *from)
+{
+    (void)x, (void)y;
+    const size_t samples = image->samplesperpixel;
+    const bool mask = ((const source *)TIFFClientdata(image->tif))->file->mask;
+    for (; h > 0; h--) {
+        for (uint32_t i = 0; i < w; i++, from += samples) {
+            const uint8_t grey = image->photometric == PHOTOMETRIC_MINISWHITE ? (uint8_t)(255 - from[0]) : from[0];
+            *to++ = dcam_over_black(grey, from[1], mask) * 0x010101u;
+        }
+        to += to_skip;
+        from += (ptrdiff_t)from_skip * (ptrdiff_t)samples;
+    }
+}
+
+/* Replaces libtiff's routine for 16-bit grey, which knows no alpha. The same. */
 static void put_grey_16(TIFFRGBAImage *image, uint32_t *to, uint32_t x, uint32_t y, uint32_t w, uint32_t h,
                         int32_t from_skip, int32_t to_skip, unsigned char *from)
 {
@@ -157,6 +174,9 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
         for (uint32_t v = 0; v < 65536; v++) reader.Bitdepth16To8[v] = dcam_narrow((uint16_t)v, s->file->mask);
     bool grey = reader.photometric == PHOTOMETRIC_MINISBLACK || reader.photometric == PHOTOMETRIC_MINISWHITE;
     if (grey && reader.bitspersample == 16 && reader.isContig) reader.put.contig = put_grey_16;
+    if (grey && reader.bitspersample == 8 && reader.isContig && reader.samplesperpixel > 1 &&
+        reader.alpha == EXTRASAMPLE_UNASSALPHA)
+        reader.put.contig = put_grey_alpha_8;
     int good = TIFFRGBAImageGet(&reader, raster, reader.width, reader.height);
     TIFFRGBAImageEnd(&reader);
     return good ? DCAM_OK : library_failure(s);
