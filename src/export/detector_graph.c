@@ -194,6 +194,30 @@ static onnx_value log_softmax(onnx_graph *g, const char *who, int stage, onnx_va
     return name;
 }
 
+/* P (log P - log Q) - P + Q. Where P and Q are nearly equal by its series, as in detect/map.c: the difference would be rounding. */
+static onnx_value entropy_share(onnx_graph *g, int k, onnx_value log_p, onnx_value log_q)
+{
+    static const double series[] = {-1.0 / 5040, 1.0 / 720, -1.0 / 120, 1.0 / 24, -1.0 / 6, 1.0 / 2};
+    enum { TERMS = sizeof series / sizeof *series };
+    const onnx_value p = onnx_unary(g, "Exp", onnx_name("kd%d.p", k), log_p);
+    const onnx_value q = onnx_unary(g, "Exp", onnx_name("kd%d.q", k), log_q);
+    const onnx_value d = onnx_binary(g, "Sub", onnx_name("kd%d.ratio", k), log_p, log_q);
+    onnx_value plain = onnx_binary(g, "Mul", onnx_name("kd%d.entropy", k), p, d);
+    plain = onnx_binary(g, "Add", onnx_name("kd%d.plain", k), plain, onnx_binary(g, "Sub", onnx_name("kd%d.difference", k), q, p));
+    onnx_value x = with_scalar(g, "Mul", onnx_name("kd%d.product0", k), d, series[0]);
+    for (int i = 1; i < TERMS; i++) {
+        x = with_scalar(g, "Add", onnx_name("kd%d.series%d", k, i), x, series[i]);
+        x = onnx_binary(g, "Mul", onnx_name("kd%d.product%d", k, i), x, d);
+    }
+    x = onnx_binary(g, "Mul", onnx_name("kd%d.square", k), x, d);
+    x = onnx_binary(g, "Mul", onnx_name("kd%d.small", k), x, p);
+    const onnx_value size = onnx_unary(g, "Abs", onnx_name("kd%d.size", k), d);
+    const onnx_value is_small = with_scalar(g, "Less", onnx_name("kd%d.is_small", k), size, 0.25);
+    const onnx_value name = onnx_name("kd%d.rest", k);
+    onnx_end(g, onnx_begin(g, "Where", &name, 3, (const onnx_value *[]){&is_small, &x, &plain}));
+    return name;
+}
+
 /* distance + weight * k(i) of map.h: T^2 N/C * sum over c of P (log P - log Q) - P + Q */
 static onnx_value add_entropy(onnx_graph *g, const dcam_model *m, int stage, const dcam_feature_shapes *shapes,
                               onnx_value t, onnx_value s, onnx_value distance)
@@ -205,11 +229,7 @@ static onnx_value add_entropy(onnx_graph *g, const dcam_model *m, int stage, con
     const int k = stage + 1;
     const onnx_value log_p = log_softmax(g, "teacher", stage, t, m->map.kd_temperature, flat);
     const onnx_value log_q = log_softmax(g, "student", stage, s, m->map.kd_temperature, flat);
-    const onnx_value p = onnx_unary(g, "Exp", onnx_name("kd%d.p", k), log_p);
-    const onnx_value q = onnx_unary(g, "Exp", onnx_name("kd%d.q", k), log_q);
-    onnx_value x = onnx_binary(g, "Sub", onnx_name("kd%d.ratio", k), log_p, log_q);
-    x = onnx_binary(g, "Mul", onnx_name("kd%d.entropy", k), p, x);
-    x = onnx_binary(g, "Add", onnx_name("kd%d.rest", k), x, onnx_binary(g, "Sub", onnx_name("kd%d.difference", k), q, p));
+    onnx_value x = entropy_share(g, k, log_p, log_q);
     x = sum(g, onnx_name("kd%d.sum", k), x, 1, true);
     x = with_scalar(g, "Mul", onnx_name("kd%d.weighted", k), x, scale);
     x = shape_by(g, "Reshape", onnx_name("kd%d.map", k), x, 4, (int64_t[]){0, 1, h, w});

@@ -246,6 +246,42 @@ static void kd_of_large_values(void **state)
     free_features(&f);
 }
 
+/* softmax(x / T) over positions of one channel, as logarithms. */
+static void log_shares(const float *x, int positions, int channels, int c, double temperature, double *out)
+{
+    double sum = 0;
+    for (int i = 0; i < positions; i++) sum += exp((double)x[i * channels + c] / temperature);
+    for (int i = 0; i < positions; i++) out[i] = (double)x[i * channels + c] / temperature - log(sum);
+}
+
+/* At a high temperature P and Q are nearly equal: what is left of P log(P/Q) - P + Q is far below P, and T^2 makes it large. */
+static void kd_of_high_temperatures(void **state)
+{
+    (void)state;
+    enum { POSITIONS = 64, CHANNELS = 33 };
+    const struct { double temperature, bound; } cases[] = {{0.05, 1e-6}, {1, 1e-6}, {3, 3e-6}, {10, 3e-6}, {100, 1e-5}, {1000, 3e-5}};
+    static float t[POSITIONS * CHANNELS], s[POSITIONS * CHANNELS];
+    double scratch[4 * CHANNELS], log_p[POSITIONS], log_q[POSITIONS];
+    formula_fill(1, 2.0f, 0.5f, t, POSITIONS * CHANNELS);
+    formula_fill(2, 2.0f, 0.5f, s, POSITIONS * CHANNELS);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const double temperature = cases[k].temperature;
+        float map[POSITIONS] = {0};
+        double want[POSITIONS] = {0}, largest = 0;
+        dcam_kd_map_add(t, s, POSITIONS, CHANNELS, temperature, 1, scratch, map);
+        for (int c = 0; c < CHANNELS; c++) {
+            log_shares(t, POSITIONS, CHANNELS, c, temperature, log_p);
+            log_shares(s, POSITIONS, CHANNELS, c, temperature, log_q);
+            for (int i = 0; i < POSITIONS; i++)
+                want[i] += exp(log_p[i]) * (log_p[i] - log_q[i] + expm1(log_q[i] - log_p[i])) * temperature * temperature * POSITIONS / CHANNELS;
+        }
+        for (int i = 0; i < POSITIONS; i++) largest = fmax(largest, want[i]);
+        for (int i = 0; i < POSITIONS; i++)
+            if (!(fabs((double)map[i] - want[i]) <= cases[k].bound * largest))
+                fail_msg("T = %g, position %d: %g, not %g", temperature, i, (double)map[i], want[i]);
+    }
+}
+
 static void upsampling_is_pytorchs(void **state)
 {
     (void)state;
@@ -373,6 +409,7 @@ int main(void)
         cmocka_unit_test(scores_look_everywhere),
         cmocka_unit_test(combinations_are_pytorchs),
         cmocka_unit_test(kd_of_large_values),
+        cmocka_unit_test(kd_of_high_temperatures),
         cmocka_unit_test(upsampling_is_pytorchs),
         cmocka_unit_test(smoothing_is_scipys),
         cmocka_unit_test(top_mean_is_the_sorted_one),

@@ -258,6 +258,7 @@ static void the_graph_has_what_the_model_has(void **state)
     }
     dcam_model *m = tiny_model(DCAM_ATTENTION_NONE, false);
     assert_true(graph_has(m, "kd2.teacher.scaled"));
+    assert_true(graph_has(m, "kd2.is_small")); /* which of two formulas */
     m->map.kd_temperature = 0; /* none, which is 1 */
     assert_false(graph_has(m, "kd2.teacher.scaled"));
     assert_true(graph_has(m, "kd2.teacher.log"));
