@@ -184,7 +184,7 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
 
 static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t *height)
 {
-    uint16_t photometric = 0;
+    uint16_t photometric = 0, format = 0;
     if (!TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, width) || !TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, height))
         return dcam_damaged(s->file, "TIFF", "its header says it has no pixels");
     DCAM_TRY(dcam_check_sides(s->file, "TIFF", *width, *height));
@@ -192,6 +192,10 @@ static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t
         return dcam_fail(DCAM_ERROR_IMAGE,
                          "%s: is a CMYK TIFF, whose colours need a printer's profile to become RGB; save it as RGB",
                          s->file->name);
+    /* libtiff refuses floats, but takes what is just below 0 for white. */
+    if (TIFFGetField(tiff, TIFFTAG_SAMPLEFORMAT, &format) && format == SAMPLEFORMAT_INT)
+        return dcam_fail(DCAM_ERROR_IMAGE, "%s: is a TIFF of numbers with a sign, which is not read; scale it to 0 and more, "
+                         "and save it as PNG", s->file->name);
     return DCAM_OK;
 }
 
@@ -256,7 +260,7 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
     source s = {file, 0, ""};
     TIFF *tiff = NULL;
     uint32_t *raster = NULL;
-    uint32_t width, height;
+    uint32_t width = 0, height = 0;
     dcam_status status = open_tiff(&s, &tiff);
     if (status != DCAM_OK) goto cleanup;
     if ((status = check_header(&s, tiff, &width, &height)) != DCAM_OK) goto cleanup;

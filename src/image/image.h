@@ -25,10 +25,10 @@ void dcam_image_clear(dcam_image *image);
 
 /* Decodes by content, not by file name: JPEG (grey, colour; CMYK refused with a reason),
  * PNG (1 to 16 bit, palette, alpha over black), WebP, TIFF, BMP, PNM. Always 3 channels
- * (grey repeated); 16 bit keeps the high byte; EXIF orientation is not applied. Of a TIFF the first
- * page; animated WebP, CMYK and ASCII PNM are refused, and so is a TIFF whose strips or tiles take more than 16 MiB
- * and far more than its picture, and a JPEG (or a TIFF of such) of more than 32 scans that together have more than 1 Gi
- * pixels. A file that ends early is refused in every format.
+ * (grey repeated); 16 bit keeps the high byte; EXIF orientation is not applied. Of a TIFF the first page; animated
+ * WebP, CMYK, ASCII PNM and TIFFs of floats or of numbers with a sign are refused, and so is a TIFF whose strips or
+ * tiles take more than 16 MiB and far more than its picture, and a JPEG (or a TIFF of such) of more than 32 scans that
+ * together have more than 1 Gi pixels. A file that ends early is refused in every format.
  * name is for messages only. */
 DCAM_MUST_CHECK dcam_status dcam_image_decode(const uint8_t *bytes, size_t count, const char *name, dcam_image *out);
 /* The same with a lower limit on the pixels, for bytes from strangers; 0: DCAM_MAX_IMAGE_PIXELS. above_limit, if not

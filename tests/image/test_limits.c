@@ -315,32 +315,47 @@ static size_t make_tiff(uint8_t *out, uint32_t width, uint32_t height, uint32_t 
     return TIFF_DATA + bytes;
 }
 
-/* Grey with alpha that is not laid over black yet, of 8 bits; of 16 bits it is among the golden pictures. */
+/* Four pixels of grey with alpha that is not laid over black yet, of 8 bits. */
+static dcam_status decode_grey_alpha(uint32_t photometric, uint32_t sample_format, dcam_image *out)
+{
+    static const uint8_t samples[] = {200, 255, 200, 128, 200, 0, 0, 255};
+    const uint32_t fields[][4] = {{256, 3, 1, 4}, {257, 3, 1, 1}, {258, 3, 2, 8 | 8 << 16}, {259, 3, 1, 1}, {262, 3, 1, photometric},
+                                  {273, 4, 1, TIFF_DATA}, {277, 3, 1, 2}, {278, 3, 1, 1}, {279, 4, 1, sizeof samples},
+                                  {338, 3, 1, 2}, {339, 3, 2, sample_format | sample_format << 16}};
+    enum { FIELDS = sizeof fields / sizeof *fields };
+    uint8_t bytes[TIFF_DATA + sizeof samples] = {'I', 'I', 42, 0, 8, 0, 0, 0, FIELDS, 0};
+    for (size_t i = 0; i < FIELDS; i++) {
+        const uint16_t tag = (uint16_t)fields[i][0], type = (uint16_t)fields[i][1];
+        memcpy(bytes + 10 + 12 * i, &tag, 2);
+        memcpy(bytes + 12 + 12 * i, &type, 2);
+        memcpy(bytes + 14 + 12 * i, &fields[i][2], 4);
+        memcpy(bytes + 18 + 12 * i, &fields[i][3], 4);
+    }
+    memcpy(bytes + TIFF_DATA, samples, sizeof samples);
+    return dcam_image_decode(bytes, sizeof bytes, "a", out);
+}
+
+/* Those of 16 bits are among the golden pictures. */
 static void grey_with_alpha_is_laid_over_black(void **state)
 {
     (void)state;
-    static const uint8_t samples[] = {200, 255, 200, 128, 200, 0, 0, 255};
-    static const uint8_t black_zero[] = {200, 100, 0, 0}, white_zero[] = {55, 28, 0, 255};
+    static const uint8_t black_is_zero[] = {200, 100, 0, 0}, white_is_zero[] = {55, 28, 0, 255};
     for (uint32_t photometric = 0; photometric < 2; photometric++) {
-        const uint32_t fields[][4] = {{256, 3, 1, 4}, {257, 3, 1, 1}, {258, 3, 2, 8 | 8 << 16}, {259, 3, 1, 1}, {262, 3, 1, photometric},
-                                      {273, 4, 1, TIFF_DATA}, {277, 3, 1, 2}, {278, 3, 1, 1}, {279, 4, 1, sizeof samples},
-                                      {338, 3, 1, 2}};
-        enum { FIELDS = sizeof fields / sizeof *fields };
-        uint8_t bytes[TIFF_DATA + sizeof samples] = {'I', 'I', 42, 0, 8, 0, 0, 0, FIELDS, 0};
-        for (size_t i = 0; i < FIELDS; i++) {
-            const uint16_t tag = (uint16_t)fields[i][0], type = (uint16_t)fields[i][1];
-            memcpy(bytes + 10 + 12 * i, &tag, 2);
-            memcpy(bytes + 12 + 12 * i, &type, 2);
-            memcpy(bytes + 14 + 12 * i, &fields[i][2], 4);
-            memcpy(bytes + 18 + 12 * i, &fields[i][3], 4);
-        }
-        memcpy(bytes + TIFF_DATA, samples, sizeof samples);
         dcam_image image;
-        assert_int_equal(dcam_image_decode(bytes, sizeof bytes, "a", &image), DCAM_OK);
+        assert_int_equal(decode_grey_alpha(photometric, 1, &image), DCAM_OK);
         for (size_t i = 0; i < 12; i++)
-            assert_int_equal(image.pixels[i], (photometric ? black_zero : white_zero)[i / 3]);
+            assert_int_equal(image.pixels[i], (photometric ? black_is_zero : white_is_zero)[i / 3]);
         dcam_image_clear(&image);
     }
+}
+
+/* As numbers without one -1 would be white. */
+static void samples_with_a_sign_are_refused(void **state)
+{
+    (void)state;
+    dcam_image image;
+    assert_int_equal(decode_grey_alpha(1, 2, &image), DCAM_ERROR_IMAGE);
+    says("a: is a TIFF of numbers with a sign");
 }
 
 static long peak_kib(void)
@@ -468,6 +483,7 @@ int main(void)
         cmocka_unit_test(numbers_of_a_pnm_do_not_wrap),
         cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(grey_with_alpha_is_laid_over_black),
+        cmocka_unit_test(samples_with_a_sign_are_refused),
         cmocka_unit_test(masks_without_memory),
         cmocka_unit_test(short_pngs),
         cmocka_unit_test(sides_of_a_resize),
