@@ -197,6 +197,8 @@ static int explain(const transfer *t, const char *url, CURLcode code, const char
         cli_error("%s: is larger than the limit of %ld MiB; is it the right file?", url, CLI_FETCH_MOST_BYTES >> 20);
     else if (code == CURLE_HTTP_RETURNED_ERROR)
         cli_error("%s: the server answered %ld; check the address, or name another with --url", url, response);
+    else if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT)
+        cli_error("%s: is no address of http:// or https://, which alone are fetched; name one with --url", url);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         cli_error("%s: too slow, or no answer (%s); run the same command again, it goes on from there", url, error);
     else

@@ -70,7 +70,10 @@ is_file teacher
 rm teacher
 refuse 3 'too slow' teacher fetch -o teacher --sha256 "$sum" -q --url "$base/slow" --stall 2
 rm -f teacher.part
-refuse 3 'file:' teacher fetch -o teacher -q --url "file://$work/weights.safetensors" --sha256 "$sum"
+# Nothing that trying again would mend.
+for url in "file://$work/weights.safetensors" ftp://127.0.0.1/file 'no host/file'; do
+    refuse 3 "${url%%/*}.*no address of http:// or https://" teacher fetch -o teacher -q --url "$url" --sha256 "$sum"
+done
 refuse 3 'no/folder' teacher fetch -o no/folder/teacher -q --url "$base/file"
 
 # The environment names no proxy; the option does.
