@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "output.h"
 
@@ -120,7 +121,9 @@ static bool complain_unknown(const cli_parsed *parsed, const char *argument, con
     if (length <= NEAREST_MAX) memcpy(typed, name, length);
     const char *nearest = length > NEAREST_MAX ? NULL : cli_nearest(typed, names, count);
     int shown = name[length] == '=' ? (int)(length + 2) : (int)strlen(argument);
-    if (nearest)
+    if (access(argument, F_OK) == 0) /* what a shell made of *.jpg */
+        cli_error("unknown option %s; if the file of that name is meant, write ./%s, or -- before it", argument, argument);
+    else if (nearest)
         cli_error("unknown option %.*s; did you mean --%s? See 'dcam help %s'", shown, argument, nearest,
                   command->name);
     else

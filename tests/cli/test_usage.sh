@@ -89,6 +89,9 @@ is_absent m
 
 # After --, what looks like an option is a path.
 refuse 3 '--json' info -- --json
+: >-0412.jpg
+refuse 2 'unknown option -0412.jpg; if the file of that name is meant, write \./-0412.jpg, or -- before it' detect -0412.jpg -m m
+refuse 4 '^dcam: \./-0412.jpg: ' info ./-0412.jpg
 # Help wins over what would be missing.
 expect 0 train --help
 # An error line stays one line whatever a name holds.
