@@ -134,9 +134,10 @@ static void add_number(train_option **next, const char *name, double value)
     o->name = name;
     o->is_text = false;
     dcam_snprintf(o->value, sizeof o->value, "%.17g", value);
-    for (int digits = 1; digits < 17; digits++) { /* the shortest text that reads back the same */
+    for (int digits = 1; digits < 17; digits++) { /* the shortest text that reads back the same; 40, not 4e+01 */
         char shorter[40];
         dcam_snprintf(shorter, sizeof shorter, "%.*g", digits, value);
+        if (strchr(shorter, '+')) continue;
         if (dcam_strtod(shorter, NULL) == value) {
             memcpy(o->value, shorter, strlen(shorter) + 1);
             return;

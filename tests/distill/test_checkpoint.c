@@ -170,6 +170,8 @@ static void what_differs_is_named(void **state)
     dcam_trainer_options o = fine;
     o.epochs = 4;
     refused_by(good, &o, &of_run, DCAM_ERROR_DATA, "made with epochs 3, this run has 4: give the same again");
+    o.epochs = 40; /* not 4e+01 */
+    refused_by(good, &o, &of_run, DCAM_ERROR_DATA, "made with epochs 3, this run has 40: give the same again");
     o = fine;
     o.loss.weight[DCAM_LOSS_L2] = 0.5;
     refused_by(good, &o, &of_run, DCAM_ERROR_DATA, "made with loss cd=1,kd=1, this run has cd=1,kd=1,l2=0.5");
@@ -192,6 +194,18 @@ static void what_differs_is_named(void **state)
     run untouched = make_run(1, 1, ATTENTION);
     assert_int_equal(load(longest, &untouched), DCAM_ERROR_DATA);
     clear_run(&untouched);
+}
+
+/* As files say it that were written before. */
+static void numbers_spelt_otherwise(void **state)
+{
+    (void)state;
+    run mine = make_run(1, 1, ATTENTION);
+    edit_tensors(good, other, &(tensor_edit){.key = "epochs", .value = "3e+00"});
+    OK(load(other, &mine));
+    clear_run(&mine);
+    edit_refused(&(tensor_edit){.key = "epochs", .value = "3e+01"}, DCAM_ERROR_DATA, "made with epochs 3e+01, this run has 3");
+    edit_refused(&(tensor_edit){.key = "epochs", .value = "3 "}, DCAM_ERROR_DATA, "made with epochs 3 , this run has 3");
 }
 
 static void every_entry_is_checked(void **state)
@@ -326,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_saved_comes_back),
         cmocka_unit_test(what_differs_is_named),
+        cmocka_unit_test(numbers_spelt_otherwise),
         cmocka_unit_test(every_entry_is_checked),
         cmocka_unit_test(every_tensor_is_checked),
         cmocka_unit_test(folded_trunks_are_refused),
