@@ -244,7 +244,7 @@ typedef struct dcam_train_options {
     const char *attention_at_detection; /* "drop", "keep" */
     const char *loss_reads;      /* what the losses read: "attended", "raw", "both" */
     const char *loss;            /* "cd=1,kd=1" */
-    double kd_temperature;
+    double kd_temperature;       /* 0: 1; 0.001 to 1000 */
     const char *kd_scale;        /* "mean", "sum" */
     const char *map;             /* "sum", "product", "standard" */
     int memory_prototypes;       /* hybrid: most prototypes a class; 0: 1000 */

@@ -88,7 +88,7 @@ dcam_status dcam_trainer_check(const dcam_trainer_options *o)
         sum += o->loss.weight[k];
     }
     if (!(sum > 0)) return dcam_fail(DCAM_ERROR_USAGE, "every loss has weight 0; nothing would be learned");
-    DCAM_TRY(check_real("the temperature of kd", o->loss.kd_temperature, 0, false, 1000));
+    DCAM_TRY(check_real("the temperature of kd", o->loss.kd_temperature, 1e-3, true, 1000));
     DCAM_TRY(dcam_map_options_check(&o->map));
     if (o->attention_at_detection && (o->attention == DCAM_ATTENTION_NONE || o->reads == DCAM_READS_RAW)) {
         return dcam_fail(DCAM_ERROR_USAGE, "attention at detection can be 'keep' only where an attention block is trained: %s",

@@ -190,6 +190,7 @@ static void options_are_checked(void **state)
     REFUSED(o.learning_rate = 0, "learning rate must be above 0");
     REFUSED(o.learning_rate = (double)NAN, "learning rate");
     REFUSED(o.momentum = 1, "momentum");
+    REFUSED(o.loss.kd_temperature = 1e-39, "temperature"); /* its inverse is no float */
     REFUSED(o.weight_decay = -1, "weight decay");
     REFUSED(o.validation_fraction = 1, "validation part");
     REFUSED(o.loss.weight[DCAM_LOSS_CD] = -1, "loss's weight");
