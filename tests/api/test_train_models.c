@@ -154,21 +154,22 @@ static void one_model(void **state)
     remove(model);
 }
 
-/* The losses' temperature may lie where the map's may not, when the map has no such term. */
+/* The least temperature of the losses that there is, and less. */
 static void a_low_temperature(void **state)
 {
     (void)state;
     dcam_train_options low = small_run();
     dcam_model *m;
     low.method = DCAM_METHOD_DCAM;
-    low.kd_temperature = 0.0005;
+    low.kd_temperature = 0.001;
     train(&low);
     if (dcam_model_load(model, &m) != DCAM_OK) fail_msg("%s", dcam_error_message());
-    assert_non_null(strstr(m->training_record, "\"kd_temperature\":0.0005"));
+    assert_non_null(strstr(m->training_record, "\"kd_temperature\":0.001"));
     assert_true(m->map.kd_weight == 0 && m->map.kd_temperature == 1);
     dcam_model_destroy(m);
     remove(model);
-    REFUSED((o.method = DCAM_METHOD_DCAM, o.kd_temperature = 0.0005, o.map_kd_weight = 0.1), DCAM_ERROR_USAGE, "0.001 to 1e6");
+    REFUSED((o.method = DCAM_METHOD_DCAM, o.kd_temperature = 0.0005), DCAM_ERROR_USAGE, "at least 0.001");
+    REFUSED((o.method = DCAM_METHOD_DCAM, o.kd_temperature = 0.0005, o.map_kd_weight = 0.1), DCAM_ERROR_USAGE, "at least 0.001");
     REFUSED((o.method = DCAM_METHOD_STFPM, o.kd_temperature = -1), DCAM_ERROR_USAGE, "temperature of kd");
 }
 
