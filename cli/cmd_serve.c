@@ -3,6 +3,7 @@
  * of its own waits for TERM and INT, which end the program at once: nobody has asked for anything yet. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,33 +102,41 @@ static void serve(dcam_server *server, const sigset_t *signals)
     while (sigwait(signals, &number) == 0 && number == SIGHUP) dcam_server_reload(server);
 }
 
-/* Thread, while the models are loaded: the first TERM or INT ends the program as if it were not waited for. */
-static void *end_at_once(void *unused)
+/* Ends the thread below; what it does to others, nothing, is the default. */
+#define WAKE SIGURG
+static atomic_bool is_started;
+
+/* Thread, while the models are loaded: the first TERM or INT ends the program as if it were not waited for. signals: these
+ * and WAKE. */
+static void *end_at_once(void *signals)
 {
-    sigset_t signals;
-    int number = 0;
-    (void)unused;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    if (sigwait(&signals, &number) == 0) {
-        (void)signal(number, SIG_DFL);
-        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
-        (void)raise(number);
-    }
+    int number = WAKE;
+    while (number == WAKE && !atomic_load(&is_started)) (void)sigwait(signals, &number);
+    if (number == WAKE) return NULL;
+    (void)signal(number, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    (void)raise(number);
     return NULL;
 }
 
 static dcam_status start(const dcam_server_options *given, dcam_server **server)
 {
     pthread_t watch;
+    sigset_t signals, before;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, WAKE);
+    pthread_sigmask(SIG_BLOCK, &signals, &before); /* the thread inherits it */
     /* Without the thread a signal waits until the server is there. */
-    const bool watched = pthread_create(&watch, NULL, end_at_once, NULL) == 0;
+    const bool watched = pthread_create(&watch, NULL, end_at_once, &signals) == 0;
     const dcam_status status = dcam_server_start(given, server);
+    atomic_store(&is_started, true);
     if (watched) {
-        pthread_cancel(watch);
+        pthread_kill(watch, WAKE);
         pthread_join(watch, NULL);
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
 
