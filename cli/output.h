@@ -30,10 +30,9 @@ int cli_fail(dcam_status status);
  * full disk or a broken output after saying so. */
 int cli_finish(int code);
 
-/* Every control character (ASCII's, U+0080 to U+009F, the bytes of the same values alone) becomes '?', in place; the text
- * may get shorter. */
+/* What misleads on a terminal (base/utf8.h) becomes '?', in place; the text may get shorter. */
 void cli_make_printable(char *text);
-/* text with every control character as '?': a file name must not break a line or steer the terminal.
+/* text with what misleads as '?': a file name must not break a line or steer the terminal.
  * The result lives until the eighth call after this one. */
 const char *cli_printable(const char *text);
 

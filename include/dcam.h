@@ -354,6 +354,9 @@ typedef struct dcam_evaluate_options {
     void *user;
 } dcam_evaluate_options;
 
+/* One class is held at a time: 13 bytes for each test image and pixel of the model's input where the class has masks, 4 for
+ * a report without. DCAM_ERROR_MEMORY before the first image where that is more than the machine, or its control group, has;
+ * of a folder of models before the class's first. */
 DCAM_API DCAM_MUST_CHECK dcam_status dcam_evaluate(const dcam_evaluate_options *options, dcam_evaluation *out);
 DCAM_API void dcam_evaluation_clear(dcam_evaluation *evaluation); /* NULL-safe */
 

@@ -53,12 +53,13 @@ static bool has_masks(const dcam_dataset *dataset, const uint32_t *order, size_t
     return defective > 0;
 }
 
+static size_t maps_held(const dcam_class_scores *s) { return s->keeps_maps ? s->count : EVALUATION_BATCH; }
+
 /* Bytes that the class would hold while its metrics are made. */
 static dcam_status plan_bytes(const dcam_class_scores *s, size_t *out)
 {
-    const size_t maps = s->keeps_maps ? s->count : EVALUATION_BATCH;
     const size_t a_pixel = sizeof *s->maps + (s->has_masks ? sizeof *s->masks + DCAM_PIXEL_METRICS_BYTES : 0);
-    if (!dcam_size_mul(maps, s->pixels, out) || !dcam_size_mul(*out, a_pixel, out))
+    if (!dcam_size_mul(maps_held(s), s->pixels, out) || !dcam_size_mul(*out, a_pixel, out))
         return dcam_fail(DCAM_ERROR_MEMORY, "%zu test images are too many", s->count);
     return DCAM_OK;
 }
@@ -93,8 +94,8 @@ static dcam_status plan_class(const run *r, const dcam_detector *d, int class_in
 /* Room for what plan_class counted. */
 static dcam_status create_scores(dcam_class_scores *s)
 {
-    const size_t maps = s->keeps_maps ? s->count : EVALUATION_BATCH; /* plan_bytes: no overflow */
-    dcam_status status = dcam_alloc(maps * s->pixels, sizeof *s->maps, &s->maps);
+    /* No overflow: plan_bytes. */
+    dcam_status status = dcam_alloc(maps_held(s) * s->pixels, sizeof *s->maps, &s->maps);
     if (status == DCAM_OK && s->has_masks) status = dcam_alloc_zero(s->count * s->pixels, 1, &s->masks);
     if (status == DCAM_OK) status = dcam_alloc(s->count, sizeof *s->scores, &s->scores);
     if (status == DCAM_OK) status = dcam_alloc(s->count, 1, &s->labels);

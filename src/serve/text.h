@@ -23,8 +23,8 @@ void dcam_text_trim(dcam_text *text);
 void dcam_text_bytes(dcam_text *text, const void *bytes, size_t count);
 void dcam_text_add(dcam_text *text, const char *string);
 void dcam_text_format(dcam_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD, what misleads on a
- * terminal that a log is read on (base/utf8.h) is escaped. NULL: null. */
+/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD, what misleads on a terminal (base/utf8.h),
+ * where a log is read, is escaped. NULL: null. */
 void dcam_text_json(dcam_text *text, const char *string);
 /* A JSON number; null for what is not finite. digits: significant ones. */
 void dcam_text_number(dcam_text *text, double value, int digits);
