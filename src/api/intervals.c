@@ -6,6 +6,7 @@
 
 #include "api/evaluation.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "metrics/bootstrap.h"
 #include "metrics/interval.h"
 
@@ -55,14 +56,6 @@ void dcam_intervals_destroy(dcam_intervals *v)
 
 /* The row of a metric among the values. */
 #define ROW(v, member) ((v)->values + offsetof(dcam_metrics, member) / sizeof(double) * (v)->resamples)
-
-/* A class's own stream, from its name (FNV-1a), so that its intervals do not depend on the other classes. */
-static uint64_t stream_of(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const unsigned char *c = (const unsigned char *)name; *c; c++) hash = (hash ^ *c) * 0x100000001b3u;
-    return hash;
-}
 
 /* Where nothing is resampled every draw is the metric itself. */
 static void fill_with_metrics(dcam_intervals *v, const dcam_metrics *metrics)
@@ -124,7 +117,7 @@ static void fill(dcam_intervals *v, const dcam_class_scores *s, dcam_class_resul
 dcam_status dcam_intervals_of_class(dcam_intervals *v, const dcam_preprocessing *p, const dcam_class_scores *s,
                                     const dcam_pixel_metrics *pixel, dcam_class_result *result)
 {
-    v->options.stream = stream_of(result->name);
+    v->options.stream = dcam_random_stream(result->name);
     DCAM_TRY(draw(v, p, s, pixel, &result->metrics));
     fill(v, s, result);
     return DCAM_OK;

@@ -25,6 +25,13 @@ static void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
     out[3] = c3;
 }
 
+uint64_t dcam_random_stream(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const unsigned char *c = (const unsigned char *)name; *c; c++) hash = (hash ^ *c) * 0x100000001b3u;
+    return hash;
+}
+
 /* One block of four words a draw; only the words needed are used, so that the
  * counter counts draws. */
 static void draw(dcam_random *r, uint32_t out[4])

@@ -19,6 +19,9 @@ static inline dcam_random dcam_random_make(uint64_t seed, uint64_t stream)
     return (dcam_random){seed, stream, 0};
 }
 
+/* A stream from a name (FNV-1a): what is drawn for a class does not depend on which other classes there are. */
+uint64_t dcam_random_stream(const char *name);
+
 uint32_t dcam_random_u32(dcam_random *r);
 uint64_t dcam_random_u64(dcam_random *r);
 /* Uniform in [0, 1), 53 bits. */

@@ -154,15 +154,6 @@ dcam_status dcam_dataset_select(const dcam_dataset *d, int class_index, dcam_spl
     return DCAM_OK;
 }
 
-/* FNV-1a: gives each class a stream of its own, so that its split does not
- * depend on which other classes are there. */
-static uint64_t hash_name(const char *name)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return h;
-}
-
 static int compare_indices(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -306,7 +297,7 @@ static dcam_status split_class(const dcam_dataset *d, int class_index, const dca
         dcam_free(c.items);
         return status;
     }
-    dcam_random r = dcam_random_make(seed, SPLIT_STREAM ^ hash_name(name));
+    dcam_random r = dcam_random_make(seed, SPLIT_STREAM ^ dcam_random_stream(name));
     dcam_random_shuffle(&r, c.items, c.count);
     for (size_t i = 0; i < c.count; i++) {
         const uint32_t item = c.items[i];

@@ -103,9 +103,7 @@ static dcam_status create_easel(int pixels, easel *e)
 /* A stream of its own for every photograph. */
 static uint64_t stream_of(const job *j)
 {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a of the class's name */
-    for (const char *p = j->product->name; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
-    return (h << 24) ^ ((uint64_t)j->role << 20) ^ (uint64_t)j->serial;
+    return (dcam_random_stream(j->product->name) << 24) ^ ((uint64_t)j->role << 20) ^ (uint64_t)j->serial;
 }
 
 static void paint(const job *j, dcam_random nature, synth_flaw_kind kind, dcam_random *flaw, synth_scene *scene)

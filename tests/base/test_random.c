@@ -73,12 +73,23 @@ static void shuffle_is_a_permutation(void **state)
     assert_true(moved > 80);
 }
 
+/* FNV-1a's published 64-bit sums (draft-eastlake-fnv), bytes above 127 too. */
+static void streams_of_names(void **state)
+{
+    (void)state;
+    assert_true(dcam_random_stream("") == UINT64_C(0xcbf29ce484222325));
+    assert_true(dcam_random_stream("a") == UINT64_C(0xaf63dc4c8601ec8c));
+    assert_true(dcam_random_stream("foobar") == UINT64_C(0x85944171f73967e8));
+    assert_true(dcam_random_stream("\xc3\xa4") != dcam_random_stream("\x43\x24"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_answers),
         cmocka_unit_test(normal_has_unit_moments),
         cmocka_unit_test(a_range_that_refuses_every_other_draw),
+        cmocka_unit_test(streams_of_names),
         cmocka_unit_test(shuffle_is_a_permutation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
