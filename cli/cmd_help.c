@@ -41,6 +41,10 @@ static int run(const cli_parsed *parsed)
         const cli_command *command =
             cli_find_command((int)parsed->operand_count, (char **)parsed->operands, &used);
         if (!command) return CLI_EXIT_USAGE;
+        if ((size_t)used < parsed->operand_count) {
+            cli_error("help explains one command at a time: '%s' is none of 'dcam %s'", parsed->operands[used], command->name);
+            return CLI_EXIT_USAGE;
+        }
         cli_help_command(stdout, command);
     }
     return 0;

@@ -42,6 +42,9 @@ for command in $commands; do
     done
 done
 
+expect 2 help train eval
+err_has "'eval' is none of 'dcam train'"
+
 # The options of the contract are offered.
 contract='train teacher method attention attention-at-detection loss kd-temperature kd-scale map classes one-class
 size epochs batch lr seed precision threads checkpoint resume output
