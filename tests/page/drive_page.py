@@ -63,6 +63,8 @@ def drive(page, photos):
     expect("the verdict agrees with the score", (float(page.locator("#score").inner_text()) >= 0.5) == (page.locator("#word").inner_text() == "Defect"))
     expect("the thumbnail is a picture", page.locator("#rows img").first.evaluate("i => i.naturalWidth") == 104)
     expect("latency and throughput are shown", "a second" in page.locator("#totals").inner_text() and "ms" in page.locator("#totals").inner_text())
+    expect("the pictures have names", page.locator("#photo").get_attribute("aria-label") in [pathlib.Path(p).name for p in photos[:2]] and
+           "marked" in page.locator("#overlay").get_attribute("aria-label"))
     data = base64.b64encode(pathlib.Path(photos[2]).read_bytes()).decode()
     page.evaluate(PASTE, ["pasted.png", data])
     rows(page, 3)

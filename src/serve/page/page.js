@@ -216,6 +216,9 @@ function draw() {
     canvas.height = bitmap.height;
     canvas.getContext('2d').drawImage(bitmap, 0, 0);
   }
+  const found = result.regions.length === 1 ? '1 region is marked' : `${result.regions.length} regions are marked`;
+  $('photo').setAttribute('aria-label', selected.name);
+  $('overlay').setAttribute('aria-label', `anomaly map of ${selected.name}: ${found}`);
   const pen = $('overlay').getContext('2d');
   pen.globalAlpha = $('opacity').value / 100;
   pen.drawImage(map, 0, 0, bitmap.width, bitmap.height);
