@@ -1,5 +1,5 @@
 /* The trunk: torchvision's names and shapes (golden lists), folding, the random starts, reading and writing state
- * dicts with batch norm separate and folded, teachers, and what is wrong with files by name. */
+ * dicts with batch norm separate and folded, and what is wrong with files by name. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +17,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formula.h"
-#include "weights/pth_builder.h"
-#include "weights/trunk.h"
+#include "weights/formula_weights.h"
 
 static char folder[] = "/tmp/dcam-test-trunk-XXXXXX";
 
@@ -32,17 +31,6 @@ static char *in_folder(const char *name)
 static void assert_said(const char *wanted)
 {
     if (!strstr(dcam_error_message(), wanted)) fail_msg("\"%s\" is not in: %s", wanted, dcam_error_message());
-}
-
-/* Weights that a trained network could have: formula values, variances from 0.5 to 1.5. */
-static dcam_trunk_weights *formula_weights(bool folded)
-{
-    dcam_trunk_weights *w;
-    assert_int_equal(dcam_trunk_weights_create(dcam_architecture_find(NULL), folded, &w), DCAM_OK);
-    formula_fill(1, 0.5f, 0, w->values, w->value_count);
-    for (int i = 0; i < w->convolution_count && !folded; i++)
-        formula_fill(100 + (uint32_t)i, 0.5f, 1, w->convolutions[i].running_variance, (size_t)w->shapes[i].out_channels);
-    return w;
 }
 
 /* ---- the table ---------------------------------------------------------- */
@@ -283,46 +271,6 @@ static void random_teacher(void **state)
 
 /* ---- state dicts --------------------------------------------------------- */
 
-typedef struct {
-    built_tensor tensors[160];
-    size_t count;
-} built;
-
-static void add(built *b, const char *name, const char *leaf, int rank, const size_t *shape, const float *values)
-{
-    built_tensor *t = &b->tensors[b->count++];
-    memset(t, 0, sizeof *t);
-    snprintf(t->name, sizeof t->name, "%s.%s", name, leaf);
-    t->rank = rank;
-    memcpy(t->shape, shape, (size_t)rank * sizeof *shape);
-    t->values = values;
-}
-
-/* All tensors of w as torchvision writes them, and some of a whole ResNet that are to be ignored. */
-static built build(const dcam_trunk_weights *w)
-{
-    static const float rest[4] = {1, 2, 3, NAN};
-    built b = {.count = 0};
-    for (int i = 0; i < w->convolution_count; i++) {
-        const dcam_convolution_shape *s = &w->shapes[i];
-        const dcam_convolution_weights *c = &w->convolutions[i];
-        size_t shape[4] = {(size_t)s->out_channels, (size_t)s->in_channels, (size_t)s->kernel, (size_t)s->kernel};
-        add(&b, s->name, "weight", 4, shape, c->weight);
-        if (w->folded) {
-            add(&b, s->name, "bias", 1, shape, c->bias);
-            continue;
-        }
-        add(&b, s->norm_name, "weight", 1, shape, c->gamma);
-        add(&b, s->norm_name, "bias", 1, shape, c->beta);
-        add(&b, s->norm_name, "running_mean", 1, shape, c->running_mean);
-        add(&b, s->norm_name, "running_var", 1, shape, c->running_variance);
-        add(&b, s->norm_name, "num_batches_tracked", 0, shape, rest);
-    }
-    add(&b, "layer4.0.conv1", "weight", 1, (size_t[]){4}, rest);
-    add(&b, "fc", "bias", 1, (size_t[]){4}, rest);
-    return b;
-}
-
 static dcam_status read_built(const built *b, dcam_trunk_weights **out)
 {
     buffer file = build_pth(b->tensors, b->count);
@@ -441,163 +389,15 @@ static void prefixes_in_a_model_file(void **state)
     dcam_free(path);
 }
 
-/* ---- teachers ------------------------------------------------------------ */
-
-static void import_and_open(void **state)
-{
-    (void)state;
-    size_t held = dcam_memory_held();
-    char *from = in_folder("from.pth"), *to = in_folder("to.safetensors"), description[256];
-    dcam_trunk_weights *w = formula_weights(false), *folded, *opened;
-    built b = build(w);
-    buffer file = build_pth(b.tensors, b.count);
-    assert_int_equal(dcam_file_write(from, file.bytes, file.count), DCAM_OK);
-    free(file.bytes);
-    assert_int_equal(dcam_trunk_weights_fold(w, &folded), DCAM_OK);
-
-    assert_int_equal(dcam_teacher_import_file(from, to), DCAM_OK);
-    assert_int_equal(dcam_teacher_open(to, &opened, description), DCAM_OK);
-    assert_true(opened->folded);
-    assert_false(opened->no_photographs);
-    assert_memory_equal(opened->values, folded->values, folded->value_count * sizeof(float));
-    assert_int_equal(strncmp(description, "to.safetensors sha256:", 22), 0);
-    assert_int_equal(strlen(description), 22 + 64);
-    dcam_trunk_weights_destroy(opened);
-    assert_int_equal(dcam_teacher_open(from, &opened, description), DCAM_OK);
-    assert_memory_equal(opened->values, folded->values, folded->value_count * sizeof(float));
-    dcam_trunk_weights_destroy(opened);
-
-    dcam_tensors *t;
-    assert_int_equal(dcam_tensors_open(to, &t), DCAM_OK);
-    assert_string_equal(dcam_tensors_metadata(t, "dcam"), "teacher");
-    assert_string_equal(dcam_tensors_metadata(t, "arch"), "resnet18");
-    assert_string_equal(dcam_tensors_metadata(t, "source"), description);
-    dcam_tensors_destroy(t);
-
-    /* With its sum: the same file; with another, and of a file that is none, nothing. */
-    char *summed = in_folder("summed.safetensors"), other[65];
-    const char *sum = strstr(description, " sha256:") + 8;
-    bool is_other = true;
-    assert_int_equal(dcam_teacher_import_summed(from, sum, summed, &is_other), DCAM_OK);
-    assert_false(is_other);
-    uint8_t *bytes[2];
-    size_t counts[2];
-    assert_int_equal(dcam_file_read(to, 1 << 30, &bytes[0], &counts[0]), DCAM_OK);
-    assert_int_equal(dcam_file_read(summed, 1 << 30, &bytes[1], &counts[1]), DCAM_OK);
-    assert_int_equal(counts[0], counts[1]);
-    assert_memory_equal(bytes[0], bytes[1], counts[0]);
-    dcam_free(bytes[0]);
-    dcam_free(bytes[1]);
-    unlink(summed);
-    memcpy(other, sum, sizeof other);
-    other[63] = other[63] == '0' ? '1' : '0';
-    assert_int_equal(dcam_teacher_import_summed(from, other, summed, &is_other), DCAM_ERROR_WEIGHTS);
-    assert_true(is_other);
-    assert_non_null(strstr(dcam_error_message(), "from.pth: its SHA-256 is "));
-    assert_int_equal(dcam_teacher_import_summed(DCAM_TEST_GOLDEN "/weights/evil.pth", sum, summed, &is_other),
-                     DCAM_ERROR_WEIGHTS);
-    assert_true(is_other);
-    assert_int_equal(dcam_teacher_import_summed("/nonexistent/from.pth", sum, summed, &is_other), DCAM_ERROR_IO);
-    assert_false(is_other);
-    assert_false(dcam_path_exists(summed));
-    assert_int_equal(dcam_teacher_import_summed(from, sum, "/nonexistent/to.safetensors", &is_other), DCAM_ERROR_IO);
-    assert_false(is_other);
-    dcam_free(summed);
-
-    assert_int_equal(dcam_teacher_import_file(from, "/nonexistent/to.safetensors"), DCAM_ERROR_IO);
-    assert_int_equal(dcam_teacher_import_file("/nonexistent/from.pth", to), DCAM_ERROR_IO);
-    assert_int_equal(dcam_teacher_import_file(DCAM_TEST_GOLDEN "/weights/evil.pth", to), DCAM_ERROR_WEIGHTS);
-    assert_int_equal(dcam_teacher_open(to, &opened, description), DCAM_OK); /* the older file is intact */
-    dcam_trunk_weights_destroy(opened);
-    dcam_trunk_weights_destroy(folded);
-    dcam_trunk_weights_destroy(w);
-    dcam_free(from);
-    dcam_free(to);
-    assert_int_equal(dcam_memory_held(), held);
-}
-
-/* What a teacher learnt from stays known when it becomes a file. */
-static void import_without_photographs(void **state)
-{
-    (void)state;
-    static const char *const from[] = {"random:7", DCAM_EMBEDDED_TEACHER};
-    char *to = in_folder("drawn.safetensors"), description[256];
-    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
-        dcam_trunk_weights *w;
-        assert_int_equal(dcam_teacher_import_file(from[i], to), DCAM_OK);
-        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
-        assert_true(w->no_photographs);
-        assert_int_equal(dcam_teacher_save_compact(w, DCAM_PRETRAIN_SOURCE "a test", "{}", to), DCAM_OK);
-        dcam_trunk_weights_destroy(w);
-        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
-        assert_true(w->no_photographs);
-        assert_int_equal(dcam_teacher_save_compact(w, "the procedural teacher's rival", "{}", to), DCAM_OK);
-        dcam_trunk_weights_destroy(w);
-        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
-        assert_false(w->no_photographs);
-        dcam_trunk_weights_destroy(w);
-    }
-    dcam_free(to);
-}
-
-static void random_by_name(void **state)
-{
-    (void)state;
-    static const char *const bad[] = {"random", "random:", "random:x", "random:-1", "random:1x", "random: 1",
-                                      "random:18446744073709551616"};
-    char description[256] = "untouched";
-    dcam_trunk_weights *w = NULL, *same;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(dcam_teacher_open(bad[i], &w, description), DCAM_ERROR_USAGE);
-        assert_said("random:SEED");
-        assert_null(w);
-        assert_string_equal(description, "untouched");
-    }
-    assert_int_equal(dcam_teacher_open("random:18446744073709551615", &w, description), DCAM_OK);
-    assert_string_equal(description, "random:18446744073709551615");
-    assert_int_equal(dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), UINT64_MAX, &same), DCAM_OK);
-    assert_memory_equal(w->values, same->values, w->value_count * sizeof(float));
-    dcam_trunk_weights_destroy(w);
-    dcam_trunk_weights_destroy(same);
-}
-
-/* The real teacher: what its provenance page says of it. */
-static void real_teacher(void **state)
-{
-    (void)state;
-    const char *path = DCAM_TEST_DATA "/resnet18-imagenet.safetensors";
-    char description[256];
-    dcam_trunk_weights *w;
-    if (!dcam_path_exists(path)) {
-        print_message("%s is not there: skipped\n", path);
-        skip();
-    }
-    assert_int_equal(dcam_teacher_open(path, &w, description), DCAM_OK);
-    assert_string_equal(description, "resnet18-imagenet.safetensors sha256:"
-                                     "6ad8a1b4e11c1d4b45815583bc165cd97909dc7107af5a4d369d9cba124041ba");
-    assert_true(w->folded);
-    assert_int_equal(w->value_count, 2780544);
-    dcam_trunk_weights_destroy(w);
-}
-
 static void every_allocation_fails(void **state)
 {
     (void)state;
-    char *path = in_folder("to.safetensors"), *copy = in_folder("copy.safetensors");
     dcam_trunk_weights *w = NULL;
-    /* Most of its allocations are names of tensors, one like another. */
-    SOME_ALLOCATIONS(a, 40, dcam_teacher_import_file(path, copy)) {
-        assert_true(a.n > 30 || !a.passed);
-        assert_true(dcam_path_exists(copy) == a.passed);
-        remove(copy);
-    }
     EVERY_ALLOCATION(a, dcam_trunk_weights_random_teacher(dcam_architecture_find(NULL), 1, &w)) {
         assert_true(a.passed ? a.n == 6 : w == NULL);
         dcam_trunk_weights_destroy(w);
         w = NULL;
     }
-    dcam_free(path);
-    dcam_free(copy);
 }
 
 static int make_folder(void **state)
@@ -609,8 +409,7 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {"names.safetensors", "model.safetensors", "from.pth", "to.safetensors",
-                                        "copy.safetensors", "summed.safetensors", "drawn.safetensors"};
+    static const char *const names[] = {"names.safetensors", "model.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = in_folder(names[i]);
         unlink(path);
@@ -631,10 +430,6 @@ int main(void)
         cmocka_unit_test(read_both_kinds),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(prefixes_in_a_model_file),
-        cmocka_unit_test(import_and_open),
-        cmocka_unit_test(import_without_photographs),
-        cmocka_unit_test(random_by_name),
-        cmocka_unit_test(real_teacher),
         cmocka_unit_test(every_allocation_fails),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
