@@ -121,18 +121,28 @@ static uint8_t scale_grey(const TIFFRGBAImage *image, uint16_t value, bool mask)
     return dcam_narrow(value, mask);
 }
 
-/* Replaces libtiff's routine for 8-bit grey with alpha, which takes that for laid over black already. Called for a block of
- * w x h pixels; skips are in pixels. */
-static void put_grey_alpha_8(TIFFRGBAImage *image, uint32_t *to, uint32_t x, uint32_t y, uint32_t w, uint32_t h,
-                             int32_t from_skip, int32_t to_skip, unsigned char *from)
+/* Replaces libtiff's routines for 8-bit grey and palettes with more samples beside them, which take alpha for laid over
+ * black already (of a palette for nothing), and in tiles that reach beyond the picture go on at the wrong sample. Called for
+ * a block of w x h pixels; skips are in pixels. */
+static void put_first_sample_8(TIFFRGBAImage *image, uint32_t *to, uint32_t x, uint32_t y, uint32_t w, uint32_t h,
+                               int32_t from_skip, int32_t to_skip, unsigned char *from)
 {
     (void)x, (void)y;
     const size_t samples = image->samplesperpixel;
     const bool mask = ((const source *)TIFFClientdata(image->tif))->file->mask;
+    uint32_t colours[256];
+    for (uint32_t v = 0; v < 256; v++)
+        colours[v] = image->photometric == PHOTOMETRIC_PALETTE      ? image->PALmap[v][0]
+                     : image->photometric == PHOTOMETRIC_MINISWHITE ? (255 - v) * 0x010101u
+                                                                    : v * 0x010101u;
     for (; h > 0; h--) {
         for (uint32_t i = 0; i < w; i++, from += samples) {
-            const uint8_t grey = image->photometric == PHOTOMETRIC_MINISWHITE ? (uint8_t)(255 - from[0]) : from[0];
-            *to++ = dcam_over_black(grey, from[1], mask) * 0x010101u;
+            const uint32_t colour = colours[from[0]];
+            const uint8_t alpha = image->alpha == EXTRASAMPLE_UNASSALPHA ? from[1] : 255;
+            uint32_t mixed = 0;
+            for (int c = 0; c < 24; c += 8)
+                mixed |= (uint32_t)dcam_over_black((uint8_t)(colour >> c), alpha, mask) << c;
+            *to++ = mixed;
         }
         to += to_skip;
         from += (ptrdiff_t)from_skip * (ptrdiff_t)samples;
@@ -174,9 +184,9 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
         for (uint32_t v = 0; v < 65536; v++) reader.Bitdepth16To8[v] = dcam_narrow((uint16_t)v, s->file->mask);
     bool grey = reader.photometric == PHOTOMETRIC_MINISBLACK || reader.photometric == PHOTOMETRIC_MINISWHITE;
     if (grey && reader.bitspersample == 16 && reader.isContig) reader.put.contig = put_grey_16;
-    if (grey && reader.bitspersample == 8 && reader.isContig && reader.samplesperpixel > 1 &&
-        reader.alpha == EXTRASAMPLE_UNASSALPHA)
-        reader.put.contig = put_grey_alpha_8;
+    if ((grey || reader.photometric == PHOTOMETRIC_PALETTE) && reader.bitspersample == 8 && reader.isContig &&
+        reader.samplesperpixel > 1)
+        reader.put.contig = put_first_sample_8;
     int good = TIFFRGBAImageGet(&reader, raster, reader.width, reader.height);
     TIFFRGBAImageEnd(&reader);
     return good ? DCAM_OK : library_failure(s);
@@ -184,13 +194,19 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
 
 static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t *height)
 {
-    uint16_t photometric = 0, format = 0;
+    uint16_t photometric = 0, format = 0, planes = 0, samples = 1;
     if (!TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, width) || !TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, height))
         return dcam_damaged(s->file, "TIFF", "its header says it has no pixels");
     DCAM_TRY(dcam_check_sides(s->file, "TIFF", *width, *height));
     if (TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &photometric) && photometric == PHOTOMETRIC_SEPARATED)
         return dcam_fail(DCAM_ERROR_IMAGE,
                          "%s: is a CMYK TIFF, whose colours need a printer's profile to become RGB; save it as RGB",
+                         s->file->name);
+    /* Of these libtiff gives the negative. */
+    if (photometric == PHOTOMETRIC_MINISWHITE && TIFFGetField(tiff, TIFFTAG_PLANARCONFIG, &planes) &&
+        planes == PLANARCONFIG_SEPARATE && TIFFGetField(tiff, TIFFTAG_SAMPLESPERPIXEL, &samples) && samples > 1)
+        return dcam_fail(DCAM_ERROR_IMAGE,
+                         "%s: a kind of TIFF that is not read (0 is white, in planes of their own); save it as PNG",
                          s->file->name);
     /* libtiff refuses floats, but takes what is just below 0 for white. */
     if (TIFFGetField(tiff, TIFFTAG_SAMPLEFORMAT, &format) && format == SAMPLEFORMAT_INT)

@@ -358,6 +358,51 @@ static void samples_with_a_sign_are_refused(void **state)
     says("a: is a TIFF of numbers with a sign");
 }
 
+/* 20 x 2 pixels in two tiles of 16 x 16, two bytes each: 12 x + y and an alpha of 128. photometric 3: a palette, 255 - v of v. */
+static dcam_status decode_two_tiles(uint32_t photometric, uint32_t extra, uint32_t planes, dcam_image *out)
+{
+    enum { TILE = 512, LISTS = 192, MAP = LISTS + 16, FIRST = MAP + 6 * 256, ALL = FIRST + 2 * TILE };
+    const uint32_t fields[][4] = {{256, 3, 1, 20}, {257, 3, 1, 2}, {258, 3, 2, 8 | 8 << 16}, {259, 3, 1, 1}, {262, 3, 1, photometric},
+                                  {277, 3, 1, 2}, {284, 3, 1, planes}, {320, 3, 768, MAP}, {322, 3, 1, 16}, {323, 3, 1, 16},
+                                  {324, 4, 2, LISTS}, {325, 4, 2, LISTS + 8}, {338, 3, 1, extra}};
+    enum { FIELDS = sizeof fields / sizeof *fields };
+    static uint8_t bytes[ALL];
+    memcpy(bytes, (const uint8_t[]){'I', 'I', 42, 0, 8, 0, 0, 0, FIELDS, 0}, 10);
+    _Static_assert(10 + 12 * FIELDS + 4 <= LISTS, "the directory has room");
+    for (size_t i = 0; i < FIELDS; i++) {
+        const uint16_t head[2] = {(uint16_t)fields[i][0], (uint16_t)fields[i][1]};
+        memcpy(bytes + 10 + 12 * i, head, 4);
+        memcpy(bytes + 14 + 12 * i, &fields[i][2], 8);
+    }
+    memcpy(bytes + LISTS, (const uint32_t[]){FIRST, FIRST + TILE, TILE, TILE}, 16);
+    for (uint32_t i = 0; i < 768; i++) bytes[MAP + 2 * i + 1] = (uint8_t)(255 - i % 256);
+    for (uint32_t i = 0; i < TILE; i++) { /* pixels of both tiles */
+        bytes[FIRST + 2 * i] = (uint8_t)(12 * (i % 16 + i / 256 * 16) + i % 256 / 16);
+        bytes[FIRST + 2 * i + 1] = 128;
+    }
+    return dcam_image_decode(bytes, sizeof bytes, "a", out);
+}
+
+/* The last tile reaches beyond the picture. */
+static void second_samples_in_tiles(void **state)
+{
+    (void)state;
+    for (uint32_t photometric = 0; photometric <= 3; photometric += photometric == 1 ? 2 : 1)
+        for (uint32_t extra = 0; extra < 3; extra++) {
+            dcam_image image;
+            assert_int_equal(decode_two_tiles(photometric, extra, 1, &image), DCAM_OK);
+            for (int i = 0; i < 3 * 40; i++) {
+                const int raw = 12 * (i / 3 % 20) + i / 60, value = photometric == 1 ? raw : 255 - raw;
+                assert_int_equal(image.pixels[i], extra == 2 ? (value * 128 + 127) / 255 : value);
+            }
+            dcam_image_clear(&image);
+        }
+    /* In planes of their own libtiff gives the negative. */
+    dcam_image none = {0};
+    assert_int_equal(decode_two_tiles(0, 2, 2, &none), DCAM_ERROR_IMAGE);
+    assert_non_null(strstr(dcam_error_message(), "0 is white"));
+}
+
 static long peak_kib(void)
 {
     struct rusage usage;
@@ -483,6 +528,7 @@ int main(void)
         cmocka_unit_test(numbers_of_a_pnm_do_not_wrap),
         cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(grey_with_alpha_is_laid_over_black),
+        cmocka_unit_test(second_samples_in_tiles),
         cmocka_unit_test(samples_with_a_sign_are_refused),
         cmocka_unit_test(masks_without_memory),
         cmocka_unit_test(short_pngs),
