@@ -97,6 +97,13 @@ static bool is_harmless(tjhandle handle)
     return tjGetErrorCode(handle) == TJERR_WARNING && strstr(tjGetErrorStr2(handle), "before marker 0xd9");
 }
 
+/* TurboJPEG has names for the usual ways of subsampling colours only (of 4:1:0, say, none), and calls the header wrong where
+ * it has none, after it told what else is in it. Decoding needs no name. */
+static bool is_unnamed_subsampling(tjhandle handle, int width, int height)
+{
+    return width > 0 && height > 0 && strstr(tjGetErrorStr2(handle), "determine subsampling");
+}
+
 static dcam_status check_header(const dcam_encoded *file, tjhandle handle, int *width, int *height)
 {
     /* Of a file with tables and no picture TurboJPEG says that all is well, and sets none of these. */
@@ -104,7 +111,7 @@ static dcam_status check_header(const dcam_encoded *file, tjhandle handle, int *
     *width = *height = 0;
     if (tjDecompressHeader3(handle, file->bytes, (unsigned long)file->count, width, height, &subsampling, &colours) !=
             0 &&
-        !is_harmless(handle))
+        !is_harmless(handle) && !is_unnamed_subsampling(handle, *width, *height))
         return library_failure(file, handle);
     if (colours == TJCS_CMYK || colours == TJCS_YCCK)
         return dcam_fail(DCAM_ERROR_IMAGE,

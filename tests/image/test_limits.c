@@ -289,6 +289,35 @@ static void numbers_of_a_pnm_do_not_wrap(void **state)
     }
 }
 
+/* One unit of 32 x 16 grey pixels with a colour sample for 4 x 2 (4:1:0), which TurboJPEG has no name for. */
+static void unusual_subsampling_of_a_jpeg(void **state)
+{
+    (void)state;
+    /* Ten blocks: no difference, no coefficients, by the usual Huffman codes (00 1010; colours 00 00). */
+    static const uint8_t blocks[] = {0x28, 0xa2, 0x8a, 0x28, 0xa2, 0x8a, 0x00, 0xff, 0xd9}, scan[] = {0xff, 0xda, 0, 12};
+    enum { FLAT = 3 * 32 * 16 };
+    uint8_t grey[FLAT], *bytes, *at;
+    size_t count;
+    dcam_image image = {32, 16, 3, grey};
+    memset(grey, 128, FLAT);
+    assert_int_equal(dcam_jpeg_encode(&image, 90, &bytes, &count), DCAM_OK);
+    for (at = bytes; memcmp(at, "\xff\xc0", 2) != 0; at++) assert_true(at + sizeof blocks < bytes + count);
+    assert_int_equal(at[11], 0x22);
+    at[11] = 0x42;
+    for (; memcmp(at, scan, sizeof scan) != 0; at++) assert_true(at + sizeof blocks < bytes + count);
+    at += 14;
+    uint8_t file[4096];
+    assert_true((size_t)(at - bytes) + sizeof blocks <= sizeof file);
+    memcpy(file, bytes, (size_t)(at - bytes));
+    memcpy(file + (at - bytes), blocks, sizeof blocks);
+    if (dcam_image_decode(file, (size_t)(at - bytes) + sizeof blocks, "a", &image) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    assert_int_equal(image.width, 32);
+    assert_int_equal(image.height, 16);
+    assert_memory_equal(image.pixels, grey, FLAT);
+    dcam_image_clear(&image);
+    dcam_free(bytes);
+}
+
 enum { TIFF_DATA = 160 }; /* after the directory */
 
 /* A little-endian TIFF whose picture is the byte 7, by PackBits in one strip (tile 0) or in a tile of as many bytes. */
@@ -529,6 +558,7 @@ int main(void)
         cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(grey_with_alpha_is_laid_over_black),
         cmocka_unit_test(second_samples_in_tiles),
+        cmocka_unit_test(unusual_subsampling_of_a_jpeg),
         cmocka_unit_test(samples_with_a_sign_are_refused),
         cmocka_unit_test(masks_without_memory),
         cmocka_unit_test(short_pngs),
