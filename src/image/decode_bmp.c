@@ -96,7 +96,8 @@ static dcam_status check_kind(const dcam_encoded *file, const bmp_header *h)
 /* Every index must name a colour: stb_image would read beyond the palette. */
 static dcam_status check_indices(const dcam_encoded *file, const bmp_header *h, size_t colours, size_t stride)
 {
-    if (colours == 0 || colours > 256) return dcam_damaged(file, "BMP", "a palette of a wrong size");
+    if (colours == 0) return dcam_damaged(file, "BMP", "it has no palette");
+    if (colours > 256) return not_read(file, "a gap before its pixels");
     if (colours >= (size_t)1 << h->bits) return DCAM_OK;
     unsigned per_byte = 8 / h->bits;
     for (size_t y = 0; y < h->height; y++) {

@@ -214,7 +214,7 @@ static void bmp_headers(void **state)
         {40, 0, 24, 3, 66, "bit fields at a wrong bit depth"},
         {40, 0, 24, 1, 54, "compressed pixels"},
         {40, 0, 2, 0, 54, "an unusual bit depth"},
-        {40, 0, 8, 0, 54, "a palette of a wrong size"},
+        {40, 0, 8, 0, 54, "it has no palette"},
         {40, 1, 8, 0, 58, "names a colour beyond the palette"},
         {40, 1, 24, 0, 58, "a gap before its pixels"},
         {40, 0, 24, 0, 50, "its pixels begin inside its header"},
