@@ -7,8 +7,8 @@
 #define DCAM_LABEL_GOOD "good"
 
 /* DCAM_LABEL_GOOD for "good" and "normal"; any other name as it is, for it is a defect's; but NULL for what is good,
- * normal or ok in letters of another case, and for "ok": taken for a defect it would turn good images into defects
- * without a word, and taken for good the two could lie side by side. */
+ * normal or ok in letters of another case or with blanks around it, and for "ok": taken for a defect it would turn good
+ * images into defects without a word, and taken for good the two could lie side by side. */
 const char *dcam_label_of(const char *name);
 
 /* Why NULL is refused, after the name. */

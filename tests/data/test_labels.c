@@ -91,17 +91,18 @@ static void folders_called_normal(void **state)
 static void names_that_only_look_like_good(void **state)
 {
     (void)state;
-    static const char *const alike[] = {"Good", "GOOD", "Normal", "ok", "OK", "Ok"};
+    static const char *const alike[] = {"Good", "GOOD", "Normal", "ok", "OK", "Ok", "good ", " normal "};
+    enum { COUNT = sizeof alike / sizeof *alike };
     char name[64], line[128];
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < COUNT; i++) {
         snprintf(name, sizeof name, "t%d/test/%s/0.png", i, alike[i]);
         tree_file(root, name, "x");
         snprintf(name, sizeof name, "t%d", i);
         snprintf(line, sizeof line, "t%d/test/%s: ", i, alike[i]);
         refused(name, line, "rename it to good");
-        snprintf(name, sizeof name, "t%d/train/%s/0.png", i + 6, alike[i]);
+        snprintf(name, sizeof name, "t%d/train/%s/0.png", i + COUNT, alike[i]);
         tree_file(root, name, "x");
-        snprintf(name, sizeof name, "t%d", i + 6);
+        snprintf(name, sizeof name, "t%d", i + COUNT);
         refused(name, alike[i], "rename it to good");
         tree_file(root, "a.png", "x");
         snprintf(line, sizeof line, "path,class,split,label\na.png,n,train,%s\n", alike[i]);
