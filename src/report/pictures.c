@@ -41,30 +41,43 @@ static void draw_outline(dcam_image *image, const shape *s, const uint8_t line[3
         }
 }
 
-static dcam_status outline_mask(dcam_image *image, const dcam_image *mask)
+/* Where the part of `in` pixels begins that pixel i of `out` shows. */
+static size_t begin_of(int i, int out, int in) { return (size_t)((int64_t)i * in / out); }
+
+static size_t end_of(int i, int out, int in)
 {
-    static const uint8_t cyan[3] = {64, 255, 255};
-    dcam_image resized = {0};
-    DCAM_TRY(dcam_image_resize_nearest(mask, image->width, image->height, &resized));
-    const shape s = {image->width, image->height, resized.pixels};
-    draw_outline(image, &s, cyan);
-    dcam_image_clear(&resized);
+    const size_t begin = begin_of(i, out, in), end = begin_of(i + 1, out, in);
+    return end > begin ? end : begin + 1;
+}
+
+/* The outline of what is not 0 in from (height x width). Where that is finer than the image, every pixel of it is shown by
+ * one of the image's: what is as thin as a scratch must not fall between two of them. */
+static dcam_status outline(dcam_image *image, const uint8_t *from, int width, int height, const uint8_t line[3])
+{
+    shape s = {image->width, image->height, NULL};
+    DCAM_TRY(dcam_alloc_zero((size_t)s.width * (size_t)s.height, 1, &s.inside));
+    for (int y = 0; y < s.height; y++)
+        for (size_t row = begin_of(y, s.height, height); row < end_of(y, s.height, height); row++)
+            for (int x = 0; x < s.width; x++) {
+                const uint8_t *at = from + row * (size_t)width;
+                for (size_t k = begin_of(x, s.width, width); k < end_of(x, s.width, width); k++)
+                    if (at[k]) s.inside[(size_t)y * (size_t)s.width + (size_t)x] = 1;
+            }
+    draw_outline(image, &s, line);
+    dcam_free(s.inside);
     return DCAM_OK;
 }
 
 static dcam_status outline_found(dcam_image *image, const dcam_report_picture *p)
 {
     static const uint8_t white[3] = {255, 255, 255};
-    shape s = {image->width, image->height, NULL};
-    DCAM_TRY(dcam_alloc((size_t)s.width * (size_t)s.height, 1, &s.inside));
-    for (int y = 0; y < s.height; y++)
-        for (int x = 0; x < s.width; x++) {
-            const size_t row = (size_t)y * (size_t)p->map_height / (size_t)s.height, column = (size_t)x * (size_t)p->map_width / (size_t)s.width;
-            s.inside[(size_t)y * (size_t)s.width + (size_t)x] = (double)p->map[row * (size_t)p->map_width + column] >= p->threshold;
-        }
-    draw_outline(image, &s, white);
-    dcam_free(s.inside);
-    return DCAM_OK;
+    const size_t n = (size_t)p->map_width * (size_t)p->map_height;
+    uint8_t *found;
+    DCAM_TRY(dcam_alloc(n, 1, &found));
+    for (size_t i = 0; i < n; i++) found[i] = (double)p->map[i] >= p->threshold;
+    const dcam_status status = outline(image, found, p->map_width, p->map_height, white);
+    dcam_free(found);
+    return status;
 }
 
 /* ---- one picture ---- */
@@ -93,12 +106,13 @@ static dcam_status put_image(dcam_report *r, const dcam_image *image, const char
 /* photo: scaled; drawn on at the end. */
 static dcam_status put_views(dcam_report *r, const dcam_report_picture *p, dcam_image *photo)
 {
+    static const uint8_t cyan[3] = {64, 255, 255};
     dcam_image black = {photo->width, photo->height, 3, NULL}, map = {0}, overlay = {0};
     dcam_status status = dcam_alloc_zero((size_t)photo->width * (size_t)photo->height, 3, &black.pixels);
     if (status == DCAM_OK) status = dcam_overlay(&black, p->map, p->map_width, p->map_height, fminf(p->map_median, p->map_low), p->map_high, &map);
     if (status == DCAM_OK) status = dcam_overlay(photo, p->map, p->map_width, p->map_height, p->map_low, p->map_high, &overlay);
     if (status == DCAM_OK) status = outline_found(&overlay, p);
-    if (status == DCAM_OK && p->mask) status = outline_mask(photo, p->mask);
+    if (status == DCAM_OK && p->mask) status = outline(photo, p->mask->pixels, p->mask->width, p->mask->height, cyan);
     if (status == DCAM_OK) status = put_image(r, photo, p->mask ? "photograph, true defect outlined" : "photograph");
     if (status == DCAM_OK) status = put_image(r, &map, "anomaly map");
     if (status == DCAM_OK) status = put_image(r, &overlay, "photograph under the map, found regions outlined");

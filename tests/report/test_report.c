@@ -296,6 +296,78 @@ static void memory_may_fail(void **state)
     assert_in_range(wholes, 2, 4);
 }
 
+/* The base64 text of a picture, as an image. */
+static void read_picture(const char *text, dcam_image *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static uint8_t bytes[1 << 16];
+    size_t n = 0;
+    uint32_t group = 0;
+    for (size_t i = 0; text[i] != '"' && text[i] != '='; i++) {
+        group = group << 6 | (uint32_t)(strchr(digits, text[i]) - digits);
+        assert_true(n + 3 < sizeof bytes);
+        if (i % 4) bytes[n++] = (uint8_t)(group >> (6 - 2 * (i % 4)));
+    }
+    assert_int_equal(dcam_image_decode(bytes, n, "picture", out), DCAM_OK);
+}
+
+/* The darkest and the brightest green of the 5 x 5 pixels around the middle. */
+static int contrast_in_the_middle(const dcam_image *image)
+{
+    int darkest = 255, brightest = 0;
+    for (int y = image->height / 2 - 2; y <= image->height / 2 + 2; y++)
+        for (int x = image->width / 2 - 2; x <= image->width / 2 + 2; x++) {
+            const int green = image->pixels[3 * (y * image->width + x) + 1];
+            darkest = green < darkest ? green : darkest;
+            brightest = green > brightest ? green : brightest;
+        }
+    return brightest - darkest;
+}
+
+/* One pixel of the mask and one of the map, both finer than the picture in the page. */
+static void small_defects_are_outlined(void **state)
+{
+    enum { LARGE = 1000, FINE = 448, MIDDLE = FINE / 2 * (FINE + 1) };
+    static const char begin[] = "base64,";
+    static float map[FINE * FINE];
+    dcam_report *r;
+    char path[200];
+    (void)state;
+    snprintf(path, sizeof path, "%s/page", folder);
+    for (int shift = 0; shift < 4; shift++) {
+        dcam_image photo = {LARGE, LARGE, 3, NULL}, mask = {LARGE, LARGE, 1, NULL};
+        size_t count;
+        assert_int_equal(dcam_alloc(LARGE * LARGE, 3, &photo.pixels), DCAM_OK);
+        assert_int_equal(dcam_alloc_zero(LARGE * LARGE, 1, &mask.pixels), DCAM_OK);
+        memset(photo.pixels, 128, 3 * LARGE * LARGE);
+        mask.pixels[(LARGE / 2 + shift) * (LARGE + 1)] = 255;
+        memset(map, 0, sizeof map);
+        map[MIDDLE + shift % 2 * (FINE + 1)] = 1;
+        const dcam_report_picture p = {.path = "a", .label = "a", .verdict = "found", .photo = &photo, .mask = &mask, .map = map, .map_width = FINE,
+                                       .map_height = FINE, .map_low = 2, .map_high = 3, .map_median = 2, .threshold = 1};
+        dcam_report_class c = {.name = "a"};
+        dcam_report_summary summary = {.model = "a", .dataset = "a", .evaluation = &(dcam_evaluation){0}};
+        assert_int_equal(dcam_report_create(path, &r), DCAM_OK);
+        dcam_report_class_begin(r, &c);
+        dcam_report_group(r, "found");
+        assert_int_equal(dcam_report_picture_add(r, &p), DCAM_OK);
+        dcam_report_class_end(r);
+        assert_int_equal(dcam_report_finish(r, &summary), DCAM_OK);
+        dcam_report_destroy(r);
+        char *page = read_page(&count), *at = page;
+        for (int i = 0; i < 3; i++) {
+            dcam_image shown;
+            at = strstr(at, begin) + strlen(begin);
+            read_picture(at, &shown);
+            if (i != 1 && contrast_in_the_middle(&shown) <= 50) fail_msg("picture %d of shift %d: %d", i, shift, contrast_in_the_middle(&shown)); /* the map is black */
+            dcam_image_clear(&shown);
+        }
+        dcam_free(page);
+        dcam_image_clear(&mask);
+        dcam_image_clear(&photo);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +376,7 @@ int main(void)
         cmocka_unit_test(numbers_have_points),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(the_size_is_bounded),
+        cmocka_unit_test(small_defects_are_outlined),
         cmocka_unit_test(a_place_that_cannot_be_written),
         cmocka_unit_test(memory_may_fail),
     };
