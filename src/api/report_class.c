@@ -80,7 +80,11 @@ static dcam_status add_group(dcam_report *report, const gallery *g, const group 
         if (g->s->samples[i]->defective != wanted->defective || g->s->verdicts[i].anomalous != wanted->anomalous) continue;
         if (g->stop(g->user)) return dcam_fail(DCAM_ERROR_CANCELLED, "stopped while the report was made");
         if (added++ == 0) dcam_report_group(report, wanted->heading);
-        DCAM_TRY(add_picture(report, g, i, wanted->verdict));
+        const dcam_status status = add_picture(report, g, i, wanted->verdict);
+        /* It was there when it was scored; the figures stand without it. */
+        if (status == DCAM_ERROR_IO || status == DCAM_ERROR_IMAGE)
+            dcam_log(DCAM_LOG_WARNING, "left out of the report: %s", dcam_error_message());
+        else if (status != DCAM_OK) return status;
     }
     return DCAM_OK;
 }

@@ -1,4 +1,5 @@
-/* What an evaluation holds: maps where they are needed only, and no more than the machine has. */
+/* What an evaluation holds: maps where they are needed only, and no more than the machine has; and what it does without:
+ * photographs that are gone when the report is made. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -101,6 +102,52 @@ static void more_than_the_machine_has(void **state)
     dcam_names_clear(&classes);
 }
 
+/* After the last image is scored, takes the good ones away. */
+static bool take_away(void *user, size_t done, size_t total, const char *error)
+{
+    char folder[4096], path[4200];
+    dcam_names images;
+    (void)error;
+    if (done < total || *(bool *)user) return false;
+    *(bool *)user = true;
+    dcam_names classes;
+    assert_int_equal(dcam_folder_list(many, &classes), DCAM_OK);
+    snprintf(folder, sizeof folder, "%.290s/%.100s/test/good", many, classes.names[0]);
+    assert_int_equal(dcam_folder_list(folder, &images), DCAM_OK);
+    assert_int_equal(images.count, GOOD);
+    for (size_t i = 0; i < images.count; i++) {
+        snprintf(path, sizeof path, "%.4000s/%.100s", folder, images.names[i]);
+        assert_int_equal(remove(path), 0);
+    }
+    dcam_names_clear(&images);
+    dcam_names_clear(&classes);
+    return false;
+}
+
+static size_t warned;
+static void count_warnings(void *user, dcam_log_level level, const char *line)
+{
+    (void)user;
+    warned += level == DCAM_LOG_WARNING && strncmp(line, "left out of the report: ", 24) == 0;
+}
+
+static void photographs_that_are_gone_before_the_report(void **state)
+{
+    bool gone = false;
+    dcam_evaluation e;
+    (void)state;
+    const dcam_evaluate_options o = {.dataset = many, .model = case_model, .threads = 1, .resamples = -1, .report = case_path("gone"),
+                                     .progress = take_away, .user = &gone};
+    dcam_set_log(count_warnings, NULL);
+    if (dcam_evaluate(&o, &e) != DCAM_OK) fail_msg("%s", dcam_error_message());
+    dcam_set_log(NULL, NULL);
+    assert_int_equal(e.classes[0].images, GOOD + DEFECTIVE);
+    assert_int_equal(e.failed, 0);
+    assert_true(warned > 0);
+    assert_int_equal(access(case_path("gone/index.html"), R_OK), 0);
+    dcam_evaluation_clear(&e);
+}
+
 static int create(void **state)
 {
     if (case_create(state) != 0) return -1;
@@ -112,6 +159,7 @@ static int create(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_kept_where_needed), cmocka_unit_test(more_than_the_machine_has)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_kept_where_needed), cmocka_unit_test(more_than_the_machine_has),
+                                       cmocka_unit_test(photographs_that_are_gone_before_the_report)};
     return cmocka_run_group_tests(tests, create, case_remove);
 }
