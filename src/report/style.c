@@ -28,7 +28,7 @@ const char dcam_report_style[] =
     ".key{white-space:nowrap;margin-left:.7em}.key::before{content:\"\";display:inline-block;width:1.4em;border-top:3px solid var(--a);"
     "margin-right:.35em;vertical-align:middle}.key1::before{border-top:3px dashed var(--b)}.keylimit::before{border-top:2px dotted var(--limit)}\n"
     ".pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr));gap:12px}"
-    ".views{display:grid;grid-template-columns:repeat(3,1fr);gap:4px;align-items:start}.views img{display:block;width:100%;height:auto;border-radius:3px}"
+    ".views{display:grid;grid-template-columns:repeat(3,1fr);gap:4px;align-items:start}.views img{display:block;width:100%;height:auto;max-height:18rem;object-fit:contain;border-radius:3px}"
     ".picture figcaption{margin-top:.4em;overflow-wrap:anywhere}.verdict{font-weight:600;color:var(--text)}.wrong{color:var(--bad)}"
     ".right{color:var(--good)}\n"
     "details{margin:.6em 0}summary{cursor:pointer}.record th,.record td{white-space:normal;text-align:left;overflow-wrap:anywhere;position:static;"

@@ -225,6 +225,7 @@ static void the_page_stands_alone(void **state)
     assert_null(strstr(page, "url("));
     assert_int_equal(count_of(page, "src=\""), count_of(page, "src=\"data:image/jpeg;base64,"));
     assert_int_equal(count_of(page, "href=\""), count_of(page, "href=\"#"));
+    assert_non_null(strstr(page, "max-height")); /* of a tall part's pictures, which are as wide as any */
     /* what must be there */
     assert_int_equal(count_of(page, "<img "), 6);
     assert_int_equal(count_of(page, "<img "), count_of(page, " alt=\""));
