@@ -25,7 +25,7 @@
 typedef struct {
     const dcam_encoded *file;
     uint64_t position;
-    char error[200]; /* the first one; "" before */
+    char error[200]; /* the first one, or the first warning that is as bad; "" before */
 } source;
 
 static tmsize_t read_bytes(thandle_t handle, void *to, tmsize_t count)
@@ -82,10 +82,23 @@ __attribute__((format(printf, 4, 0))) static int keep_error(TIFF *tiff, void *us
     return 1;
 }
 
-__attribute__((format(printf, 4, 0))) static int drop_warning(TIFF *tiff, void *user, const char *module,
-                                                              const char *format, va_list arguments)
+/* Whether a warning says that a decoder made up pixels, or left out data that has no place. libjpeg's is not: bytes between
+ * the last pixel and the end marker (decode_jpeg.c); nor that of rows in modified Huffman code, which may end beyond the
+ * picture. */
+static bool is_damage(const char *module, const char *text)
 {
-    (void)tiff, (void)user, (void)module, (void)format, (void)arguments;
+    if (strcmp(module, "JPEGLib") == 0 || strcmp(module, "LibJpeg") == 0) return !strstr(text, "before marker 0xd9");
+    return strcmp(module, "PackBitsDecode") == 0 || (strncmp(module, "Fax", 3) == 0 && strcmp(module, "Fax3DecodeRLE") != 0);
+}
+
+__attribute__((format(printf, 4, 0))) static int look_at_warning(TIFF *tiff, void *user, const char *module,
+                                                                 const char *format, va_list arguments)
+{
+    (void)tiff;
+    source *s = user;
+    char text[sizeof s->error];
+    dcam_vsnprintf(text, sizeof text, format, arguments);
+    if (module && !s->error[0] && is_damage(module, text)) memcpy(s->error, text, sizeof text);
     return 1;
 }
 
@@ -106,7 +119,7 @@ static dcam_status open_tiff(source *s, TIFF **out)
     if (!options) return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", s->file->name);
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)most_block_bytes(dcam_pixel_limit(s->file)));
     TIFFOpenOptionsSetErrorHandlerExtR(options, keep_error, s);
-    TIFFOpenOptionsSetWarningHandlerExtR(options, drop_warning, s);
+    TIFFOpenOptionsSetWarningHandlerExtR(options, look_at_warning, s);
     TIFF *tiff = TIFFClientOpenExt("it", "r", s, read_bytes, write_nothing, seek_to, close_nothing, size_of, map_all,
                                    unmap_nothing, options);
     TIFFOpenOptionsFree(options);
@@ -187,7 +200,9 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
     if ((grey || reader.photometric == PHOTOMETRIC_PALETTE) && reader.bitspersample == 8 && reader.isContig &&
         reader.samplesperpixel > 1)
         reader.put.contig = put_first_sample_8;
-    int good = TIFFRGBAImageGet(&reader, raster, reader.width, reader.height);
+    /* Decoders of fax go on behind what they call an error. */
+    s->error[0] = '\0';
+    const bool good = TIFFRGBAImageGet(&reader, raster, reader.width, reader.height) != 0 && !s->error[0];
     TIFFRGBAImageEnd(&reader);
     return good ? DCAM_OK : library_failure(s);
 }

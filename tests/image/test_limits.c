@@ -344,6 +344,32 @@ static size_t make_tiff(uint8_t *out, uint32_t width, uint32_t height, uint32_t 
     return TIFF_DATA + bytes;
 }
 
+/* What libtiff's decoders only warn of, or go on behind: pixels that are made up. */
+static void damaged_strips_of_a_tiff(void **state)
+{
+    static const struct { const char *file; size_t place; } files[] = {{"jpeg.tif", 8 + 515 - 30}, {"group4.tif", 8 + 239 - 30}};
+    dcam_image image;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char path[1024];
+        uint8_t *bytes;
+        size_t count;
+        snprintf(path, sizeof path, GOLDEN "%s", files[i].file);
+        assert_int_equal(dcam_file_read(path, 4096, &bytes, &count), DCAM_OK);
+        memset(bytes + files[i].place, 0, 20);
+        assert_int_equal(dcam_image_decode(bytes, count, "a", &image), DCAM_ERROR_IMAGE);
+        says("damaged or truncated TIFF");
+        dcam_free(bytes);
+    }
+    uint8_t packed[TIFF_DATA + 2];
+    for (int times = 4; times <= 5; times++) {
+        const size_t count = make_tiff(packed, 4, 1, 0, 1, 2);
+        packed[TIFF_DATA] = (uint8_t)(1 - times);
+        assert_int_equal(dcam_image_decode(packed, count, "a", &image), times == 4 ? DCAM_OK : DCAM_ERROR_IMAGE);
+        if (times == 4) dcam_image_clear(&image);
+    }
+}
+
 /* Four pixels of grey with alpha that is not laid over black yet, of 8 bits. */
 static dcam_status decode_grey_alpha(uint32_t photometric, uint32_t sample_format, dcam_image *out)
 {
@@ -558,6 +584,7 @@ int main(void)
         cmocka_unit_test(small_tiffs_that_ask_for_large_blocks),
         cmocka_unit_test(grey_with_alpha_is_laid_over_black),
         cmocka_unit_test(second_samples_in_tiles),
+        cmocka_unit_test(damaged_strips_of_a_tiff),
         cmocka_unit_test(unusual_subsampling_of_a_jpeg),
         cmocka_unit_test(samples_with_a_sign_are_refused),
         cmocka_unit_test(masks_without_memory),
