@@ -72,8 +72,6 @@ static dcam_status draw(dcam_intervals *v, const dcam_preprocessing *p, const dc
     double *image_values[] = {ROW(v, image_auroc), ROW(v, image_ap), ROW(v, image_f1max)};
     double *pixel_values[] = {ROW(v, pixel_auroc), ROW(v, pixel_ap), ROW(v, pixel_f1max), ROW(v, aupro), ROW(v, pro_rescaled)};
     fill_with_metrics(v, metrics);
-    if (s->normal > 0) dcam_bootstrap_rate(&v->options, 0, s->false_alarms, s->normal, ROW(v, false_alarm_rate));
-    if (s->defective > 0) dcam_bootstrap_rate(&v->options, 1, s->misses, s->defective, ROW(v, miss_rate));
     if (s->normal < LEAST_OF_A_KIND || s->defective < LEAST_OF_A_KIND) return DCAM_OK;
     DCAM_TRY(dcam_bootstrap_images(&v->options, s->scores, s->labels, s->images, image_values));
     if (isnan(metrics->pixel_auroc)) return DCAM_OK;
@@ -81,16 +79,7 @@ static dcam_status draw(dcam_intervals *v, const dcam_preprocessing *p, const dc
                                  pixel_values);
 }
 
-/* The end at which a rate was seen is the end of its interval (Brown, Cai, DasGupta 2001, section 4.1.1), if
- * it has one. */
-static void close_rate(double rate, double *low, double *high)
-{
-    if (isnan(*low) || isnan(*high)) return;
-    if (rate <= 0) *low = 0;
-    if (rate >= 1) *high = 1;
-}
-
-/* The two rates come last, and their draws are those of Jeffreys' interval; all others are metrics of resamples. */
+/* The two rates come last; all others are metrics of resamples. */
 #define RATES 2
 _Static_assert(offsetof(dcam_metrics, false_alarm_rate) == (DCAM_METRICS - RATES) * sizeof(double) &&
                offsetof(dcam_metrics, miss_rate) == (DCAM_METRICS - 1) * sizeof(double), "the rates come last");
@@ -100,15 +89,12 @@ static void fill(dcam_intervals *v, const dcam_class_scores *s, dcam_class_resul
     const size_t fewest = s->normal < s->defective ? s->normal : s->defective;
     double metric[DCAM_METRICS], low[DCAM_METRICS], high[DCAM_METRICS];
     memcpy(metric, &r->metrics, sizeof metric);
-    for (size_t m = 0; m < DCAM_METRICS; m++) {
-        double *values = v->values + m * v->resamples;
-        if (m < DCAM_METRICS - RATES) (void)dcam_logit_interval(metric[m], values, v->resamples, fewest, &low[m], &high[m]);
-        else (void)dcam_percentile_interval(values, v->resamples, &low[m], &high[m]);
-    }
+    for (size_t m = 0; m < DCAM_METRICS - RATES; m++)
+        (void)dcam_logit_interval(metric[m], v->values + m * v->resamples, v->resamples, fewest, &low[m], &high[m]);
+    (void)dcam_rate_interval(s->false_alarms, s->normal, &low[DCAM_METRICS - RATES], &high[DCAM_METRICS - RATES]);
+    (void)dcam_rate_interval(s->misses, s->defective, &low[DCAM_METRICS - 1], &high[DCAM_METRICS - 1]);
     memcpy(&r->low, low, sizeof low);
     memcpy(&r->high, high, sizeof high);
-    close_rate(r->metrics.false_alarm_rate, &r->low.false_alarm_rate, &r->high.false_alarm_rate);
-    close_rate(r->metrics.miss_rate, &r->low.miss_rate, &r->high.miss_rate);
     if (fewest >= LEAST_OF_A_KIND)
         dcam_auroc_interval(r->metrics.image_auroc, ROW(v, image_auroc), v->resamples, s->normal, s->defective,
                             &r->low.image_auroc, &r->high.image_auroc);

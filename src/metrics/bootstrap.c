@@ -1,5 +1,5 @@
-/* bootstrap.c - which images a resample holds, the image metrics of each resample, and rates. The pixel metrics
- * are in bootstrap_pixels.c. */
+/* bootstrap.c - which images a resample holds, and the image metrics of each resample. The pixel metrics are
+ * in bootstrap_pixels.c. */
 #include "metrics/bootstrap.h"
 
 #include <math.h>
@@ -13,8 +13,6 @@
 /* Streams of neighbouring resamples must not meet those of another class, whose stream is a hash: an odd constant
  * (the golden ratio's) spreads them over 64 bits. */
 #define SPREAD 0x9e3779b97f4a7c15u
-/* Rates draw from streams far beyond those of the resamples. */
-#define RATE_STREAMS 0x100000000u
 
 static dcam_random stream_of(const dcam_bootstrap *o, uint64_t number)
 {
@@ -123,30 +121,4 @@ dcam_status dcam_bootstrap_images(const dcam_bootstrap *o, const float *scores, 
     dcam_free(numbers);
     dcam_free(sorted);
     return status;
-}
-
-/* ---- rates ---- */
-
-/* Gamma of the shape and scale 1 (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000). */
-static double draw_gamma(dcam_random *r, double shape)
-{
-    if (shape < 1) {
-        const double u = 1 - dcam_random_uniform(r); /* (0, 1] */
-        return draw_gamma(r, shape + 1) * pow(u, 1 / shape);
-    }
-    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
-    for (;;) {
-        const double x = dcam_random_normal(r), v = pow(1 + c * x, 3);
-        if (!(v > 0)) continue;
-        if (log(1 - dcam_random_uniform(r)) < x * x / 2 + d - d * v + d * log(v)) return d * v;
-    }
-}
-
-void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values)
-{
-    dcam_random r = stream_of(o, RATE_STREAMS + (uint64_t)which);
-    for (int b = 0; b < o->resamples; b++) {
-        const double a = draw_gamma(&r, (double)events + 0.5), c = draw_gamma(&r, (double)(count - events) + 0.5);
-        values[b] = a / (a + c);
-    }
 }

@@ -57,11 +57,6 @@ DCAM_MUST_CHECK dcam_status dcam_bootstrap_pixels(const dcam_bootstrap *o, const
                                                   const dcam_pixel_metrics *exact,
                                                   double *values[DCAM_BOOT_PIXEL_METRICS]);
 
-/* Draws of a rate of which `events` of `count` were seen: from Beta(events + 1/2, count - events + 1/2), whose
- * percentiles are Jeffreys' interval (Brown, Cai, DasGupta, "Interval estimation for a binomial proportion", 2001).
- * Resampling would promise a rate of exactly 0 where no event was seen. which: one number a rate, from 0. */
-void dcam_bootstrap_rate(const dcam_bootstrap *o, int which, size_t events, size_t count, double *values);
-
 /* Inside this layer: asks, after `done` resamples. */
 DCAM_MUST_CHECK dcam_status dcam_bootstrap_ask(const dcam_bootstrap *o, size_t done);
 

@@ -2,7 +2,6 @@
 #include "metrics/interval.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /* Halvings after which a double has no further digits to find. */
 #define HALVINGS 100
@@ -12,32 +11,60 @@
 #define NORMAL_QUANTILE 1.959963984540054
 #define PI 3.14159265358979323846
 
-/* ---- percentiles ---- */
+/* ---- the beta distribution ---- */
 
-static int compare_doubles(const void *a, const void *b)
+/* Far more terms than a rate of a million images needs: their number goes with the root of the larger parameter. */
+#define MOST_TERMS 200000
+/* Stands in for a 0 that would be divided by. */
+#define TINY 1e-300
+
+static double not_zero(double v) { return fabs(v) < TINY ? TINY : v; }
+
+/* The continued fraction of the incomplete beta function (Abramowitz and Stegun, 26.5.8) by Lentz's method, which goes
+ * forward: quick for x below (a + 1) / (a + b + 2). */
+static double beta_fraction(double x, double a, double b)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    double c = 1, d = 1 / not_zero(1 - (a + b) * x / (a + 1)), value = d;
+    for (int i = 1; i < MOST_TERMS; i++) {
+        const double m = i, even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+                     odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+        d = 1 / not_zero(1 + even * d);
+        c = not_zero(1 + even / c);
+        value *= d * c;
+        d = 1 / not_zero(1 + odd * d);
+        c = not_zero(1 + odd / c);
+        value *= d * c;
+        if (fabs(d * c - 1) < 1e-15) break;
+    }
+    return value;
 }
 
-static double quantile(const double *sorted, size_t n, double q)
+/* P(X <= x) of X from Beta(a, b); x within (0, 1). */
+static double beta_below(double x, double a, double b)
 {
-    const double at = q * (double)(n - 1);
-    const size_t k = (size_t)at < n - 1 ? (size_t)at : n - 1;
-    const double next = sorted[k + 1 < n ? k + 1 : k];
-    return sorted[k] + (next - sorted[k]) * (at - (double)k);
+    const double power = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
+    return x < (a + 1) / (a + b + 2) ? power * beta_fraction(x, a, b) / a : 1 - power * beta_fraction(1 - x, b, a) / b;
 }
 
-bool dcam_percentile_interval(double *values, size_t n, double *low, double *high)
+static double beta_quantile(double q, double a, double b)
 {
+    double low = 0, high = 1;
+    for (int i = 0; i < HALVINGS; i++) {
+        const double middle = low + (high - low) / 2;
+        if (middle <= low || middle >= high) break;
+        if (beta_below(middle, a, b) < q) low = middle;
+        else high = middle;
+    }
+    return low + (high - low) / 2;
+}
+
+bool dcam_rate_interval(size_t events, size_t count, double *low, double *high)
+{
+    const double a = (double)events + 0.5, b = (double)(count - events) + 0.5;
     *low = *high = NAN;
-    if (n == 0) return false;
-    for (size_t i = 0; i < n; i++)
-        if (isnan(values[i])) return false;
-    qsort(values, n, sizeof *values, compare_doubles);
-    if (!(values[n - 1] > values[0])) return false;
-    *low = quantile(values, n, (1 - DCAM_CONFIDENCE) / 2);
-    *high = quantile(values, n, (1 + DCAM_CONFIDENCE) / 2);
+    if (count == 0) return false;
+    *low = events == 0 ? 0 : beta_quantile((1 - DCAM_CONFIDENCE) / 2, a, b);
+    *high = events == count ? 1 : beta_quantile((1 + DCAM_CONFIDENCE) / 2, a, b);
     return true;
 }
 

@@ -1,5 +1,5 @@
 /* interval.h - 95 % intervals of metrics that lie between 0 and 1, from the spread of their resamples (bootstrap.h),
- * and of means of such metrics.
+ * of rates, and of means of all these.
  *
  * Percentiles of the resamples are not taken for metrics: near 1, where a resample cannot be much better than the images
  * but much worse, they promise too much (docs/numerics.md has the coverages). On the logit scale the distribution is
@@ -12,9 +12,11 @@
 
 #define DCAM_CONFIDENCE 0.95
 
-/* The central DCAM_CONFIDENCE of n values, which are sorted here; between two of them linearly. False, and NAN in
- * both, where all values are the same: then the resamples could not show any spread (a perfect score, say). */
-bool dcam_percentile_interval(double *values, size_t n, double *low, double *high);
+/* Jeffreys' interval of a rate of which `events` of `count` were seen: the central DCAM_CONFIDENCE of
+ * Beta(events + 1/2, count - events + 1/2); an end at which the rate was seen is its end (Brown, Cai, DasGupta, "Interval
+ * estimation for a binomial proportion", 2001, section 4.1.1). Resampling would promise a rate of exactly 0 where no event
+ * was seen. False, and NAN in both, of nothing. */
+bool dcam_rate_interval(size_t events, size_t count, double *low, double *high);
 
 /* Interval of a metric in (0, 1): logit(metric) plus and minus t s / (metric (1 - metric)), with s the standard deviation
  * of the n resamples and t the quantile of Student's distribution for `fewest` images, the kind that there are fewest of.

@@ -33,6 +33,21 @@ enum { MANY = 20000, MOST = 80 };
  * difference of two is below 0.007 but once in a thousand such tests. */
 #define CHANCE 0.007
 
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* As numpy.quantile of the values, which are sorted here. */
+static double quantile(double *values, size_t n, double q)
+{
+    qsort(values, n, sizeof *values, compare_doubles);
+    const double at = q * (double)(n - 1);
+    const size_t k = (size_t)at;
+    return values[k] + (k + 1 < n ? (values[k + 1] - values[k]) * (at - (double)k) : 0);
+}
+
 static void image_intervals_are_scipys(void **state)
 {
     static double rows[DCAM_BOOT_IMAGE_METRICS][MANY];
@@ -50,11 +65,10 @@ static void image_intervals_are_scipys(void **state)
         }
         assert_int_equal(dcam_bootstrap_images(&options, scores, labels, c->good + c->defective, values), DCAM_OK);
         snprintf(name, sizeof name, "images%u", c->seed);
-        double *wanted = golden_read("bootstrap.bin", name, 6), low, high;
+        double *wanted = golden_read("bootstrap.bin", name, 6);
         for (size_t m = 0; m < DCAM_BOOT_IMAGE_METRICS; m++) {
-            assert_true(dcam_percentile_interval(rows[m], MANY, &low, &high));
-            close_to(low, wanted[2 * m], CHANCE, name);
-            close_to(high, wanted[2 * m + 1], CHANCE, name);
+            close_to(quantile(rows[m], MANY, 0.025), wanted[2 * m], CHANCE, name);
+            close_to(quantile(rows[m], MANY, 0.975), wanted[2 * m + 1], CHANCE, name);
         }
         free(wanted);
     }
@@ -63,34 +77,38 @@ static void image_intervals_are_scipys(void **state)
 static void rates_are_jeffreys(void **state)
 {
     static const size_t cases[][2] = {{0, 20}, {3, 50}, {50, 50}, {1, 8}};
-    static double values[MANY];
-    const dcam_bootstrap options = {.seed = 3, .resamples = MANY};
-    double *wanted = golden_read("bootstrap.bin", "rates", 8), low, high;
+    double *wanted = golden_read("bootstrap.bin", "rates", 8), low, high, last = 0;
     (void)state;
     for (size_t k = 0; k < 4; k++) {
-        dcam_bootstrap_rate(&options, (int)k, cases[k][0], cases[k][1], values);
-        assert_true(dcam_percentile_interval(values, MANY, &low, &high));
-        close_to(low, wanted[2 * k], CHANCE, "rate");
-        close_to(high, wanted[2 * k + 1], CHANCE, "rate");
+        const size_t events = cases[k][0], count = cases[k][1];
+        assert_true(dcam_rate_interval(events, count, &low, &high));
+        close_to(low, events == 0 ? 0 : wanted[2 * k], 1e-12, "rate");
+        close_to(high, events == count ? 1 : wanted[2 * k + 1], 1e-12, "rate");
     }
     free(wanted);
+    /* The same both ways round, and rising with the events, whichever of the two fractions is taken. */
+    for (size_t events = 0; events <= 1000; events++) {
+        double other_low, other_high;
+        assert_true(dcam_rate_interval(events, 1000, &low, &high) && dcam_rate_interval(1000 - events, 1000, &other_low, &other_high));
+        close_to(low, 1 - other_high, 1e-12, "turned round");
+        assert_true(low >= last && low <= (double)events / 1000 && high >= (double)events / 1000);
+        last = low;
+    }
+    /* Near the normal distribution's where there are many. */
+    assert_true(dcam_rate_interval(250000, 1000000, &low, &high));
+    close_to(high - low, 2 * 1.959963984540054 * sqrt(0.25 * 0.75 / 1e6), 1e-8, "many");
+    assert_false(dcam_rate_interval(0, 0, &low, &high));
+    assert_true(isnan(low) && isnan(high));
 }
 
-static void percentiles(void **state)
+static void the_quantile_of_this_file_is_numpys(void **state)
 {
-    double values[37], low, high, *wanted = golden_read("bootstrap.bin", "quantiles", 2);
+    double values[37], *wanted = golden_read("bootstrap.bin", "quantiles", 2);
     (void)state;
     for (uint32_t i = 0; i < 37; i++) values[i] = (double)formula_value(9, i);
-    assert_true(dcam_percentile_interval(values, 37, &low, &high));
-    close_to(low, wanted[0], 1e-12, "low");
-    close_to(high, wanted[1], 1e-12, "high");
+    close_to(quantile(values, 37, 0.025), wanted[0], 1e-12, "low");
+    close_to(quantile(values, 37, 0.975), wanted[1], 1e-12, "high");
     free(wanted);
-    /* no spread, nothing, undefined */
-    assert_false(dcam_percentile_interval((double[]){1, 1, 1}, 3, &low, &high));
-    assert_true(isnan(low) && isnan(high));
-    assert_false(dcam_percentile_interval(NULL, 0, &low, &high));
-    assert_false(dcam_percentile_interval((double[]){1, (double)NAN, 2}, 3, &low, &high));
-    assert_true(isnan(low));
 }
 
 /* ---- pixels ---- */
@@ -244,7 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(image_intervals_are_scipys),
         cmocka_unit_test(rates_are_jeffreys),
-        cmocka_unit_test(percentiles),
+        cmocka_unit_test(the_quantile_of_this_file_is_numpys),
         cmocka_unit_test(pixels_of_a_resample_are_those_of_copies),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(stopped_between_chunks),
