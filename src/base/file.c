@@ -171,6 +171,8 @@ static dcam_status name_temporary(const char *path, char **out)
 /* *there: whether facts are those of a file that will be replaced. */
 static dcam_status look_at_target(const char *path, struct stat *facts, bool *there)
 {
+    /* A temporary file beside it could be made; only the rename, perhaps hours later, would fail. */
+    if (path[0] == '\0') return dcam_fail(DCAM_ERROR_USAGE, "the name of a file to write is empty");
     *there = stat(path, facts) == 0;
     if (*there && S_ISDIR(facts->st_mode)) return dcam_fail(DCAM_ERROR_IO, "%s: is a folder; name the file to write", path);
     if (*there && !S_ISREG(facts->st_mode))
@@ -371,6 +373,8 @@ bool dcam_path_is_folder(const char *path)
 dcam_status dcam_make_folders(const char *path)
 {
     char *copy;
+    /* With a file's name joined to it, it would be the root. */
+    if (path[0] == '\0') return dcam_fail(DCAM_ERROR_USAGE, "the name of a folder to write to is empty");
     DCAM_TRY(dcam_copy_string(path, &copy));
     dcam_status status = DCAM_OK;
     for (char *p = copy + (copy[0] == '/'); status == DCAM_OK; p++) {

@@ -86,6 +86,9 @@ static void refused_places(void **state)
     REFUSED(o.dataset = nowhere, DCAM_ERROR_DATA, "nowhere");
     REFUSED(o.output = nowhere, DCAM_ERROR_IO, "nowhere/m");
     REFUSED(o.output = data, DCAM_ERROR_IO, "is a folder");
+    REFUSED(o.output = "", DCAM_ERROR_USAGE, "is empty");
+    REFUSED((o.output = "", o.one_class = true), DCAM_ERROR_USAGE, "is empty");
+    REFUSED(o.checkpoint = "", DCAM_ERROR_USAGE, "is empty");
     REFUSED(o.checkpoint = nowhere, DCAM_ERROR_IO, "nowhere/m");
     REFUSED(o.teacher = nowhere, DCAM_ERROR_IO, "nowhere/m");
     REFUSED(o.teacher = "random:x", DCAM_ERROR_USAGE, "random:SEED");

@@ -158,6 +158,17 @@ static void refuses_what_is_no_file(void **state)
     dcam_free(none);
 }
 
+/* Beside no name a temporary file could be made all the same, and below no folder there is the root. */
+static void what_has_no_name_is_not_written(void **state)
+{
+    (void)state;
+    assert_int_equal(dcam_check_writable(""), DCAM_ERROR_USAGE);
+    assert_non_null(strstr(dcam_error_message(), "empty"));
+    assert_int_equal(dcam_file_write("", "x", 1), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_make_folders(""), DCAM_ERROR_USAGE);
+    assert_non_null(strstr(dcam_error_message(), "empty"));
+}
+
 static void folders_are_made_and_listed_in_order(void **state)
 {
     (void)state;
@@ -206,6 +217,7 @@ int main(void)
         cmocka_unit_test(what_is_no_file_is_not_replaced),
         cmocka_unit_test(names_may_be_as_long_as_they_can),
         cmocka_unit_test(refuses_what_is_no_file),
+        cmocka_unit_test(what_has_no_name_is_not_written),
         cmocka_unit_test(folders_are_made_and_listed_in_order),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
