@@ -261,7 +261,7 @@ typedef struct dcam_train_options {
     double momentum;             /* 0: 0.9 */
     double weight_decay;         /* 0: 1e-4; negative: none */
     double validation_fraction;  /* 0: 0.2 */
-    double false_alarm_rate;     /* of the calibration; 0: 0.01 */
+    double false_alarm_rate;     /* of the calibration; 0: 0.01; at least 1e-6 */
     uint64_t seed;
     dcam_precision precision;
     int threads;
@@ -284,7 +284,7 @@ typedef struct dcam_calibrate_options {
     const char *dataset;
     const char *model;           /* read */
     const char *output;          /* written; NULL: model is replaced, atomically */
-    double false_alarm_rate;     /* 0: the one that the model's classes were calibrated with, or 0.01 */
+    double false_alarm_rate;     /* 0: the one that the model's classes were calibrated with, or 0.01; at least 1e-6 */
     bool f1;                     /* thresholds of the best F1 on labelled test images instead */
     bool int8;                   /* measures the ranges that int8 needs, in f32 on normal images; thresholds stay,
                                     unless one of false_alarm_rate, f1 and precision is set as well */

@@ -192,8 +192,7 @@ static dcam_status find_classes(const dcam_model *model, const dcam_dataset *dat
 static dcam_status check_options(const dcam_calibrate_options *o)
 {
     if (!o || !o->dataset || !o->model) return dcam_fail(DCAM_ERROR_USAGE, "calibrate: needs a data set and a model");
-    if (!(o->false_alarm_rate >= 0 && o->false_alarm_rate < 1))
-        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
+    DCAM_TRY(dcam_check_false_alarm_rate(o->false_alarm_rate));
     return dcam_check_threads(o->threads);
 }
 

@@ -17,6 +17,8 @@
 #define MAX_BATCH 1024
 /* Where the system has no more threads, OpenMP ends the process. */
 #define MAX_THREADS 1024
+/* No data set has so many images that a lower one could be told from it. */
+#define MIN_FALSE_ALARM_RATE 1e-6
 
 dcam_status dcam_resolve_precision(dcam_precision asked, dcam_net_precision *out)
 {
@@ -62,6 +64,12 @@ dcam_status dcam_check_threads(int threads)
 {
     if (threads >= 0 && threads <= MAX_THREADS) return dcam_check_team(threads);
     return dcam_fail(DCAM_ERROR_USAGE, "%d threads; 1 to %d are possible, or 0 for all cores", threads, MAX_THREADS);
+}
+
+dcam_status dcam_check_false_alarm_rate(double rate)
+{
+    if (rate == 0 || (rate >= MIN_FALSE_ALARM_RATE && rate < 1)) return DCAM_OK;
+    return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between %g and 1", rate, MIN_FALSE_ALARM_RATE);
 }
 
 static dcam_status unknown_class(const dcam_detector *d, const char *name)

@@ -26,6 +26,10 @@ DCAM_MUST_CHECK dcam_status dcam_check_ranges(const dcam_model *model, dcam_net_
 /* Whether a caller's number of threads (0: all cores) is one to run with. */
 DCAM_MUST_CHECK dcam_status dcam_check_threads(int threads);
 
+/* Whether a caller's wanted false-alarm rate (0: the default) is one that thresholds can be set with: of a rate that is
+ * hardly above 0 they would be no finite numbers, which the model file, written after the training, does not take. */
+DCAM_MUST_CHECK dcam_status dcam_check_false_alarm_rate(double rate);
+
 /* Fills *out from a verdict of scorer, one of the detector's model, on an image of width x height; map (model's input
  * size) is copied. The detector is only read. */
 DCAM_MUST_CHECK dcam_status dcam_detection_fill(const dcam_detector *detector, dcam_scorer *scorer, const dcam_verdict *verdict,

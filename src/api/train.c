@@ -124,8 +124,7 @@ static dcam_status convert_options(const dcam_train_options *o, progress_context
     t.progress = o->progress ? pass_on : NULL;
     t.user = context;
     t.max_bytes = memory_limit(o);
-    if (!(o->false_alarm_rate >= 0 && o->false_alarm_rate < 1))
-        return dcam_fail(DCAM_ERROR_USAGE, "false-alarm rate %g is not between 0 and 1", o->false_alarm_rate);
+    DCAM_TRY(dcam_check_false_alarm_rate(o->false_alarm_rate));
     DCAM_TRY(dcam_trainer_check(&t));
     *out = t;
     return DCAM_OK;

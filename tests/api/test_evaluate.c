@@ -500,6 +500,8 @@ static void thresholds_are_set_anew(void **state)
     assert_string_not_equal(labelled.rule, again.rule);
     options.false_alarm_rate = 1;
     assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
+    options.false_alarm_rate = 1e-300;
+    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
     options.false_alarm_rate = (double)NAN;
     assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
     options.false_alarm_rate = 0;

@@ -73,6 +73,7 @@ static void refused_options(void **state)
     REFUSED(o.learning_rate = (double)NAN, DCAM_ERROR_USAGE, "learning rate");
     REFUSED(o.false_alarm_rate = (double)NAN, DCAM_ERROR_USAGE, "false-alarm rate");
     REFUSED(o.false_alarm_rate = 1, DCAM_ERROR_USAGE, "false-alarm rate");
+    REFUSED(o.false_alarm_rate = 1e-300, DCAM_ERROR_USAGE, "false-alarm rate"); /* no model file takes its thresholds */
     REFUSED(o.resume = true, DCAM_ERROR_USAGE, "name the checkpoint");
     REFUSED((o.method = DCAM_METHOD_STFPM, o.attention_at_detection = "keep"), DCAM_ERROR_USAGE, "attention is none");
     REFUSED((o.width = o.height = 4096, o.batch = 4096, o.cache_bytes = SIZE_MAX - 1), DCAM_ERROR_MEMORY, "MiB");
