@@ -34,5 +34,18 @@ done
 LC_ALL=C sort listed | cmp -s - needed || fail "the list of libraries is not what the binary needs: $(LC_ALL=C sort listed | diff - needed)"
 [ "$(wc -l <needed)" -ge 5 ] || fail "too few libraries are needed"
 
+# Of the file that is named, not of a program of that name on the PATH.
+cp "$dcam" dcam
+mkdir other
+printf '#!/bin/sh\necho dcam 99.9\n' >other/dcam
+chmod +x other/dcam
+PATH=$PWD/other:$PATH "$sbom" dcam >out 2>err || fail "$sbom dcam: exit code $?: $(cat err)"
+same "version of the file in this folder" "$("$dcam" --version)" "dcam $(at packages 0 versionInfo)"
+printf '#!/bin/sh\nexit 1\n' >other/silent
+chmod +x other/silent
+"$sbom" other/silent >out 2>err && fail "a list of a program without a version"
+"$sbom" nowhere >out 2>err
+[ $? -eq 2 ] || fail "a list of a file that is not there: $(cat err)"
+
 "$sbom" "$0" >out 2>err && fail "a list of a file that is no binary"
 finish
