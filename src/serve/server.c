@@ -1,4 +1,5 @@
 /* server.c - the public server: options and their limits, the start, and the end that loses nothing. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <sys/random.h>
@@ -181,7 +182,8 @@ void dcam_server_reload(dcam_server *s)
 static void sleep_seconds(double seconds)
 {
     struct timespec pause = {(time_t)seconds, (long)(1e9 * fmod(seconds, 1))};
-    nanosleep(&pause, NULL);
+    /* The caller's thread: a signal of the program, a timer's say, must not shorten it. */
+    while (nanosleep(&pause, &pause) != 0 && errno == EINTR) {}
 }
 
 /* Until no request is read, worked on or sent, or some seconds are over. The caller holds the lock. */
