@@ -10,7 +10,7 @@ CMAKE_FLAGS ?=
 # Options of bench/suite.py, like --python PYTHON.
 BENCH_FLAGS ?=
 
-configure = cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
+configure = cmake -S . -B "$(BUILD)" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
             -DDCAM_WERROR=OFF $(CMAKE_FLAGS) --log-level=WARNING
 hint = { echo "make: the build cannot be configured; scripts/install-deps installs what is missing" >&2; exit 1; }
 
@@ -18,14 +18,14 @@ hint = { echo "make: the build cannot be configured; scripts/install-deps instal
 
 all:
 	@$(configure) -DDCAM_TESTS=OFF || $(hint)
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build "$(BUILD)" -j $(JOBS)
 
 deps:
 	@scripts/install-deps
 
 demo: deps
 	@$(MAKE) --no-print-directory all
-	@scripts/demo $(BUILD)
+	@scripts/demo "$(BUILD)"
 
 # Left out of the sanitised tests that belong to `make test`: slow there (docs/reliability.md).
 # `make test-sanitized` has them.
@@ -35,20 +35,20 @@ sanitized = $(MAKE) --no-print-directory run-sanitized SANITIZED_TESTS
 # The sanitised tests come first, so that the last line is that of the plain ones; both run, and either can fail.
 test: deps
 	@$(configure) -DDCAM_TESTS=ON || $(hint)
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build "$(BUILD)" -j $(JOBS)
 	@code=0; \
 	[ -z "$(BUILD_SANITIZED)" ] || $(sanitized)="-E '$(SLOW_SANITIZED)'" || code=1; \
-	(cd $(BUILD) && ctest --output-on-failure -j $(JOBS)) || code=1; \
+	(cd "$(BUILD)" && ctest --output-on-failure -j $(JOBS)) || code=1; \
 	[ $$code -eq 0 ] || { echo "make: tests failed: the plain ones, those with sanitizers, or both" >&2; exit 1; }
 
 test-sanitized: deps
 	@$(sanitized)=
 
 run-sanitized:
-	@cmake -S . -B $(BUILD_SANITIZED) -DCMAKE_BUILD_TYPE=Debug -DDCAM_SANITIZE=address,undefined -DDCAM_WERROR=OFF \
+	@cmake -S . -B "$(BUILD_SANITIZED)" -DCMAKE_BUILD_TYPE=Debug -DDCAM_SANITIZE=address,undefined -DDCAM_WERROR=OFF \
 	    $(CMAKE_FLAGS) --log-level=WARNING || $(hint)
-	@cmake --build $(BUILD_SANITIZED) -j $(JOBS)
-	@cd $(BUILD_SANITIZED) && ctest --output-on-failure -j $(JOBS) $(SANITIZED_TESTS)
+	@cmake --build "$(BUILD_SANITIZED)" -j $(JOBS)
+	@cd "$(BUILD_SANITIZED)" && ctest --output-on-failure -j $(JOBS) $(SANITIZED_TESTS)
 
 # Installs nothing; says which tool is missing.
 check-analysis:
@@ -59,22 +59,22 @@ check-coverage:
 
 check-long:
 	@$(configure) -DDCAM_TESTS=ON || $(hint)
-	@cmake --build $(BUILD) -j $(JOBS)
-	@scripts/check-long $(BUILD)
+	@cmake --build "$(BUILD)" -j $(JOBS)
+	@scripts/check-long "$(BUILD)"
 
 bench:
 	@$(configure) -DDCAM_TESTS=OFF -DDCAM_BENCH=ON || $(hint)
-	@cmake --build $(BUILD) -j $(JOBS)
-	@scripts/bench $(BUILD) $(BENCH_FLAGS)
+	@cmake --build "$(BUILD)" -j $(JOBS)
+	@scripts/bench "$(BUILD)" $(BENCH_FLAGS)
 
 sbom: all
-	@cmake --build $(BUILD) --target sbom
+	@cmake --build "$(BUILD)" --target sbom
 
 install: all
-	@cmake --install $(BUILD)
+	@cmake --install "$(BUILD)"
 
 clean:
-	rm -rf $(BUILD) $(BUILD_SANITIZED)
+	rm -rf "$(BUILD)" "$(BUILD_SANITIZED)"
 
 help:
 	@echo 'make            builds $(BUILD)/dcam, libdcam and the example'

@@ -1,0 +1,41 @@
+# What builders call first: the Makefile with folders whose names have blanks, and install-deps where there is no apt.
+source=$(cd "$(dirname "$0")/../.." && pwd)
+. "$(dirname "$0")/common.sh"
+command -v make >/dev/null 2>&1 || skip "make is not installed"
+
+# Nothing of the make that runs these tests: its folders are not to be removed.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES BUILD BUILD_SANITIZED PREFIX CMAKE_FLAGS
+
+# The folder that is named, not the folders "a" and "b" of somebody else.
+mkdir a b 'a b' 'a b-sanitized'
+last="make clean"
+make -f "$source/Makefile" BUILD='a b' clean >out 2>err || fail "$last: exit code $?"
+[ -d a ] && [ -d b ] && [ ! -e 'a b' ] && [ ! -e 'a b-sanitized' ] || fail "$last: left $(echo *)"
+make -f "$source/Makefile" BUILD=b BUILD_SANITIZED= clean >out 2>err || fail "$last: exit code $?"
+[ -d a ] && [ ! -e b ] || fail "$last: left $(echo *)"
+
+# Each word that cmake gets, a line each.
+mkdir stubs
+printf '#!/bin/sh\nfor word; do echo "$word"; done\n' >stubs/cmake
+chmod +x stubs/cmake
+last="make install"
+PATH=$PWD/stubs:$PATH make -f "$source/Makefile" BUILD='a b' PREFIX='/opt/our tools' install >out 2>err || fail "$last: exit code $?"
+out_has '^a b$'
+out_has '^-DCMAKE_INSTALL_PREFIX=/opt/our tools$'
+
+# What the build finds is not called missing: stb has a file for pkg-config on Debian only.
+mkdir tools modules
+for tool in sh cc make cmake pkg-config curl sed cat; do
+    path=$(command -v $tool) && ln -s "$path" "tools/$tool"
+done
+for module in libturbojpeg spng libwebp libtiff-4 zlib jansson libmicrohttpd libcurl cmocka; do
+    printf 'Name: %s\nDescription: %s\nVersion: 9\n' $module $module >modules/$module.pc
+done
+last="install-deps without apt"
+if echo '#include <stb/stb_image.h>' | cc -E - >/dev/null 2>&1 && [ -x tools/curl ] && [ -x tools/cmake ]; then
+    PATH=$PWD/tools PKG_CONFIG_LIBDIR=$PWD/modules "$source/scripts/install-deps" >out 2>err || fail "$last: exit code $?"
+fi
+rm modules/spng.pc
+PATH=$PWD/tools PKG_CONFIG_LIBDIR=$PWD/modules "$source/scripts/install-deps" >out 2>err && fail "$last: finds no libspng, and says nothing"
+err_has '^    spng$'
+finish
