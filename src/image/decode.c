@@ -59,7 +59,7 @@ dcam_status dcam_image_make(int width, int height, int channels, dcam_image *out
     return DCAM_OK;
 }
 
-dcam_status dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int height, dcam_image *out)
+void dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int height, dcam_image *out)
 {
     size_t n = (size_t)width * (size_t)height;
     /* Forward and in place: three bytes are written where four were read. */
@@ -68,13 +68,7 @@ dcam_status dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width,
         for (size_t c = 0; c < 3; c++)
             pixels[3 * i + c] = dcam_over_black(pixels[4 * i + c], alpha, file->mask);
     }
-    dcam_status status = dcam_realloc(n, 3, &pixels);
-    if (status != DCAM_OK) {
-        dcam_free(pixels);
-        return status;
-    }
     *out = (dcam_image){width, height, 3, pixels};
-    return DCAM_OK;
 }
 
 static bool starts_with(const dcam_encoded *file, size_t at, const char *magic, size_t length)

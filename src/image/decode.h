@@ -69,9 +69,8 @@ static inline uint8_t dcam_over_black(uint8_t value, uint8_t alpha, bool mask)
     return mask && mixed == 0 && value != 0 && alpha != 0 ? 1 : mixed;
 }
 
-/* pixels: width x height RGBA from dcam_alloc, taken in every case. Over black,
- * into a block that is no larger than RGB needs. */
-DCAM_MUST_CHECK dcam_status dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int height,
-                                           dcam_image *out);
+/* pixels: width x height RGBA from dcam_alloc, taken; over black. The block stays as large as it is: a smaller one would have
+ * to be held beside it for a moment, and that moment is what decoding needs most memory for. */
+void dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int height, dcam_image *out);
 
 #endif

@@ -144,7 +144,10 @@ dcam_status dcam_decode_bmp(const dcam_encoded *file, dcam_image *out)
         dcam_free(pixels);
         return dcam_fail(DCAM_ERROR_INTERNAL, "%s: the BMP decoder gave another size than its header", file->name);
     }
-    if (h.alpha) return dcam_take_rgba(file, pixels, width, height, out);
+    if (h.alpha) {
+        dcam_take_rgba(file, pixels, width, height, out);
+        return DCAM_OK;
+    }
     *out = (dcam_image){width, height, 3, pixels};
     return DCAM_OK;
 }

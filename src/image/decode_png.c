@@ -73,7 +73,10 @@ static dcam_status decode_pixels(const dcam_encoded *file, spng_ctx *png, const 
         dcam_image_clear(&image);
         return library_failure(file, code);
     }
-    if (alpha) return dcam_take_rgba(file, image.pixels, width, height, out);
+    if (alpha) {
+        dcam_take_rgba(file, image.pixels, width, height, out);
+        return DCAM_OK;
+    }
     *out = image;
     return DCAM_OK;
 }

@@ -309,8 +309,7 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
         bytes[3 * i + 1] = (uint8_t)(v >> 8);
         bytes[3 * i + 2] = (uint8_t)(v >> 16);
     }
-    if ((status = dcam_realloc(n, 3, &raster)) != DCAM_OK) goto cleanup;
-    *out = (dcam_image){(int)width, (int)height, 3, (uint8_t *)raster};
+    *out = (dcam_image){(int)width, (int)height, 3, bytes}; /* the block is left as large as it is: decode.h */
     raster = NULL;
 cleanup:
     dcam_free(raster);

@@ -71,7 +71,10 @@ dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out)
         dcam_image_clear(&image);
         return library_failure(file, code);
     }
-    if (channels == 4) return dcam_take_rgba(file, image.pixels, width, height, out);
+    if (channels == 4) {
+        dcam_take_rgba(file, image.pixels, width, height, out);
+        return DCAM_OK;
+    }
     *out = image;
     return DCAM_OK;
 }

@@ -50,6 +50,70 @@ static void every_format(void **state)
     dcam_names_clear(&names);
 }
 
+/* So large that what is held shows beside the slack. */
+enum { SIDE = 700, PIXELS = SIDE * SIDE };
+
+static void put_32(uint8_t *to, uint32_t v) { memcpy(to, &v, sizeof v); }
+
+/* One strip of grey. */
+static size_t make_tiff(uint8_t *out)
+{
+    static const uint32_t fields[][2] = {{256, SIDE}, {257, SIDE}, {258, 8}, {259, 1}, {262, 1}, {273, 256}, {277, 1}, {278, SIDE}, {279, PIXELS}};
+    enum { COUNT = sizeof fields / sizeof *fields };
+    memcpy(out, "II*\0\10\0\0\0", 8);
+    out[8] = COUNT;
+    for (size_t i = 0; i < COUNT; i++) {
+        put_32(out + 10 + 12 * i, fields[i][0] | 4 << 16);
+        put_32(out + 14 + 12 * i, 1);
+        put_32(out + 18 + 12 * i, fields[i][1]);
+    }
+    return 256 + PIXELS;
+}
+
+/* Colours with alpha. */
+static size_t make_bmp(uint8_t *out)
+{
+    enum { FILE_HEADER = 14, V4 = 108, OFFSET = FILE_HEADER + V4 };
+    memcpy(out, "BM", 2);
+    put_32(out + 10, OFFSET);
+    put_32(out + 14, V4);
+    put_32(out + 18, SIDE);
+    put_32(out + 22, SIDE);
+    put_32(out + 26, 1 | 32 << 16);
+    put_32(out + 30, 3);
+    put_32(out + 54, 0xff0000);
+    put_32(out + 58, 0xff00);
+    put_32(out + 62, 0xff);
+    put_32(out + 66, 0xff000000);
+    memset(out + OFFSET, 200, 4 * PIXELS);
+    return OFFSET + 4 * PIXELS;
+}
+
+static void large_ones(void **state)
+{
+    size_t (*const make[])(uint8_t *) = {make_tiff, make_bmp};
+    uint8_t *bytes = calloc(1, 256 + 4 * PIXELS);
+    (void)state;
+    assert_non_null(bytes);
+    for (int i = 0; i < 2; i++) {
+        char path[] = "/tmp/dcam-test-look-XXXXXX";
+        dcam_image image;
+        dcam_image_size size;
+        const int fd = mkstemp(path);
+        const size_t count = make[i](bytes), held = dcam_memory_held();
+        assert_true(fd >= 0 && write(fd, bytes, count) == (ssize_t)count);
+        dcam_memory_reset_peak();
+        if (dcam_image_load(path, &image) != DCAM_OK) fail_msg("%s", dcam_error_message());
+        const size_t most = dcam_memory_peak() - held;
+        assert_true(look(path, &size));
+        if (most > size.bytes + SLACK) fail_msg("%s: %zu held, %zu said", i ? "BMP" : "TIFF", most, size.bytes);
+        dcam_image_clear(&image);
+        close(fd);
+        unlink(path);
+    }
+    free(bytes);
+}
+
 static bool look_at_bytes(const void *bytes, size_t count, dcam_image_size *out)
 {
     char path[] = "/tmp/dcam-test-look-XXXXXX";
@@ -100,6 +164,6 @@ static void others(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_format), cmocka_unit_test(others)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_format), cmocka_unit_test(large_ones), cmocka_unit_test(others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
