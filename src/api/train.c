@@ -230,13 +230,22 @@ static dcam_status stopped_at_the_end(const dcam_trainer_options *t)
                      "calibrate it", t->checkpoint);
 }
 
-/* Memory, calibration and ranges of a model that has been trained. */
-static dcam_status finish_model(dcam_model *model, const dcam_memory_options *memory, const dcam_dataset *dataset,
-                                const dcam_training_result *r, const dcam_train_options *o, const dcam_reading *reading)
+/* The planned memory is that of the training: images are scored together as far as they were learned from together. */
+static int scoring_batch(const dcam_trainer_options *t, size_t train_count)
 {
-    const dcam_scorer_options scorer = {.batch = SCORING_BATCH};
+    const int learned = train_count < (size_t)t->batch ? (int)train_count : t->batch;
+    return learned < SCORING_BATCH ? learned : SCORING_BATCH;
+}
+
+/* Memory, calibration and ranges of a model that has been trained. */
+static dcam_status finish_model(dcam_model *model, dcam_memory_options memory, const dcam_dataset *dataset,
+                                const dcam_training_result *r, const dcam_trainer_options *t, const dcam_train_options *o,
+                                const dcam_reading *reading)
+{
+    const dcam_scorer_options scorer = {.batch = scoring_batch(t, r->train_count)};
+    memory.batch = scorer.batch;
     if (o->method == DCAM_METHOD_HYBRID)
-        DCAM_TRY(dcam_remember_from(model, memory, dataset, r->train, r->train_count, reading));
+        DCAM_TRY(dcam_remember_from(model, &memory, dataset, r->train, r->train_count, reading));
     DCAM_TRY(dcam_calibrate_from(model, &scorer, dataset, r->validation, r->validation_count, o->false_alarm_rate, reading));
     /* Seconds, and int8 is there when it is wanted. */
     return dcam_measure_ranges_from(model, dataset, r->validation, r->validation_count, NULL, reading);
@@ -258,7 +267,7 @@ static dcam_status train_model(const dcam_dataset *dataset, const dcam_trunk_wei
     dcam_status status = dcam_trainer_run(dataset, teacher, description, t, &result);
     if (status == DCAM_OK) status = make_model(&result, teacher, description, t, &model);
     if (status == DCAM_OK) {
-        status = finish_model(model, &memory, dataset, &result, o, &reading);
+        status = finish_model(model, memory, dataset, &result, t, o, &reading);
         if (status == DCAM_ERROR_CANCELLED) status = stopped_at_the_end(t);
     }
     if (status == DCAM_OK) status = dcam_model_save(model, path);

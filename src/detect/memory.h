@@ -51,6 +51,7 @@ typedef struct {
     double weight;   /* of the memory's standardised map beside the sum of the stages'; 0: DCAM_DEFAULT_MEMORY_WEIGHT */
     uint64_t seed;
     dcam_net_precision precision; /* of the teacher; as it will score */
+    int batch;       /* most images through the teacher together; 0: 8 */
 } dcam_memory_options;
 DCAM_MUST_CHECK dcam_status dcam_memory_options_check(const dcam_memory_options *options, const dcam_architecture *a);
 

@@ -16,7 +16,7 @@
 #define PROJECTION_PLACES 64
 /* Descriptors of a class from which its prototypes are chosen. */
 #define POOL 40960
-#define BATCH 8
+#define MOST_BATCH 8
 /* Apart from other uses of the seed. */
 #define STREAM_IMAGES UINT64_C(0x6d656d6f72690000) /* "memori" */
 #define STREAM_PLACES UINT64_C(0x6d656d6f72700000) /* "memorp" */
@@ -26,10 +26,10 @@ typedef struct {
     const dcam_calibration_set *set;
     dcam_net *net;
     dcam_matcher *matcher;
-    int width, height;
+    int width, height, batch;
     size_t positions, channels, dimensions, feature_count[DCAM_STAGES];
     uint64_t seed;
-    uint8_t *rgb;                /* BATCH images */
+    uint8_t *rgb;                /* batch images */
     float *input, *features[DCAM_STAGES], *descriptors;
     size_t *order;               /* images of the pass at hand, by number in the set */
     double *covariance, *mean;   /* of the raw descriptors */
@@ -58,7 +58,7 @@ static dcam_status run_batch(builder *b, const size_t *images, int n, image_step
 static dcam_status for_each_image(builder *b, size_t count, image_step step)
 {
     const size_t bytes = (size_t)b->width * (size_t)b->height * 3;
-    size_t images[BATCH];
+    size_t images[MOST_BATCH];
     int filled = 0;
     for (size_t i = 0; i < count; i++) {
         const dcam_status status = b->set->read(b->set->user, b->order[i], b->rgb + (size_t)filled * bytes);
@@ -66,7 +66,7 @@ static dcam_status for_each_image(builder *b, size_t count, image_step step)
         else if (status != DCAM_ERROR_IMAGE && status != DCAM_ERROR_IO) return status;
         if (b->set->progress && b->set->progress(b->set->user, ++b->done, b->total))
             return dcam_fail(DCAM_ERROR_CANCELLED, "stopped while the memory was made; the model is as it was");
-        if (filled == 0 || (filled < BATCH && i + 1 < count)) continue;
+        if (filled == 0 || (filled < b->batch && i + 1 < count)) continue;
         DCAM_TRY(run_batch(b, images, filled, step));
         filled = 0;
     }
@@ -176,18 +176,18 @@ static dcam_status open_builder(builder *b, const dcam_memory_options *o)
 {
     const dcam_architecture *a = b->model->architecture;
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(a, b->height, b->width);
-    const dcam_net_options net = {.height = b->height, .width = b->width, .batch = BATCH, .precision = o->precision};
-    const size_t pixels = (size_t)b->width * (size_t)b->height;
+    const dcam_net_options net = {.height = b->height, .width = b->width, .batch = b->batch, .precision = o->precision};
+    const size_t pixels = (size_t)b->width * (size_t)b->height, batch = (size_t)b->batch;
     DCAM_TRY(dcam_net_create(b->model->teacher, &net, &b->net));
     DCAM_TRY(dcam_matcher_create(a, b->height, b->width, NULL, 0, 0, false, &b->matcher));
     b->positions = dcam_matcher_positions(b->matcher);
     b->channels = dcam_matcher_channels(b->matcher);
     for (int k = 0; k < DCAM_STAGES; k++) {
         b->feature_count[k] = (size_t)shapes.height[k] * (size_t)shapes.width[k] * (size_t)shapes.channels[k];
-        DCAM_TRY(dcam_alloc(b->feature_count[k], BATCH * sizeof(float), &b->features[k]));
+        DCAM_TRY(dcam_alloc(b->feature_count[k], batch * sizeof(float), &b->features[k]));
     }
-    DCAM_TRY(dcam_alloc(BATCH, 3 * pixels, &b->rgb));
-    DCAM_TRY(dcam_alloc(BATCH, 3 * pixels * sizeof(float), &b->input));
+    DCAM_TRY(dcam_alloc(batch, 3 * pixels, &b->rgb));
+    DCAM_TRY(dcam_alloc(batch, 3 * pixels * sizeof(float), &b->input));
     DCAM_TRY(dcam_alloc(b->positions, b->channels * sizeof(float), &b->descriptors));
     DCAM_TRY(dcam_alloc(b->set->count, sizeof *b->order, &b->order));
     DCAM_TRY(dcam_alloc_zero(b->channels, b->channels * sizeof(double), &b->covariance));
@@ -260,7 +260,8 @@ static dcam_status install(builder *b, dcam_model *m, double weight, dcam_class_
 dcam_status dcam_memory_build(dcam_model *model, const dcam_memory_options *o, const dcam_calibration_set *set)
 {
     builder b = {.model = model, .set = set, .width = model->preprocessing.width, .height = model->preprocessing.height,
-                 .dimensions = (size_t)(o->dimensions ? o->dimensions : DCAM_DEFAULT_MEMORY_DIMENSIONS), .seed = o->seed};
+                 .dimensions = (size_t)(o->dimensions ? o->dimensions : DCAM_DEFAULT_MEMORY_DIMENSIONS), .seed = o->seed,
+                 .batch = o->batch > 0 && o->batch < MOST_BATCH ? o->batch : MOST_BATCH};
     const size_t most = (size_t)(o->prototypes ? o->prototypes : DCAM_DEFAULT_MEMORY_PROTOTYPES);
     dcam_class_calibration *fresh = NULL;
     DCAM_TRY(dcam_calibration_set_check(set));

@@ -418,6 +418,27 @@ static void memory_of_large_photographs(void **state)
     remove(model);
 }
 
+/* What comes after the last epoch (memory of patches, calibration, ranges) holds no more than was planned: with a batch of 1
+ * images are not scored eight at a time. */
+static void memory_after_the_training(void **state)
+{
+    (void)state;
+    dcam_train_options o = small_run();
+    o.width = o.height = 384;
+    o.batch = 1;
+    o.cache_bytes = SIZE_MAX;
+    o.max_memory = 1;
+    const double plan = needed(&o);
+    o.max_memory = 0;
+    const size_t held = dcam_memory_held();
+    dcam_memory_reset_peak();
+    train(&o);
+    const double most = (double)(dcam_memory_peak() - held) / (1024 * 1024);
+    printf("planned %.0f MiB, held %.0f\n", plan, most);
+    assert_true(most < plan + 1);
+    remove(model);
+}
+
 /* MiB that the error says a class would hold; name: of the class. */
 static double refused_class(const dcam_train_options *o, char name[64])
 {
@@ -556,7 +577,7 @@ int main(void)
                                        cmocka_unit_test(one_model),
         cmocka_unit_test(a_low_temperature), cmocka_unit_test(in_a_comma_locale), cmocka_unit_test(with_a_memory), cmocka_unit_test(model_a_class),
         cmocka_unit_test(stopped_at_the_end), cmocka_unit_test(stopped_in_the_calibration), cmocka_unit_test(memory_of_all_classes_first),
-        cmocka_unit_test(memory_of_large_photographs),
+        cmocka_unit_test(memory_of_large_photographs), cmocka_unit_test(memory_after_the_training),
         cmocka_unit_test(an_image_vanishes)};
     return cmocka_run_group_tests(tests, start, end);
 }
