@@ -209,12 +209,18 @@ static void describe(const char *path, const char digits[DCAM_SHA256_HEX], char 
     snprintf(description, 256, "%.180s sha256:%s", name, digits);
 }
 
-/* By what the files of `dcam pretrain` and `dcam teacher import` say of their source. */
+/* What the files of `dcam pretrain` and `dcam teacher import` say of their source; of other files NULL. */
+static const char *stated_source(const dcam_tensors *tensors)
+{
+    const char *kind = dcam_tensors_metadata(tensors, "dcam");
+    return kind && strcmp(kind, "teacher") == 0 ? dcam_tensors_metadata(tensors, "source") : NULL;
+}
+
 static bool made_without_photographs(const dcam_tensors *tensors)
 {
     static const char *const sources[] = {DCAM_PRETRAIN_SOURCE, DCAM_EMBEDDED_TEACHER " ", "random:"};
-    const char *source = dcam_tensors_metadata(tensors, "source"), *kind = dcam_tensors_metadata(tensors, "dcam");
-    if (!source || !kind || strcmp(kind, "teacher") != 0) return false;
+    const char *source = stated_source(tensors);
+    if (!source) return false;
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
         if (strncmp(source, sources[i], strlen(sources[i])) == 0) return true;
     return false;
@@ -232,9 +238,9 @@ static dcam_status read_folded(const char *path, const dcam_tensors *tensors, dc
 }
 
 /* The file is read once: digits are those of the very bytes that the weights come from. wanted: what they must be, or
- * NULL; others are no weights to look at. */
+ * NULL; others are no weights to look at. *source: as stated_source, from dcam_alloc; may be NULL. */
 static dcam_status open_summed(const char *path, const char *wanted, dcam_trunk_weights **out,
-                               char digits[DCAM_SHA256_HEX])
+                               char digits[DCAM_SHA256_HEX], char **source)
 {
     uint8_t *bytes = NULL;
     size_t count = 0;
@@ -246,15 +252,20 @@ static dcam_status open_summed(const char *path, const char *wanted, dcam_trunk_
         return dcam_fail(DCAM_ERROR_WEIGHTS, "%s: its SHA-256 is %s, not %s", path, digits, wanted);
     }
     dcam_status status = dcam_tensors_take(path, bytes, count, &tensors);
+    if (status == DCAM_OK && source && stated_source(tensors)) status = dcam_copy_string(stated_source(tensors), source);
     if (status == DCAM_OK) status = read_folded(path, tensors, out);
+    if (status != DCAM_OK && source) {
+        dcam_free(*source);
+        *source = NULL;
+    }
     dcam_tensors_destroy(tensors);
     return status;
 }
 
-static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256])
+static dcam_status open_file(const char *path, dcam_trunk_weights **out, char description[256], char **source)
 {
     char digits[DCAM_SHA256_HEX];
-    DCAM_TRY(open_summed(path, NULL, out, digits));
+    DCAM_TRY(open_summed(path, NULL, out, digits, source));
     describe(path, digits, description);
     return DCAM_OK;
 }
@@ -284,12 +295,12 @@ static bool read_seed(const char *text, uint64_t *out)
     return true;
 }
 
-dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char description[256])
+static dcam_status open_teacher(const char *name, dcam_trunk_weights **out, char description[256], char **source)
 {
     uint64_t seed;
     if (!name || strcmp(name, DCAM_EMBEDDED_TEACHER) == 0) return open_embedded(out, description);
     if (strcmp(name, "random") != 0 && strncmp(name, "random:", 7) != 0)
-        return open_file(name, out, description);
+        return open_file(name, out, description, source);
     if (name[6] != ':' || !read_seed(name + 7, &seed))
         return dcam_fail(DCAM_ERROR_USAGE, "teacher %.60s: a random teacher is given as random:SEED, SEED a whole "
                                            "number, as in random:1",
@@ -298,6 +309,11 @@ dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char d
     (*out)->no_photographs = true;
     snprintf(description, 256, "random:%llu", (unsigned long long)seed);
     return DCAM_OK;
+}
+
+dcam_status dcam_teacher_open(const char *name, dcam_trunk_weights **out, char description[256])
+{
+    return open_teacher(name, out, description, NULL);
 }
 
 /* Takes w. */
@@ -315,17 +331,20 @@ static dcam_status save_teacher(dcam_trunk_weights *w, const char *source, const
 
 dcam_status dcam_teacher_import_file(const char *from, const char *to)
 {
-    char source[256];
+    char description[256], *source = NULL;
     dcam_trunk_weights *w = NULL;
-    DCAM_TRY(dcam_teacher_open(from, &w, source));
-    return save_teacher(w, source, to);
+    DCAM_TRY(open_teacher(from, &w, description, &source));
+    /* Of a teacher file where its weights came from, not that it was copied: the memory's weight hangs on it. */
+    const dcam_status status = save_teacher(w, source ? source : description, to);
+    dcam_free(source);
+    return status;
 }
 
 dcam_status dcam_teacher_import_summed(const char *from, const char *sha256, const char *to, bool *is_other)
 {
     char source[256], digits[DCAM_SHA256_HEX] = "";
     dcam_trunk_weights *w = NULL;
-    dcam_status status = open_summed(from, sha256, &w, digits);
+    dcam_status status = open_summed(from, sha256, &w, digits, NULL);
     *is_other = digits[0] != '\0' && strcmp(digits, sha256) != 0;
     if (status != DCAM_OK) return status;
     describe(from, digits, source);

@@ -47,6 +47,10 @@ expect 0 train data -o by_file.safetensors --teacher extracted.safetensors --siz
 "$dcam" info default.safetensors --json >a.json
 "$dcam" info by_file.safetensors --json >b.json
 same "thresholds" "$("$json" a.json classes)" "$("$json" b.json classes)"
+# A teacher file's import keeps where its weights came from, and with it the weight of the memory.
+expect 0 teacher import extracted.safetensors -o again.safetensors
+expect 0 info again.safetensors
+out_has 'source: procedural sha256:[0-9a-f]{64}'
 # A file of that name is taken only with a folder before it.
 cp whole.safetensors procedural
 expect 0 train data -o c.safetensors --teacher ./procedural --size 64 --epochs 1 --batch 4 -q

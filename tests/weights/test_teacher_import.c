@@ -113,6 +113,10 @@ static void import_without_photographs(void **state)
         dcam_trunk_weights_destroy(w);
         assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
         assert_true(w->no_photographs);
+        dcam_trunk_weights_destroy(w);
+        assert_int_equal(dcam_teacher_import_file(to, to), DCAM_OK); /* of its own file too */
+        assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
+        assert_true(w->no_photographs);
         assert_int_equal(dcam_teacher_save_compact(w, "the procedural teacher's rival", "{}", to), DCAM_OK);
         dcam_trunk_weights_destroy(w);
         assert_int_equal(dcam_teacher_open(to, &w, description), DCAM_OK);
