@@ -204,6 +204,7 @@ static bool on_progress(void *user, const dcam_train_progress *p)
                  p->epoch, p->epochs, p->loss, validation, p->best ? " (best)" : "", p->images_per_second,
                  elapsed, left);
     } else {
+        state->epochs_done = p->epoch - 1; /* of a resumed training the first news */
         double part = p->steps > 0 ? (double)p->step / p->steps : 0;
         cli_bar((p->epoch - 1 + part) / p->epochs, "%s, %s left  %sepoch %d/%d  loss %.4g  %.1f images/s",
                 elapsed, left, who, p->epoch, p->epochs, p->loss, p->images_per_second);

@@ -42,6 +42,12 @@ refuse 2 'state: is the checkpoint of a run that was stopped after epoch [0-9]+ 
     --epochs 100000 --checkpoint state -q
 same "checkpoint" "$sum" "$(cksum state)"
 
+# Stopped again before an epoch is done, it says how many were done before.
+# shellcheck disable=SC2086
+interrupt_after 'going on after epoch' INT train data -o m $options --epochs 100000 --checkpoint state --resume
+same "exit code" 130 "$code"
+err_has 'interrupted after epoch [1-9][0-9]* of 100000'
+
 # Without a checkpoint the message says what would have helped.
 # shellcheck disable=SC2086
 interrupt_after 'epoch 1/' TERM train data -o m $options --epochs 100000
