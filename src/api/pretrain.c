@@ -85,7 +85,7 @@ static dcam_status check_files(const dcam_pretrainer_options *p, const char *out
     DCAM_TRY(dcam_check_places(written, 3, NULL, 0));
     for (int i = 0; i < 3; i++)
         if (paths[i]) DCAM_TRY(dcam_check_writable(paths[i]));
-    if (p->checkpoint && !p->resume) DCAM_TRY(dcam_refuse_unfinished(p->checkpoint, "steps_done", "steps", "step"));
+    if (p->checkpoint && !p->resume) DCAM_TRY(dcam_refuse_unfinished(p->checkpoint, DCAM_RUN_PRETRAINING));
     return check_disk(p, output, plateau);
 }
 

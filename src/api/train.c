@@ -385,7 +385,7 @@ static dcam_status check_apart(const dcam_train_options *o, const dcam_dataset *
 static dcam_status check_checkpoint(const dcam_train_options *o, const char *checkpoint)
 {
     DCAM_TRY(dcam_check_writable(checkpoint));
-    return o->resume ? DCAM_OK : dcam_refuse_unfinished(checkpoint, "epochs_done", "epochs", "epoch");
+    return o->resume ? DCAM_OK : dcam_refuse_unfinished(checkpoint, DCAM_RUN_TRAINING);
 }
 
 static dcam_status check_class_places(const dcam_train_options *o, const dcam_dataset *dataset)

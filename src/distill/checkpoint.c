@@ -12,9 +12,10 @@
 #include "base/memory.h"
 #include "base/number_text.h"
 #include "distill/progress.h"
+#include "weights/unfinished.h"
 
 #define FORMAT "dcam-checkpoint-1"
-#define HINT "give the same again, or leave out --resume to start anew"
+#define HINT "give the same again; " DCAM_START_ANEW
 
 /* images, loss, terms, seconds of the present epoch. */
 #define SUMS (3 + DCAM_LOSS_KINDS)
@@ -115,7 +116,7 @@ static dcam_status check_identity(const dcam_tensors *file, const dcam_trainer_o
     train_option described[TRAIN_OPTIONS];
     const char *format = dcam_tensors_metadata(file, "format");
     if (!format || strcmp(format, FORMAT) != 0) {
-        return dcam_fail(DCAM_ERROR_DATA, "%s: not a checkpoint of this version of dcam (%s); leave out --resume to start anew",
+        return dcam_fail(DCAM_ERROR_DATA, "%s: not a checkpoint of this version of dcam (%s); " DCAM_START_ANEW,
                          dcam_tensors_path(file), FORMAT);
     }
     train_options_describe(options, described);
@@ -130,7 +131,7 @@ static dcam_status check_identity(const dcam_tensors *file, const dcam_trainer_o
 
 static dcam_status damaged(const dcam_tensors *file, const char *what)
 {
-    return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %s; leave out --resume to start anew", dcam_tensors_path(file), what);
+    return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %s; " DCAM_START_ANEW, dcam_tensors_path(file), what);
 }
 
 static dcam_status read_number(const dcam_tensors *file, const char *key, int high, int *out)

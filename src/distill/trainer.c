@@ -17,6 +17,7 @@
 #include "distill/progress.h"
 #include "distill/sgd.h"
 #include "distill/validation.h"
+#include "weights/unfinished.h"
 
 /* Apart from other uses of the seed; the epoch is added. */
 #define STREAM_ORDER UINT64_C(0x6f72646572000000) /* "order" */
@@ -359,7 +360,7 @@ static dcam_status run_epochs(run *r)
         DCAM_TRY(train_checkpoint_load(o->checkpoint, o, &r->identity, r->learner, &r->progress));
         note_kept(r);
         if (r->progress.step > r->steps) {
-            return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %d steps of %d; leave out --resume to start anew",
+            return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %d steps of %d; " DCAM_START_ANEW,
                              o->checkpoint, r->progress.step, r->steps);
         }
         if (r->progress.seconds > 0) r->rate = r->progress.images / r->progress.seconds;

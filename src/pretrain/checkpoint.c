@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/number_text.h"
 #include "pretrain/state.h"
+#include "weights/unfinished.h"
 
 #define FORMAT "dcam-pretraining-1"
 #define SUMS 3
@@ -71,7 +72,7 @@ dcam_status pretrain_checkpoint_save(const char *path, const dcam_pretrainer_opt
 
 static dcam_status damaged(const dcam_tensors *file, const char *what)
 {
-    return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %s; leave out --resume to start anew", dcam_tensors_path(file), what);
+    return dcam_fail(DCAM_ERROR_DATA, "%s: damaged checkpoint: %s; " DCAM_START_ANEW, dcam_tensors_path(file), what);
 }
 
 static dcam_status read_number(const dcam_tensors *file, const char *key, double high, double *out)
@@ -112,8 +113,7 @@ static dcam_status check_options(const dcam_tensors *file, const dcam_pretrainer
             return dcam_fail(DCAM_ERROR_DATA, "%s: made with %s %s, this run has %s, and after step %d the learning rate of one of the "
                              "two falls already: take the checkpoint from before that (its name ends in .plateau)",
                              dcam_tensors_path(file), described[i].name, text, described[i].value, step);
-        return dcam_fail(DCAM_ERROR_DATA, "%s: made with %s %s, this run has %s: give the same options, or leave out --resume to "
-                         "start anew", dcam_tensors_path(file), described[i].name, text, described[i].value);
+        return dcam_fail(DCAM_ERROR_DATA, "%s: made with %s %s, this run has %s: give the same options; " DCAM_START_ANEW, dcam_tensors_path(file), described[i].name, text, described[i].value);
     }
     return DCAM_OK;
 }
@@ -158,7 +158,7 @@ static dcam_status check(const dcam_tensors *file, const dcam_pretrainer_options
 {
     const char *format = dcam_tensors_metadata(file, "format");
     if (!format || strcmp(format, FORMAT) != 0)
-        return dcam_fail(DCAM_ERROR_DATA, "%s: not a checkpoint of dcam pretrain (%s); leave out --resume to start anew",
+        return dcam_fail(DCAM_ERROR_DATA, "%s: not a checkpoint of dcam pretrain (%s); " DCAM_START_ANEW,
                          dcam_tensors_path(file), FORMAT);
     DCAM_TRY(read_steps(file, "steps_done", step));
     if (*step > options->steps)

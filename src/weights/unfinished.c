@@ -14,19 +14,34 @@ static double number(const dcam_tensors *file, const char *key)
     return text && end != text && *end == '\0' ? value : -1;
 }
 
-dcam_status dcam_refuse_unfinished(const char *path, const char *done, const char *all, const char *unit)
+/* By kind: the two numbers of its metadata, and what they count. */
+static const struct { const char *name, *done, *all, *unit; } runs[] = {
+    [DCAM_RUN_TRAINING] = {"training", "epochs_done", "epochs", "epoch"},
+    [DCAM_RUN_PRETRAINING] = {"pre-training", "steps_done", "steps", "step"},
+};
+
+static dcam_status refuse(const dcam_tensors *file, dcam_run_kind found, dcam_run_kind kind)
 {
-    dcam_path_kind kind;
+    const double n = number(file, runs[found].done), of = number(file, runs[found].all);
+    if (!(n >= 0 && n < of)) return DCAM_OK;
+    if (found != kind)
+        return dcam_fail(DCAM_ERROR_USAGE, "%s: is the checkpoint of a %s that was stopped after %s %.0f of %.0f; name another file for "
+                         "that of this %s", dcam_tensors_path(file), runs[found].name, runs[found].unit, n, of, runs[kind].name);
+    return dcam_fail(DCAM_ERROR_USAGE, "%s: is the checkpoint of a run that was stopped after %s %.0f of %.0f; go on from it with "
+                     "--resume, or remove it to start anew", dcam_tensors_path(file), runs[found].unit, n, of);
+}
+
+dcam_status dcam_refuse_unfinished(const char *path, dcam_run_kind kind)
+{
+    dcam_path_kind what;
     dcam_tensors *file = NULL;
-    DCAM_TRY(dcam_path_look(path, &kind));
-    if (kind == DCAM_PATH_ABSENT) return DCAM_OK;
+    DCAM_TRY(dcam_path_look(path, &what));
+    if (what == DCAM_PATH_ABSENT) return DCAM_OK;
     dcam_status status = dcam_tensors_open(path, &file);
     if (status == DCAM_ERROR_WEIGHTS) return DCAM_OK; /* damaged, or something else: nothing could be gone on with */
     DCAM_TRY(status);
-    const double n = number(file, done), of = number(file, all);
-    if (n >= 0 && n < of)
-        status = dcam_fail(DCAM_ERROR_USAGE, "%s: is the checkpoint of a run that was stopped after %s %.0f of %.0f; go on from it with "
-                           "--resume, or remove it to start anew", path, unit, n, of);
+    status = refuse(file, DCAM_RUN_TRAINING, kind);
+    if (status == DCAM_OK) status = refuse(file, DCAM_RUN_PRETRAINING, kind);
     dcam_tensors_destroy(file);
     return status;
 }

@@ -42,6 +42,15 @@ refuse 2 'state: is the checkpoint of a run that was stopped after epoch [0-9]+ 
     --epochs 100000 --checkpoint state -q
 same "checkpoint" "$sum" "$(cksum state)"
 
+# Nor does another command that is given its name.
+refuse 2 'state: is the checkpoint of a training that was stopped after epoch [0-9]+ of 100000; name another file' pretrain -o t \
+    --size 32 --classes 2 --batch 2 --steps 1 --checkpoint state -q
+same "checkpoint" "$sum" "$(cksum state)"
+# What cannot be gone on from says what to do: leaving out --resume alone would be refused.
+# shellcheck disable=SC2086
+refuse 3 'made with seed 5, this run has 6: give the same again; to start anew, remove it and leave out --resume' train data -o m $options \
+    --seed 6 --epochs 100000 --checkpoint state --resume -q
+
 # Stopped again before an epoch is done, it says how many were done before.
 # shellcheck disable=SC2086
 interrupt_after 'going on after epoch' INT train data -o m $options --epochs 100000 --checkpoint state --resume
