@@ -10,6 +10,7 @@
 
 /* The header of a model file, which holds the record, may have 16 MiB. */
 #define MOST_MARKS 500000
+#define MOST_EPOCHS 10000
 
 /* jansson's functions give an error for any NULL part, so only the last need be looked at. */
 static json_t *options_json(const dcam_trainer_options *options)
@@ -44,11 +45,14 @@ static json_t *epoch_json(const dcam_trainer_options *options, const train_epoch
     return NULL;
 }
 
+/* An entry an epoch; where they are more than fit, null for most: every so many are kept, the best and the last. */
 static json_t *history_json(const dcam_trainer_options *options, const train_progress *progress)
 {
+    const int every = (progress->epoch + MOST_EPOCHS - 1) / MOST_EPOCHS;
     json_t *array = json_array();
     for (int i = 0; i < progress->epoch; i++) {
-        if (json_array_append_new(array, epoch_json(options, &progress->history[i])) != 0) {
+        const bool kept = i % every == 0 || i + 1 == progress->best_epoch || i + 1 == progress->epoch;
+        if (json_array_append_new(array, kept ? epoch_json(options, &progress->history[i]) : json_null()) != 0) {
             json_decref(array);
             return NULL;
         }

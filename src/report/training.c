@@ -26,7 +26,7 @@ static void put_curve(dcam_html *t, const char *title, const char *label, const 
     }
     if (!(high > low)) high = low + fmax(fabs(low), 1e-9);
     const dcam_chart chart = {.title = title, .x_label = "epoch", .y_label = label, .description = description,
-                              .x_low = 1, .x_high = fmax(2, (double)count), .y_low = low > 0 && low < high / 2 ? 0 : low, .y_high = high,
+                              .x_low = 1, .x_high = fmax(2, points[count - 1].x), .y_low = low > 0 && low < high / 2 ? 0 : low, .y_high = high,
                               .lines = {{"each epoch", points, count}}, .limit = best, .limit_name = "epoch kept"};
     dcam_chart_write(t, &chart);
 }

@@ -4,6 +4,7 @@
 
 #include "allocations.h"
 #include "distill/learner.h"
+#include "distill/progress.h"
 #include "net/net_case.h"
 
 /* ---- ten steps ---- */
@@ -255,6 +256,40 @@ static void memory_is_as_planned(void **state)
     refuse(&o, DCAM_ERROR_MEMORY, "--batch");
 }
 
+/* The longest training's record fits the header of a model file, beside what else is there. */
+static void record_of_many_epochs(void **state)
+{
+    (void)state;
+    enum { EPOCHS = DCAM_MAX_EPOCHS, BEST = 77777 };
+    const dcam_trainer_options o = {.method = "dcam", .loss = {.weight = {1, 1, 1, 1, 1}}, .epochs = EPOCHS};
+    const dcam_dataset nothing = {.class_count = 0};
+    const dcam_data_identity data = {.marks = NULL};
+    const train_identity identity = {"resnet18", "random:1", "none"};
+    const train_facts facts = {.dataset = &nothing, .identity = &identity, .data = &data, .threads = 1};
+    train_progress progress = {.epoch = EPOCHS, .best_epoch = BEST};
+    char *text;
+    size_t bytes = 0;
+    json_error_t error;
+    OK(dcam_alloc(EPOCHS, sizeof *progress.history, &progress.history));
+    for (int i = 0; i < EPOCHS; i++)
+        progress.history[i] = (train_epoch){1.0 / (i + 3), {3.1 / (i + 1), 1e-9 / (i + 3), 1.0 / 7, 1.0 / 9, 1.0 / 11}, 1.0 / 13, 1e-3 / 3};
+    OK(train_record_write(&o, &facts, &progress, &text));
+    for (const char *c = text; *c; c++) bytes += *c == '"' ? 2 : 1; /* as JSON in JSON */
+    printf("the record of %d epochs: %zu bytes\n", EPOCHS, bytes);
+    assert_true(bytes < DCAM_MAX_HEADER_BYTES / 4);
+    json_t *record = json_loads(text, 0, &error), *epochs = json_object_get(record, "epochs");
+    assert_int_equal(json_array_size(epochs), EPOCHS);
+    static const int kept[] = {0, BEST - 1, EPOCHS - 1};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        const json_t *loss = json_object_get(json_array_get(epochs, (size_t)kept[i]), "loss");
+        assert_true(json_real_value(loss) == progress.history[kept[i]].loss);
+    }
+    assert_true(json_is_null(json_array_get(epochs, BEST)));
+    json_decref(record);
+    dcam_free(text);
+    dcam_free(progress.history);
+}
+
 static void memory_failures(void **state)
 {
     (void)state;
@@ -431,7 +466,7 @@ int main(void)
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(every_way_runs),
         cmocka_unit_test(memory_is_as_planned),
-        cmocka_unit_test(memory_failures),
+        cmocka_unit_test(record_of_many_epochs), cmocka_unit_test(memory_failures),
         cmocka_unit_test(unseen_images),
         cmocka_unit_test(unseen_copies),
         cmocka_unit_test(identity_tells_copies),
