@@ -98,8 +98,9 @@ dcam_status dcam_trainer_plan_bytes(const dcam_architecture *a, const dcam_train
     const size_t history = (size_t)o->epochs * sizeof(train_epoch);
     const size_t held = learner + best + scoring + history + loading_bytes(o, &caches, (size_t)clipped.batch, train, photograph);
     const size_t cache = caches.images + caches.maps;
-    /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is cached yet. */
-    const size_t reading = o->resume ? 2 * sizeof(float) * (2 * values + trained + 3 * attention) : 0;
+    /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is cached yet. Counted where
+     * one is kept, so that a run which may start may also go on. */
+    const size_t reading = o->checkpoint ? 2 * sizeof(float) * (2 * values + trained + 3 * attention) : 0;
     if (!dcam_size_add(held, cache > reading ? cache : reading, out_bytes)) {
         return dcam_fail(DCAM_ERROR_MEMORY, "a cache of %zu bytes does not fit into any memory", o->cache_bytes);
     }

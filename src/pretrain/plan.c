@@ -40,8 +40,9 @@ dcam_status dcam_pretrainer_plan_bytes(const dcam_pretrainer_options *o, size_t 
         maps += 2 * (size_t)shapes.channels[k] * (size_t)shapes.height[k] * (size_t)shapes.width[k];
     const size_t held = net + state_bytes(o) + sizeof(float) * (trained + head + batch * maps) +
                         pretrain_head_bytes(&shapes, o->classes, o->batch);
-    /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is drawn yet. */
-    const size_t reading = o->resume ? 2 * state_bytes(o) : 0, stock = pretrain_stock_bytes(&pictures);
+    /* A checkpoint is there twice while it is read: the file, and what was found in it. Nothing is drawn yet. Counted where
+     * one is kept, so that a run which may start may also go on. */
+    const size_t reading = o->checkpoint ? 2 * state_bytes(o) : 0, stock = pretrain_stock_bytes(&pictures);
     *out_bytes = held + (stock > reading ? stock : reading);
     return DCAM_OK;
 }

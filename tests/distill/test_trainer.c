@@ -254,6 +254,14 @@ static void memory_is_as_planned(void **state)
     dcam_training_result_clear(&r);
     o.max_bytes = planned / 2;
     refuse(&o, DCAM_ERROR_MEMORY, "--batch");
+    /* What may start may go on: that its checkpoint will be read is planned from the start. */
+    size_t started, resumed;
+    o.checkpoint = "checkpoint";
+    o.cache_bytes = 0;
+    OK(dcam_trainer_plan_bytes(teacher->architecture, &o, 16, photograph, &started));
+    o.resume = true;
+    OK(dcam_trainer_plan_bytes(teacher->architecture, &o, 16, photograph, &resumed));
+    assert_int_equal(started, resumed);
 }
 
 /* The longest training's record fits the header of a model file, beside what else is there. */

@@ -353,9 +353,9 @@ static void memory_is_planned_and_bounded(void **state)
 {
     (void)state;
     watcher w = {0};
+    size_t planned, started = 0;
     for (int resume = 0; resume < 2; resume++) {
         dcam_pretrainer_options o = small(&w);
-        size_t planned;
         o.batch = 16;
         o.classes = 300; /* whose checkpoint is more than the pictures ahead */
         o.steps = 2;
@@ -367,7 +367,10 @@ static void memory_is_planned_and_bounded(void **state)
         dcam_trunk_weights *trunk = run(&o);
         const double most = (double)(dcam_memory_peak() - held), part = most / (double)planned;
         printf("planned %.1f MiB, held %.1f MiB: %.3f\n", (double)planned / 1048576, most / 1048576, part);
-        assert_true(part > 0.9 && part <= 1.02);
+        /* What may start may go on: that its checkpoint will be read is planned from the start. */
+        assert_true(part > (resume ? 0.9 : 0.5) && part <= 1.02);
+        assert_true(!resume || planned == started);
+        started = planned;
         dcam_trunk_weights_destroy(trunk);
     }
     dcam_pretrainer_options o = small(&w);
