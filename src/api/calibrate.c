@@ -23,6 +23,27 @@ typedef struct {
     size_t images; /* that the new threshold rests on */
 } change;
 
+/* Every class is to have a threshold, so each must have an image among those that were chosen. */
+static dcam_status check_each_class(const dcam_dataset *dataset, const uint32_t *indices, size_t count)
+{
+    for (size_t c = 0, i = 0; c < dataset->class_count; c++) {
+        uint32_t *all;
+        size_t there;
+        const size_t first = i; /* both are sorted by class */
+        while (i < count && dataset->samples[indices[i]].class_index == (int)c) i++;
+        if (i > first) continue;
+        DCAM_TRY(dcam_dataset_select(dataset, (int)c, DCAM_SPLIT_TRAIN, true, &all, &there));
+        dcam_free(all);
+        if (there > 0)
+            return dcam_fail(DCAM_ERROR_DATA, "%s: the model has learned from all normal images of class \"%s\", which says nothing of others; "
+                             "give photographs that are new to it, or choose other classes with --classes", dataset->root,
+                             dataset->class_names[c]);
+        return dcam_fail(DCAM_ERROR_DATA, "%s: class \"%s\" has no normal images to calibrate with (CLASS/train/good); add some, or choose other "
+                         "classes with --classes", dataset->root, dataset->class_names[c]);
+    }
+    return DCAM_OK;
+}
+
 /* The student has seen the images that it was trained on and scores them too low: they are left out, wherever they lie. */
 static dcam_status choose_images(const dcam_model *model, const dcam_dataset *dataset, uint32_t **indices, size_t *count)
 {
@@ -242,6 +263,7 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
     if (status == DCAM_OK) status = dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);
     if (status == DCAM_OK && (options->int8 || !options->f1)) status = choose_images(model, dataset, &indices, &count);
+    if (status == DCAM_OK && wants_thresholds(options) && !options->f1) status = check_each_class(dataset, indices, count);
     if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset, indices, count, left_out);
     if (status == DCAM_OK) status = check_precision(model, options);
     if (status == DCAM_OK && wants_thresholds(options))

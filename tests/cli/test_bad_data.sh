@@ -55,6 +55,24 @@ refuse_train "the 8 normal training images of class \"$two\" are copies of one" 
 refuse 3 "the 8 normal training images of class \"$two\" are copies of one" train alike -o all --one-class --teacher random:1 --size 64 -q
 is_absent all/"$one".safetensors
 
+# A class without images to calibrate with, or with learned ones alone, is not said to have unreadable ones.
+cp -r data bare
+rm bare/"$one"/train/good/*.png
+refuse 3 "bare: class \"$one\" has no normal images to calibrate with" calibrate bare -m model.safetensors -o c -q
+mkdir -p known/"$one"
+for image in data/"$one"/train/good/*.png; do
+    cp "$image" known/"$one"/it.png
+    "$dcam" calibrate known/"$one" -m model.safetensors -o c -q >out 2>err && continue
+    err_has 'has learned from all of its normal images'
+    break
+done
+cp known/"$one"/it.png bare/"$one"/train/good/
+rm -f c
+refuse 3 "bare: the model has learned from all normal images of class \"$one\"" calibrate bare -m model.safetensors -o c -q
+expect 0 calibrate bare -m model.safetensors -o c -q --int8
+is_file c
+rm c
+
 # A mask without its photograph.
 cp -r data orphan
 photograph=$(first_of orphan/"$one"/test/[!g]*/*.png)
