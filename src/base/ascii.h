@@ -3,7 +3,9 @@
 #ifndef DCAM_BASE_ASCII_H
 #define DCAM_BASE_ASCII_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* 0 if the same, else not 0. Of at most the first count bytes. */
 static inline int dcam_ascii_ncasecmp(const char *a, const char *b, size_t count)
@@ -18,5 +20,12 @@ static inline int dcam_ascii_ncasecmp(const char *a, const char *b, size_t count
 }
 
 static inline int dcam_ascii_casecmp(const char *a, const char *b) { return dcam_ascii_ncasecmp(a, b, (size_t)-1); }
+
+/* Whether text is the word but for case and blanks around it. */
+static inline bool dcam_ascii_reads_as(const char *text, const char *word)
+{
+    const char *first = text + strspn(text, " \t"), *last = first + strlen(word);
+    return dcam_ascii_ncasecmp(first, word, strlen(word)) == 0 && last[strspn(last, " \t")] == '\0';
+}
 
 #endif

@@ -1,7 +1,8 @@
 /* layout_csv.c - data sets described by a table:
  *   VisA       ROOT/split_csv/1cls.csv   object,split,label,image,mask
  *   manifest   any .csv of the user's    path,class,split,label,mask
- * The header is required; columns may come in any order, others are ignored.
+ * The header is required; columns may come in any order, others are ignored
+ * (one that is called almost as these is refused).
  * split is train or test; label is good or normal, or the name of a defect;
  * mask is empty where there is none (and may be missing as a column).
  *
@@ -13,6 +14,7 @@
 
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/csv.h"
@@ -43,16 +45,27 @@ static dcam_status row_failure(const table *t, const char *what)
     return dcam_fail(DCAM_ERROR_DATA, "%s: line %zu: %s", t->csv.name, t->csv.line, what);
 }
 
+/* -1 without it. One that is almost called so would be passed over without a word, and with it, say, all masks. */
+static dcam_status find_column(const table *t, const char *name, int *out)
+{
+    *out = dcam_csv_column(&t->csv, name);
+    for (int i = 0; i < t->csv.field_count && *out < 0; i++)
+        if (dcam_ascii_reads_as(t->csv.fields[i], name))
+            return dcam_fail(DCAM_ERROR_DATA, "%s: the first line has a column \"%s\"; it must be spelt %s, in just these letters "
+                             "and without blanks", t->csv.name, t->csv.fields[i], name);
+    return DCAM_OK;
+}
+
 static dcam_status read_header(table *t)
 {
     bool more;
     DCAM_TRY(dcam_csv_next(&t->csv, &more));
     if (more) {
-        t->class_name = dcam_csv_column(&t->csv, t->kind->class_column);
-        t->image = dcam_csv_column(&t->csv, t->kind->image_column);
-        t->split = dcam_csv_column(&t->csv, "split");
-        t->label = dcam_csv_column(&t->csv, "label");
-        t->mask = dcam_csv_column(&t->csv, "mask");
+        DCAM_TRY(find_column(t, t->kind->class_column, &t->class_name));
+        DCAM_TRY(find_column(t, t->kind->image_column, &t->image));
+        DCAM_TRY(find_column(t, "split", &t->split));
+        DCAM_TRY(find_column(t, "label", &t->label));
+        DCAM_TRY(find_column(t, "mask", &t->mask));
         t->column_count = t->csv.field_count;
     }
     if (!more || t->class_name < 0 || t->image < 0 || t->split < 0 || t->label < 0)

@@ -314,6 +314,8 @@ static void manifest_errors(void **state)
         {"path,class,split\na.png,n,train\n", "first line must name", "label"},
         {"a.png,n,train,good\n", "first line must name", "class"},
         {"path;class;split;label\na.png;n;train;good\n", "first line must name", "with commas between"}, /* spreadsheets */
+        {"path,class,split,label,Mask\na.png,n,test,bent,a.png\n", "a column \"Mask\"", "spelt mask"},
+        {"path, class, split, label\na.png,n,train,good\n", "a column \" class\"", "without blanks"},
         {"path,class,split,label\n", "lists no images", "list.csv"},
         {"path,class,split,label\na.png,n,train\n", "line 2", "3 fields, the header has 4"},
         {"path,class,split,label\na.png,n,train,good,x\n", "line 2", "5 fields"},
