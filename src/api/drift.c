@@ -66,7 +66,8 @@ static dcam_split split_of(const dcam_dataset *d, int class_index)
 
 static dcam_status choose_images(run *r, const dcam_detector *d, int class_index, uint32_t **out, size_t *count)
 {
-    const char *name = r->dataset->class_names[class_index];
+    /* Of a plain folder, whose name is not the images' class. */
+    const char *name = r->options->class_name ? r->options->class_name : r->dataset->class_names[class_index];
     size_t known = 0;
     if (split_of(r->dataset, class_index) == DCAM_SPLIT_TEST)
         return dcam_dataset_select(r->dataset, class_index, DCAM_SPLIT_TEST, true, out, count);

@@ -99,30 +99,36 @@ static void progress_ends_at_its_total(void **state)
     dcam_drift_clear(&e);
 }
 
-/* The training images of the second class as a folder, all but one of them in the model's record: one is scored. */
+/* The model with these images in its training's record. */
+static void save_with_record(const dcam_content_mark *marks, size_t count, const char *path)
+{
+    dcam_model *m;
+    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
+    dcam_free(m->training_record);
+    assert_int_equal(dcam_format_string(&m->training_record, "{\"data\": {\"learned\": \"%.*s\"}}", (int)(count * DCAM_CONTENT_MARK),
+                                        marks[0]), DCAM_OK);
+    assert_int_equal(dcam_model_save(m, path), DCAM_OK);
+    dcam_model_destroy(m);
+}
+
+/* The training images of the second class as a folder, all but one of them in the model's record: one is scored. Then all
+ * of them: the error names their class, not the folder. */
 static void images_of_the_training_are_left_out(void **state)
 {
     (void)state;
     progress p = {0};
     dcam_dataset *dataset;
-    dcam_model *m;
     dcam_drift e;
     uint32_t *images;
     size_t count;
     dcam_content_mark marks[CASE_TRAIN];
-    char sum[65], folder[700], text[(CASE_TRAIN - 1) * DCAM_CONTENT_MARK + 1];
+    char sum[65], folder[700], named[300];
     assert_int_equal(dcam_dataset_open(case_data, NULL, &dataset), DCAM_OK);
     assert_int_equal(dcam_dataset_select(dataset, 1, DCAM_SPLIT_TRAIN, true, &images, &count), DCAM_OK);
     assert_int_equal(count, CASE_TRAIN);
     assert_int_equal(dcam_dataset_fingerprint(dataset, images, count, sum, marks), DCAM_OK);
-    memcpy(text, marks[1], sizeof text - 1); /* all but the first */
-    text[sizeof text - 1] = '\0';
-    assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
-    dcam_free(m->training_record);
-    assert_int_equal(dcam_format_string(&m->training_record, "{\"data\": {\"learned\": \"%s\"}}", text), DCAM_OK);
     const char *path = case_path("drift.safetensors");
-    assert_int_equal(dcam_model_save(m, path), DCAM_OK);
-    dcam_model_destroy(m);
+    save_with_record(marks + 1, count - 1, path); /* all but the first */
     snprintf(folder, sizeof folder, "%.300s/%.255s/train/good", case_data, dataset->class_names[1]);
     const dcam_drift_options o = {.dataset = folder, .model = path, .class_name = dataset->class_names[1], .progress = note, .user = &p};
     if (dcam_check_drift(&o, &e) != DCAM_OK) fail_msg("%s", dcam_error_message());
@@ -130,6 +136,10 @@ static void images_of_the_training_are_left_out(void **state)
     assert_int_equal(p.calls, 1);
     assert_int_equal(p.total, 1);
     dcam_drift_clear(&e);
+    save_with_record(marks, count, path);
+    assert_int_equal(dcam_check_drift(&o, &e), DCAM_ERROR_DATA);
+    snprintf(named, sizeof named, "class %.255s has no test/good", dataset->class_names[1]);
+    case_message(named);
     dcam_free(images);
     dcam_dataset_destroy(dataset);
 }

@@ -44,7 +44,7 @@ for file in data/"$second"/train/good/*; do cp "$file" half/"$second"/train/good
 expect 0 eval half -m model.safetensors --drift --json -q
 same "images" 20 "$("$json" out classes "$second" images)"
 # The training's images, whatever their folder is called.
-refuse 3 'class good has no test/good.*those of the training' eval data/"$second"/train/good -m model.safetensors --drift \
+refuse 3 "class $second has no test/good.*those of the training" eval data/"$second"/train/good -m model.safetensors --drift \
     --class "$second" -q
 
 refuse 3 'not trained on class new' eval new -m model.safetensors --drift
