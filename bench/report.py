@@ -167,7 +167,7 @@ def markdown(data):
         "run times but PyTorch compute the graph that `dcam export` wrote; PyTorch computes the same network. "
         "Lower is better, but for images a second.\n",
         "![Milliseconds of the network, batch 1](images/benchmarks.svg)\n",
-        "## Targets\n", table(("", "target", "measured", "processor time, one thread", ""), target_rows(data))]
+        "## Targets\n", table(("", "target", "measured", "processor time, one thread (training: all)", ""), target_rows(data))]
     for name in ("network-1", "network-8", "work-1", "work-8", "train-32"):
         if name in data:
             parts += section(data, name)
