@@ -1,4 +1,5 @@
-# What builders call first: the Makefile with folders whose names have blanks, and install-deps where there is no apt.
+# What builders call: the Makefile with folders whose names have blanks, install-deps where there is no apt, and checks that
+# cannot look at what they should.
 source=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/common.sh"
 command -v make >/dev/null 2>&1 || skip "make is not installed"
@@ -38,4 +39,23 @@ fi
 rm modules/spng.pc
 PATH=$PWD/tools PKG_CONFIG_LIBDIR=$PWD/modules "$source/scripts/install-deps" >out 2>err && fail "$last: finds no libspng, and says nothing"
 err_has '^    spng$'
+
+# Of checks: what could not be looked at is not told as if it were right, or as a tool that is missing (2).
+mkdir empty broken failing
+printf '#!/bin/sh\nexit 70\n' >broken/dcam
+printf '#!/bin/sh\nexit 1\n' >failing/cmake
+printf '#!/bin/sh\nexit 0\n' >failing/valgrind
+chmod +x broken/dcam failing/*
+ends() {
+    wanted=$1
+    shift
+    last=$*
+    PATH=$PWD/failing:$PATH "$@" >out 2>err
+    code=$?
+    [ $code -eq "$wanted" ] || fail "$last: exit code $code, not $wanted"
+}
+ends 1 "$source/scripts/check-allocations" "$PWD/empty"
+ends 1 "$source/scripts/check-valgrind" "$PWD/broken"
+! command -v gcc >/dev/null || BUILD_ANALYSIS=$PWD/empty ends 1 "$source/scripts/check-analysis" gcc
+! command -v clang >/dev/null || ends 2 "$source/scripts/check-clang" "$PWD/empty"
 finish
