@@ -14,6 +14,10 @@ cp "$library" "$work/libdcam.a"
 PKG_CONFIG_PATH=$work
 export PKG_CONFIG_PATH
 
+# CMakeLists.txt has the one, dcam.h the other.
+version=$(pkg-config --modversion dcam)
+grep -q "^#define DCAM_VERSION \"$version\"\$" "$source/include/dcam.h" || { echo "FAILED: dcam.pc is of $version, dcam.h is not"; exit 1; }
+
 flags=$(pkg-config --static --cflags --libs dcam)
 # Whole: the linker leaves out objects that nothing asks for, and what they need with them.
 # shellcheck disable=SC2086 # words
