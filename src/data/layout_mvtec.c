@@ -79,6 +79,7 @@ static dcam_status list_images(const char *folder, dcam_names *out)
     if (kind == DCAM_PATH_FOLDER) DCAM_TRY(dcam_folder_list(folder, &names));
     dcam_status status = DCAM_OK;
     bool deeper = false;
+    const size_t all = names.count;
     size_t kept = 0;
     for (size_t i = 0; i < names.count; i++) {
         if (dcam_is_image_name(names.names[i])) {
@@ -90,6 +91,8 @@ static dcam_status list_images(const char *folder, dcam_names *out)
     }
     names.count = kept;
     if (status == DCAM_OK && deeper) status = dcam_note_images_below(folder);
+    else if (status == DCAM_OK && kept == 0 && all > 0) /* GIFs, say: all masks of a kind of defect */
+        dcam_log(DCAM_LOG_WARNING, "%s: none of its %zu files is called like an image that is read; they are left out", folder, all);
     if (status != DCAM_OK) dcam_names_clear(&names);
     else *out = names;
     return status;

@@ -168,6 +168,24 @@ static void images_below_a_label(void **state)
     warned("left out");
 }
 
+static void files_that_are_no_images(void **state)
+{
+    (void)state;
+    tree_file(root, "c/train/good/0.png", "x");
+    tree_file(root, "c/test/good/0.png", "x");
+    tree_file(root, "c/test/bent/0.png", "x");
+    tree_file(root, "c/test/torn/0.heic", "x");
+    tree_file(root, "c/ground_truth/bent/0_mask.gif", "x");
+    tree_file(root, "c/ground_truth/bent/1_mask.gif", "x");
+    holds("c", NULL, "1 1 0 1");
+    warned("c/ground_truth/bent: none of its 2 files is called like an image");
+    warned("c/test/torn: none of its 1 files is called like an image");
+    tree_file(root, "c/ground_truth/bent/0_mask.png", "x");
+    tree_file(root, "c/test/torn/0.png", "x");
+    holds("c", NULL, "1 1 0 2");
+    assert_null(strstr(warnings, "called like"));
+}
+
 static void folder_beside_classes(void **state)
 {
     (void)state;
@@ -367,6 +385,7 @@ int main(void)
         TEST(names_that_only_look_like_good),
         TEST(hints_at_wrong_labels),
         TEST(images_below_a_label),
+        TEST(files_that_are_no_images),
         TEST(folder_beside_classes),
         TEST(defects_in_a_plain_folder),
         TEST(parts_in_letters_of_another_case),
