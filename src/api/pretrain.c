@@ -86,6 +86,7 @@ static dcam_status check_files(const dcam_pretrainer_options *p, const char *out
     for (int i = 0; i < 3; i++)
         if (paths[i]) DCAM_TRY(dcam_check_writable(paths[i]));
     if (p->checkpoint && !p->resume) DCAM_TRY(dcam_refuse_unfinished(p->checkpoint, DCAM_RUN_PRETRAINING));
+    if (plateau && !p->resume) DCAM_TRY(dcam_refuse_gone_on(plateau));
     return check_disk(p, output, plateau);
 }
 

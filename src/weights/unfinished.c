@@ -1,6 +1,8 @@
 /* unfinished.c - see unfinished.h. */
 #include "weights/unfinished.h"
 
+#include <math.h>
+
 #include "base/file.h"
 #include "base/number_text.h"
 #include "weights/tensors.h"
@@ -31,17 +33,37 @@ static dcam_status refuse(const dcam_tensors *file, dcam_run_kind found, dcam_ru
                      "--resume, or remove it to start anew", dcam_tensors_path(file), runs[found].unit, n, of);
 }
 
-dcam_status dcam_refuse_unfinished(const char *path, dcam_run_kind kind)
+/* *out stays NULL where nothing could be gone on with: no file, a damaged one, something else. */
+static dcam_status open_there(const char *path, dcam_tensors **out)
 {
     dcam_path_kind what;
-    dcam_tensors *file = NULL;
     DCAM_TRY(dcam_path_look(path, &what));
     if (what == DCAM_PATH_ABSENT) return DCAM_OK;
-    dcam_status status = dcam_tensors_open(path, &file);
-    if (status == DCAM_ERROR_WEIGHTS) return DCAM_OK; /* damaged, or something else: nothing could be gone on with */
-    DCAM_TRY(status);
-    status = refuse(file, DCAM_RUN_TRAINING, kind);
+    const dcam_status status = dcam_tensors_open(path, out);
+    return status == DCAM_ERROR_WEIGHTS ? DCAM_OK : status;
+}
+
+dcam_status dcam_refuse_unfinished(const char *path, dcam_run_kind kind)
+{
+    dcam_tensors *file = NULL;
+    DCAM_TRY(open_there(path, &file));
+    if (!file) return DCAM_OK;
+    dcam_status status = refuse(file, DCAM_RUN_TRAINING, kind);
     if (status == DCAM_OK) status = refuse(file, DCAM_RUN_PRETRAINING, kind);
+    dcam_tensors_destroy(file);
+    return status;
+}
+
+dcam_status dcam_refuse_gone_on(const char *path)
+{
+    dcam_tensors *file = NULL;
+    DCAM_TRY(open_there(path, &file));
+    if (!file) return DCAM_OK;
+    dcam_status status = refuse(file, DCAM_RUN_TRAINING, DCAM_RUN_PRETRAINING);
+    const double n = number(file, "steps_done"), of = number(file, "steps"), falling = number(file, "falling");
+    if (status == DCAM_OK && n >= 0 && n < of && n != of - floor(falling * of))
+        status = dcam_fail(DCAM_ERROR_USAGE, "%s: holds a longer run, stopped after step %.0f of %.0f, where this one would keep the end of its "
+                           "plateau; name another --checkpoint, or remove it", path, n, of);
     dcam_tensors_destroy(file);
     return status;
 }

@@ -29,6 +29,27 @@ same "made longer" "$(tensors whole.safetensors)" "$(tensors longer.safetensors)
 expect 0 info state
 out_has 'steps_done: 6'
 
+# A longer run that went on from a plateau's end lies where a run anew would keep its own: it is not written over. What
+# no run has gone on from is.
+# shellcheck disable=SC2086
+expect 0 pretrain -o first.safetensors $tiny -q --checkpoint first
+is_file first.plateau
+# shellcheck disable=SC2086
+expect 0 pretrain -o first.safetensors $tiny -q --checkpoint first
+# shellcheck disable=SC2086
+"$dcam" pretrain -o long.safetensors $tiny --steps 100000 -q --checkpoint first.plateau --checkpoint-steps 1 --resume >out 2>err &
+waited=0
+until "$dcam" info first.plateau 2>/dev/null | grep -q 'steps: 100000' || [ $waited -ge 600 ]; do
+    sleep 0.1
+    waited=$((waited + 1))
+done
+kill -TERM $!
+wait $!
+sum=$(cksum first.plateau)
+# shellcheck disable=SC2086
+refuse 2 'first.plateau: holds a longer run, stopped after step [0-9]+ of 100000' pretrain -o t $tiny -q --checkpoint first
+same "checkpoint" "$sum" "$(cksum first.plateau)"
+
 # A teacher for train.
 make_data
 expect 0 train data -o model.safetensors --teacher whole.safetensors --size 64 --epochs 1 --batch 4 -q
