@@ -88,7 +88,7 @@ static void rates_are_jeffreys(void **state)
     free(wanted);
     /* The same both ways round, and rising with the events, whichever of the two fractions is taken. */
     for (size_t events = 0; events <= 1000; events++) {
-        double other_low, other_high;
+        double other_low = 0, other_high = 0;
         assert_true(dcam_rate_interval(events, 1000, &low, &high) && dcam_rate_interval(1000 - events, 1000, &other_low, &other_high));
         close_to(low, 1 - other_high, 1e-12, "turned round");
         assert_true(low >= last && low <= (double)events / 1000 && high >= (double)events / 1000);
