@@ -231,20 +231,31 @@ static void report(const dcam_model *model, const change *changes, size_t count,
     }
 }
 
-/* In place behind a link too, such as one that names the model in use. */
+/* The file to write: in place behind a link too, such as one that names the model in use. */
+static dcam_status find_place(const dcam_calibrate_options *o, char room[PATH_MAX], const char **out)
+{
+    if (!o->output && !realpath(o->model, room)) return dcam_system_failure("find", o->model);
+    *out = o->output ? o->output : room;
+    return DCAM_OK;
+}
+
 static dcam_status save(const dcam_model *model, const dcam_calibrate_options *o)
 {
-    char place[PATH_MAX];
-    if (o->output) return dcam_model_save(model, o->output);
-    if (!realpath(o->model, place)) return dcam_system_failure("find", o->model);
+    char room[PATH_MAX];
+    const char *place;
+    DCAM_TRY(find_place(o, room, &place));
     return dcam_model_save(model, place);
 }
 
-/* The model itself may be replaced. */
+/* Before the images are scored. The model itself may be replaced. */
 static dcam_status check_output(const dcam_dataset *dataset, const dcam_calibrate_options *o)
 {
+    char room[PATH_MAX];
+    const char *place;
     const dcam_place output = {"calibrated model", o->output ? o->output : o->model};
-    return dcam_dataset_check_places(dataset, o->dataset, &output, 1);
+    DCAM_TRY(dcam_dataset_check_places(dataset, o->dataset, &output, 1));
+    DCAM_TRY(find_place(o, room, &place));
+    return dcam_check_writable(place);
 }
 
 static dcam_status calibrate(const dcam_calibrate_options *options,

@@ -498,15 +498,16 @@ static void thresholds_are_set_anew(void **state)
     assert_int_equal(labelled.images[0], CASE_GOOD + CASE_DEFECTIVE);
     assert_true(labelled.before[0] == again.after[0]);
     assert_string_not_equal(labelled.rule, again.rule);
-    options.false_alarm_rate = 1;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
-    options.false_alarm_rate = 1e-300;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
-    options.false_alarm_rate = (double)NAN;
-    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
+    const double wrong[] = {1, 1e-300, (double)NAN};
+    for (int i = 0; i < 3; i++) {
+        options.false_alarm_rate = wrong[i];
+        assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
+    }
     options.false_alarm_rate = 0;
     options.threads = 100000;
     assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_USAGE);
+    options = (dcam_calibrate_options){.dataset = case_data, .model = case_model, .output = case_path("nowhere/c"), .precision = DCAM_PRECISION_INT8};
+    assert_int_equal(dcam_calibrate(&options, NULL, NULL, NULL), DCAM_ERROR_IO); /* before it is found to have no ranges */
 }
 
 /* ---- facts about files ---- */
