@@ -13,10 +13,15 @@
 /* Fewer images of a kind than this tell nothing of how they differ. */
 #define LEAST_OF_A_KIND 2
 
+/* All but the two rates, which come last. */
+#define RESAMPLED (DCAM_METRICS - 2)
+_Static_assert(offsetof(dcam_metrics, false_alarm_rate) == RESAMPLED * sizeof(double) &&
+               offsetof(dcam_metrics, miss_rate) == (RESAMPLED + 1) * sizeof(double), "the rates come last");
+
 struct dcam_intervals {
     dcam_bootstrap options;
     size_t resamples;
-    double *values;             /* of the class at hand: DCAM_METRICS x resamples */
+    double *values;             /* of the class at hand: RESAMPLED x resamples */
 };
 
 dcam_metrics dcam_metrics_none(void)
@@ -41,7 +46,7 @@ dcam_status dcam_intervals_create(const dcam_evaluate_options *options, bool (*s
     v->options.user = user;
     v->options.resamples = options->resamples > 0 ? options->resamples : DCAM_DEFAULT_RESAMPLES;
     v->resamples = (size_t)v->options.resamples;
-    const dcam_status status = dcam_alloc(DCAM_METRICS * v->resamples, sizeof *v->values, &v->values);
+    const dcam_status status = dcam_alloc(RESAMPLED * v->resamples, sizeof *v->values, &v->values);
     if (status != DCAM_OK) dcam_intervals_destroy(v);
     else *out = v;
     return status;
@@ -62,7 +67,7 @@ static void fill_with_metrics(dcam_intervals *v, const dcam_metrics *metrics)
 {
     double row[DCAM_METRICS];
     memcpy(row, metrics, sizeof row);
-    for (size_t m = 0; m < DCAM_METRICS; m++)
+    for (size_t m = 0; m < RESAMPLED; m++)
         for (size_t b = 0; b < v->resamples; b++) v->values[m * v->resamples + b] = row[m];
 }
 
@@ -79,20 +84,15 @@ static dcam_status draw(dcam_intervals *v, const dcam_preprocessing *p, const dc
                                  pixel_values);
 }
 
-/* The two rates come last; all others are metrics of resamples. */
-#define RATES 2
-_Static_assert(offsetof(dcam_metrics, false_alarm_rate) == (DCAM_METRICS - RATES) * sizeof(double) &&
-               offsetof(dcam_metrics, miss_rate) == (DCAM_METRICS - 1) * sizeof(double), "the rates come last");
-
 static void fill(dcam_intervals *v, const dcam_class_scores *s, dcam_class_result *r)
 {
     const size_t fewest = s->normal < s->defective ? s->normal : s->defective;
     double metric[DCAM_METRICS], low[DCAM_METRICS], high[DCAM_METRICS];
     memcpy(metric, &r->metrics, sizeof metric);
-    for (size_t m = 0; m < DCAM_METRICS - RATES; m++)
+    for (size_t m = 0; m < RESAMPLED; m++)
         (void)dcam_logit_interval(metric[m], v->values + m * v->resamples, v->resamples, fewest, &low[m], &high[m]);
-    (void)dcam_rate_interval(s->false_alarms, s->normal, &low[DCAM_METRICS - RATES], &high[DCAM_METRICS - RATES]);
-    (void)dcam_rate_interval(s->misses, s->defective, &low[DCAM_METRICS - 1], &high[DCAM_METRICS - 1]);
+    (void)dcam_rate_interval(s->false_alarms, s->normal, &low[RESAMPLED], &high[RESAMPLED]);
+    (void)dcam_rate_interval(s->misses, s->defective, &low[RESAMPLED + 1], &high[RESAMPLED + 1]);
     memcpy(&r->low, low, sizeof low);
     memcpy(&r->high, high, sizeof high);
     if (fewest >= LEAST_OF_A_KIND)
