@@ -191,6 +191,21 @@ static void pixels_of_a_resample_are_those_of_copies(void **state)
     compare_pixels(0, 2e-3);   /* every score distinct */
 }
 
+static void bins_of_one_kind_have_no_ranking(void **state)
+{
+    const double none[] = {0, 0}, some[] = {1, 2};
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        const dcam_ranking_metrics m = dcam_ranking_of_bins(k == 1 ? some : none, k == 2 ? some : none, 2);
+        assert_true(isnan(m.auroc) && isnan(m.ap) && isnan(m.f1max));
+    }
+    /* One good and two defective above two good and one defective: of 9 pairs 4 are right and 4 are ties. */
+    const dcam_ranking_metrics m = dcam_ranking_of_bins((double[]){2, 1}, (double[]){1, 2}, 2);
+    close_to(m.auroc, (2 * (2 + 0.5) + 1 * 1.0) / 9, 1e-15, "AUROC of bins");
+    close_to(m.ap, (2 * (2.0 / 3) + 1 * (3.0 / 6)) / 3, 1e-15, "AP of bins");
+    close_to(m.f1max, 2 * 2 / (3.0 + 3), 1e-15, "F1 of bins");
+}
+
 static void threads_do_not_matter(void **state)
 {
     static pixel_case one, two;
@@ -264,6 +279,7 @@ int main(void)
         cmocka_unit_test(rates_are_jeffreys),
         cmocka_unit_test(the_quantile_of_this_file_is_numpys),
         cmocka_unit_test(pixels_of_a_resample_are_those_of_copies),
+        cmocka_unit_test(bins_of_one_kind_have_no_ranking),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(stopped_between_chunks),
         cmocka_unit_test(memory_may_fail),

@@ -51,6 +51,13 @@ static void auroc_is_newcombes(void **state)
     dcam_auroc_interval(0.9, (double[]){0.899, 0.901}, 2, 20, 40, &narrow_low, &narrow_high);
     assert_true(wide[0] < alone_low && wide[1] > alone_high);
     assert_true(narrow_low == alone_low && narrow_high == alone_high);
+    /* Their degrees of freedom are those of the kind with fewer images, whichever that is. */
+    double five_low, five_high;
+    assert_true(dcam_logit_interval(0.9, (double[]){0.7, 1}, 2, 5, &five_low, &five_high));
+    dcam_auroc_interval(0.9, (double[]){0.7, 1}, 2, 5, 40, &wide[0], &wide[1]);
+    assert_true(wide[0] == five_low && wide[1] == five_high);
+    dcam_auroc_interval(0.9, (double[]){0.7, 1}, 2, 40, 5, &wide[0], &wide[1]);
+    assert_true(wide[0] == five_low && wide[1] == five_high);
 }
 
 static void logit_by_hand(void **state)

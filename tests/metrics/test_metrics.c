@@ -237,6 +237,50 @@ static void components_by_hand(void **state)
     assert_int_equal(l[4], 1);
 }
 
+/* All pixels of the component of (y, x) get the label: by recursion, which needs no table of parents. */
+static void flood(const uint8_t *mask, int height, int width, int y, int x, int32_t label, int32_t *labels)
+{
+    if (y < 0 || x < 0 || y >= height || x >= width || !mask[y * width + x] || labels[y * width + x]) return;
+    labels[y * width + x] = label;
+    for (int dy = -1; dy <= 1; dy++)
+        for (int dx = -1; dx <= 1; dx++) flood(mask, height, width, y + dy, x + dx, label, labels);
+}
+
+/* Branches that meet late, in every order: what few pictures by hand do not have. */
+static void components_are_as_flood_fill(void **state)
+{
+    enum { MASKS = 3000, SIDE = 16 };
+    dcam_random r = dcam_random_make(11, 3);
+    (void)state;
+    for (int n = 0; n < MASKS; n++) {
+        uint8_t mask[SIDE * SIDE];
+        int32_t wanted[SIDE * SIDE] = {0}, labels[SIDE * SIDE];
+        const int height = 1 + (int)(dcam_random_u32(&r) % SIDE), width = 1 + (int)(dcam_random_u32(&r) % SIDE);
+        const uint32_t share = 20 + dcam_random_u32(&r) % 50;
+        int count = 0, found;
+        for (int i = 0; i < height * width; i++) mask[i] = dcam_random_u32(&r) % 100 < share;
+        for (int i = 0; i < height * width; i++)
+            if (mask[i] && !wanted[i]) flood(mask, height, width, i / width, i % width, ++count, wanted);
+        assert_int_equal(dcam_connected_components(mask, height, width, labels, &found), DCAM_OK);
+        assert_int_equal(found, count);
+        assert_memory_equal(labels, wanted, (size_t)(height * width) * sizeof *labels);
+    }
+}
+
+/* As many components as a picture can have: each takes a place of its own in the table of parents, and 0 has one. */
+static void the_most_components_have_parents(void **state)
+{
+    (void)state;
+    for (int height = 1; height <= 8; height++)
+        for (int width = 1; width <= 8; width++) {
+            char picture[64];
+            int32_t labels[64];
+            for (int i = 0; i < height * width; i++) picture[i] = i / width % 2 || i % width % 2 ? '.' : '#';
+            const int count = count_in(picture, height, width, labels);
+            assert_int_equal(dcam_component_parents(height, width), count + 1);
+        }
+}
+
 static int by_key(const void *a, const void *b)
 {
     const uint32_t x = (uint32_t)(*(const uint64_t *)a >> 32), y = (uint32_t)(*(const uint64_t *)b >> 32);
@@ -337,6 +381,8 @@ int main(void)
         cmocka_unit_test(pixels_are_as_brute_force),
         cmocka_unit_test(pixels_without_one_kind),
         cmocka_unit_test(components_by_hand),
+        cmocka_unit_test(components_are_as_flood_fill),
+        cmocka_unit_test(the_most_components_have_parents),
         cmocka_unit_test(sorts_sort),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(memory_stays_under_16_bytes_a_pixel),
