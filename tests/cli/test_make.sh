@@ -58,4 +58,24 @@ ends 1 "$source/scripts/check-allocations" "$PWD/empty"
 ends 1 "$source/scripts/check-valgrind" "$PWD/broken"
 ! command -v gcc >/dev/null || BUILD_ANALYSIS=$PWD/empty ends 1 "$source/scripts/check-analysis" gcc
 ! command -v clang >/dev/null || ends 2 "$source/scripts/check-clang" "$PWD/empty"
+# A finding is not lost where the next tool is missing, and an analyser that dies has not found nothing.
+for tool in dirname nproc; do
+    path=$(command -v $tool) && ln -s "$path" "tools/$tool"
+done
+printf '#!/bin/sh\necho "a finding"\nexit 1\n' >tools/cppcheck
+chmod +x tools/cppcheck
+last="check-analysis without clang-tidy"
+PATH=$PWD/tools "$source/scripts/check-analysis" cppcheck tidy >out 2>err
+same "$last: exit code" 1 $?
+err_has 'clang-tidy is missing'
+PATH=$PWD/tools "$source/scripts/check-analysis" tidy >out 2>err
+same "$last, which is all: exit code" 2 $?
+mkdir dying configured
+printf '#!/bin/sh\nexit 0\n' >dying/cmake
+printf '#!/bin/sh\nkill -KILL $$\n' >dying/clang-tidy
+chmod +x dying/*
+printf '"command": "cc -o main.o -c main.c",\n"file": "%s/cli/main.c"\n' "$source" >configured/compile_commands.json
+last="check-analysis with a clang-tidy that dies"
+PATH=$PWD/dying:$PATH ANALYSED_SOURCES=cli/main.c BUILD_ANALYSIS=$PWD/configured "$source/scripts/check-analysis" tidy >out 2>err
+same "$last: exit code" 1 $?
 finish
