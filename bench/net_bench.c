@@ -32,19 +32,24 @@ static dcam_status bad_command(const char *line)
 
 static bool repeats_fit(int repeats) { return repeats >= 1 && repeats <= BENCH_MAX_REPEATS; }
 
-static dcam_net_precision precision_of(const char *name)
+/* Nothing is measured under a name that is not its own. */
+static dcam_status precision_of(const char *name, dcam_net_precision *out)
 {
-    if (strcmp(name, "int8") == 0) return DCAM_NET_INT8;
-    return strcmp(name, "bf16") == 0 ? DCAM_NET_BF16 : DCAM_NET_F32;
+    if (strcmp(name, "int8") == 0) *out = DCAM_NET_INT8;
+    else if (strcmp(name, "bf16") == 0) *out = DCAM_NET_BF16;
+    else if (strcmp(name, "f32") == 0) *out = DCAM_NET_F32;
+    else return dcam_fail(DCAM_ERROR_USAGE, "precision %s is not known; there are f32, bf16 and int8", name);
+    return DCAM_OK;
 }
 
 static dcam_status run_network(const char *line, double *times)
 {
     char precision[8];
     int batch, repeats;
+    dcam_net_precision p;
     if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
         return bad_command(line);
-    const dcam_net_precision p = precision_of(precision);
+    DCAM_TRY(precision_of(precision, &p));
     if (strncmp(line, "layers", 6) == 0) return bench_layers(p, batch, repeats);
     DCAM_TRY(bench_network(p, batch, repeats, times));
     print_times(times, repeats);
@@ -64,9 +69,11 @@ static dcam_status run_train(const char *line, double *times)
 {
     char precision[8];
     int batch, repeats;
+    dcam_net_precision p;
     if (sscanf(line, "%*s %7s %d %d", precision, &batch, &repeats) != 3 || !repeats_fit(repeats))
         return bad_command(line);
-    DCAM_TRY(bench_train(precision_of(precision), batch, repeats, times));
+    DCAM_TRY(precision_of(precision, &p));
+    DCAM_TRY(bench_train(p, batch, repeats, times));
     print_times(times, repeats);
     return DCAM_OK;
 }
@@ -125,11 +132,15 @@ static int answer(const char *line, double *times)
     return status == DCAM_OK ? 0 : 1;
 }
 
-static void limit_isa(const char *name)
+static bool limit_isa(const char *name)
 {
     static const char *const names[] = {"none", "avx2", "avx512", "bf16", "amx"};
-    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) dcam_nn_limit_isa((dcam_nn_isa)i);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) {
+            dcam_nn_limit_isa((dcam_nn_isa)i);
+            return true;
+        }
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -137,9 +148,12 @@ int main(int argc, char **argv)
     char line[256] = "";
     double *times;
     int code = 0;
-    const char *threads = getenv("DCAM_BENCH_THREADS");
+    const char *threads = getenv("DCAM_BENCH_THREADS"), *isa = getenv("DCAM_BENCH_ISA");
     dcam_set_threads(threads ? atoi(threads) : 0);
-    limit_isa(getenv("DCAM_BENCH_ISA"));
+    if (isa && !limit_isa(isa)) {
+        fprintf(stderr, "net_bench: DCAM_BENCH_ISA=%s is not known\n", isa);
+        return 2;
+    }
     if (dcam_alloc(BENCH_MAX_REPEATS, sizeof *times, &times) != DCAM_OK) return 1;
     for (int i = 1; i < argc; i++)
         snprintf(line + strlen(line), sizeof line - strlen(line), "%s%s", i > 1 ? " " : "", argv[i]);
