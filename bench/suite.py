@@ -204,8 +204,8 @@ class Bench:
     def __init__(self, options):
         self.options, self.python = options, make_python(options)
         self.setup = Setup(options, self.python)
-        self.programs, self.all_threads = {}, options.threads
-        self.environment = {"OMP_NUM_THREADS": str(options.threads), "DCAM_BENCH_THREADS": str(options.threads)}
+        self.programs, self.threads = {}, None
+        self.restart(options.threads)
 
     def own(self, precision="f32"):
         """One a precision, so that each keeps what it has prepared."""
@@ -218,7 +218,7 @@ class Bench:
         """A process a kind, kept: importing takes longer than measuring."""
         if kind not in self.programs or not self.programs[kind].alive():
             self.programs[kind] = Program(kind, [self.python, os.path.join(HERE, "compare.py"), "--worker", "--threads",
-                                                 str(self.options.threads), "--onnx", self.setup.onnx, "--images",
+                                                 str(self.threads), "--onnx", self.setup.onnx, "--images",
                                                  self.setup.images], self.environment)
         return self.programs[kind]
 
@@ -228,10 +228,11 @@ class Bench:
         self.programs = {}
 
     def restart(self, threads):
-        if self.options.threads == threads:
+        """Contestants of so many threads. Whole processes and the growth have those of the options."""
+        if self.threads == threads:
             return
         self.close()
-        self.options.threads = threads
+        self.threads = threads
         self.environment = {"OMP_NUM_THREADS": str(threads), "DCAM_BENCH_THREADS": str(threads)}
 
     def facts(self):
@@ -246,7 +247,7 @@ class Bench:
         return min(count, 2) if self.options.quick else count
 
     def side_by_side(self, command, kinds, batch, repeats, threads=None):
-        self.restart(threads or self.all_threads)
+        self.restart(threads or self.options.threads)
         repeats = self.repeats(repeats)
         contestants = [(f"dcam {precision}", self.own(precision), f"{command} {precision} {batch} {repeats}")
                        for precision in precisions_of(self.own(), command)]
