@@ -49,11 +49,13 @@ def run(command, **more):
 def make_python(options):
     if options.python:
         return options.python
-    python = os.path.join(options.venv, "bin", "python")
-    if not os.path.exists(python):
+    python, whole = os.path.join(options.venv, "bin", "python"), os.path.join(options.venv, "dcam-bench-is-whole")
+    if not os.path.exists(whole):  # python is there before the packages are
         print(f"making {options.venv} with {', '.join(PACKAGES)} (once)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", options.venv], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        with open(whole, "w", encoding="ascii"):
+            pass
     return python
 
 
