@@ -193,6 +193,9 @@ def markdown(data):
         rows = [(str(row["images"]), f"{row['seconds']:.1f}", f"{row['peak']:.1f}") for row in data["memory"]["rows"]]
         parts += ["Memory does not grow with the number of images (`dcam detect` of a folder, model input 64x64 so that "
                   "10,000 images take seconds):\n", table(("images", "seconds", "peak memory, MiB"), rows)]
+    for name, title in (("files", "Files to scores"), ("growth", "How the cost grows"), ("memory", "Memory by the number of images")):
+        if "error" in data.get(name, {}):
+            parts += [f"## {title}\n", f"Not measured: {data[name]['error'][:160]}\n"]
     return "\n".join(parts)
 
 
