@@ -1,5 +1,5 @@
-# bench/study with a dcam that only writes files: what is done is not done again, nor taken for what it is
-# not.
+# bench/study with a dcam that only writes files: what is done is not done again, nor taken for what it is not; a row that
+# fails ends it.
 study=$(cd "$(dirname "$0")/../../bench" && pwd)/study
 . "$(dirname "$0")/common.sh"
 
@@ -38,4 +38,10 @@ run 2 "the results" "1 2" 15 stfpm
 err_has 'name another folder'
 run 0 "others" 1 15 stfpm
 grep -q -- '--epochs 15' calls || fail "$last: trains with other epochs"
+
+# There is no model yet: said, and the rest goes on. One that cannot be read is a failure.
+run 0 "the results" 1 "" hybrid-student
+err_has 'there is no hybrid yet'
+echo 'no model' >"the results/hybrid.1.safetensors"
+run 1 "the results" 1 "" hybrid-student
 finish
