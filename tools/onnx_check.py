@@ -77,7 +77,7 @@ def main():
                 score_error = abs(got[1][i] - result["raw"]) / max(abs(result["raw"]), 1e-30)
                 same = classes[got[2][i]] == result["class"]
                 threshold_error = abs(got[3][i] - result["threshold"]) / abs(result["threshold"])
-                worst = max(worst, map_error, score_error, threshold_error, 0 if same else 1)
+                worst = numpy.max([worst, map_error, score_error, threshold_error, 0 if same else 1])  # NaN stays NaN
                 print(f"{'rgb' if rgb else 'normalised':10} {result['path']}: map {map_error:.1e}, score {score_error:.1e}, "
                       f"threshold {threshold_error:.1e}, class {'same' if same else 'OTHER'}")
     print(f"largest: {worst:.1e}")
