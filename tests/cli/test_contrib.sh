@@ -45,6 +45,16 @@ while read -r package; do
 done <wanted
 grep -q -- '-DDCAM_FETCH=OFF' "$contrib/container/Containerfile" || fail "the container is without libcurl, but not built so"
 
+# Nobody is killed while it still answers: the times of draining (the tool's 0 and 30) are within the pod's 30 seconds, or
+# what the manifest gives it.
+number_of() { grep -o "$2[^0-9]*[0-9]*" "$1" | grep -o '[0-9]*$' || echo "$3"; }
+for manifest in "$contrib"/kubernetes/*.yaml; do
+    grace=$(number_of "$manifest" terminationGracePeriodSeconds: 30)
+    delay=$(number_of "$manifest" '"--drain-delay", ' 0)
+    timeout=$(number_of "$manifest" '"--drain-timeout", ' 30)
+    [ $((delay + timeout)) -lt "$grace" ] || fail "${manifest##*/}: $delay and $timeout seconds of draining, killed after $grace"
+done
+
 # Options in the recipes are options of the tool.
 "$dcam" serve --help >help || fail "serve --help"
 cat "$contrib"/systemd/* "$contrib"/container/* "$contrib"/kubernetes/* | grep -v '^#' | grep -oh -- '"--[a-z-]*"\|[ =]--[a-z-]* ' |
