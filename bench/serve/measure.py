@@ -295,7 +295,7 @@ def soak():
     totals = {k: sum(r[k] for r in everybody) for k in ("lost", "given_up", "refused", "busy_503", "late_504")}
     report("soak", seconds=round(time.time() - begun), good=sum(r["ok"] for r in good), bad_answered=sum(r["other"] for _, r in bad),
            good_with_another_status=sum(r["other"] for r in good),
-           bad_with_another_status=sum(r["ok"] + (r["other"] > 0 and r["other_status"] != status) for status, r in bad), **totals,
+           bad_with_another_status=sum(r["ok"] + (r["other"] > 0 and r["other_status"] != [status, status]) for status, r in bad), **totals,
            slow_opened=enemy.opened, slow_cut=enemy.cut, resident_before=before[0], resident_fifths=fifths, resident_end=end[0],
            growth_percent=round(100 * (fifths[4] / fifths[1] - 1), 2), held_before=before[2], held_end=end[2],
            descriptors_before=before[1], descriptors_most=max(s[2] for s in samples), descriptors_end=end[1], exit=server.stop())

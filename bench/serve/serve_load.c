@@ -5,7 +5,7 @@
  * REQUEST-FILE holds one whole HTTP request. Prints one JSON object. "lost": requests that were sent whole and whose
  * connection then ended without an answer; "given_up": those that this program has waited ANSWER_SECONDS for, which
  * says more about the load of the machine; "refused": connections that the server did not take or cut before a request
- * was sent. Only 127.0.0.1. */
+ * was sent; "other_status": the least and the greatest of the others, equal where all are the same. Only 127.0.0.1. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ static double seconds, rate, begun;
 typedef struct {
     double *latencies;
     size_t ok, capacity, busy, late, other, lost, given_up, refused;
-    int first_other;
+    int least_other, most_other; /* statuses; 0: none */
     unsigned seed;
 } client;
 
@@ -105,6 +105,12 @@ static int receive(int s, bool *keep)
     return status;
 }
 
+static void note_other(client *c, int least, int most)
+{
+    if (!c->least_other || least < c->least_other) c->least_other = least;
+    if (most > c->most_other) c->most_other = most;
+}
+
 static void count(client *c, int status, double latency)
 {
     if (status == 200) {
@@ -124,7 +130,7 @@ static void count(client *c, int status, double latency)
         c->given_up++;
     } else {
         c->other++;
-        c->first_other = status;
+        note_other(c, status, status);
     }
 }
 
@@ -209,15 +215,15 @@ int main(int argc, char **argv)
         sum.other += all[i].other;
         sum.lost += all[i].lost;
         sum.refused += all[i].refused;
-        if (all[i].first_other) sum.first_other = all[i].first_other;
+        if (all[i].other > 0) note_other(&sum, all[i].least_other, all[i].most_other);
         for (size_t k = 0; k < all[i].ok; k++) count(&sum, 200, all[i].latencies[k]);
     }
     const double took = now() - begun;
     qsort(sum.latencies, sum.ok, sizeof *sum.latencies, ascending);
 #define AT(q) (sum.ok ? 1e3 * sum.latencies[(size_t)((q) * (double)(sum.ok - 1))] : 0.0)
     printf("{\"clients\": %d, \"seconds\": %.2f, \"ok\": %zu, \"per_second\": %.2f, \"p50_ms\": %.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, "
-           "\"max_ms\": %.3f, \"busy_503\": %zu, \"late_504\": %zu, \"other\": %zu, \"other_status\": %d, \"lost\": %zu, \"given_up\": %zu, \"refused\": %zu}\n",
-           clients, took, sum.ok, (double)sum.ok / took, AT(0.5), AT(0.95), AT(0.99), AT(1.0), sum.busy, sum.late, sum.other, sum.first_other,
+           "\"max_ms\": %.3f, \"busy_503\": %zu, \"late_504\": %zu, \"other\": %zu, \"other_status\": [%d, %d], \"lost\": %zu, \"given_up\": %zu, \"refused\": %zu}\n",
+           clients, took, sum.ok, (double)sum.ok / took, AT(0.5), AT(0.95), AT(0.99), AT(1.0), sum.busy, sum.late, sum.other, sum.least_other, sum.most_other,
            sum.lost, sum.given_up, sum.refused);
     return 0;
 }
