@@ -72,9 +72,10 @@ class Server:
         self.url = self.process.stdout.readline().strip()
         self.port = int(self.url.rsplit(":", 1)[1])
 
-    def metric(self, name):
+    def metric(self, name, label=""):
         text = urllib.request.urlopen(self.url + "/metrics").read().decode()
-        return sum(float(v) for v in re.findall("^" + re.escape(name) + r"(?:\{[^}]*\})? (\S+)$", text, re.M))
+        found = re.findall("^" + re.escape(name) + r"(\{[^}]*\})? (\S+)$", text, re.M)
+        return sum(float(value) for labels, value in found if label in labels)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -239,10 +240,10 @@ def reload():
         server.process.send_signal(signal.SIGHUP)
         time.sleep(1)
     result = json.loads(running.communicate()[0])
-    count = server.metric("dcam_model_reloads_total")
+    done, failed = (server.metric("dcam_model_reloads_total", f'result="{how}"') for how in ("done", "failed"))
     server.stop()
-    report("reload under load", reloads=count, answered=result["ok"], busy=result["busy_503"], other=result["other"], lost=result["lost"],
-           p99_ms=result["p99_ms"])
+    report("reload under load", reloads=done, failed_reloads=failed, answered=result["ok"], busy=result["busy_503"], other=result["other"],
+           lost=result["lost"], p99_ms=result["p99_ms"])
 
 
 def png(side=300):
