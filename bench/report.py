@@ -171,7 +171,8 @@ def markdown(data):
         f"threads for every contestant but in the tables of work, which have one; dcam on {facts['compute']}; {versions}.\n",
         "Contestants take turns, each a process of its own; a ratio is the median of the ratios turn by turn, and "
         "below 1 the first is faster. On a machine with other work the milliseconds are high; the ratios hold better. All "
-        "run times but PyTorch compute the graph that `dcam export` wrote; PyTorch computes the same network. "
+        "run times but PyTorch compute the graph that `dcam export` wrote; PyTorch computes the same network, in bf16 by its "
+        "eager mode under autocast, which converts the weights at every call: compiled in bf16 it was not measured. "
         "Lower is better, but for images a second.\n",
         "![Milliseconds of the network, batch 1](images/benchmarks.svg)\n",
         "## Targets\n", judged_by(data), table(("", "target", "measured", "processor time, one thread (training: all)", ""), target_rows(data))]

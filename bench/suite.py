@@ -10,10 +10,10 @@
 After each slice the data is saved and the documents are written anew. What cannot be measured is listed with its reason,
 and the rest goes on.
 
-Contestants take turns (A, B, C, A, B, C, ...), each a process of its own with all threads; medians are of the turns. All
-run times compute the graph that `dcam export` wrote, of the same normalised images; dcam's programs are net_bench (the
-same networks) and the tool itself. The other run times come from PyPI, into a virtual environment that is made at the
-first run (--venv), or from an existing Python (--python).
+Contestants take turns (A, B, C, A, B, C, ...), each a process of its own with all threads; ratios are medians of the turns.
+The others compute the graph that `dcam export` wrote, of the same normalised images, PyTorch the same network; dcam's
+programs are net_bench (the same networks, of drawn noise) and the tool itself. The other run times come from PyPI, into a
+virtual environment that is made at the first run (--venv), or from an existing Python (--python).
 """
 import argparse
 import glob
