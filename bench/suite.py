@@ -19,6 +19,7 @@ import argparse
 import glob
 import json
 import os
+import shutil
 import statistics
 import struct
 import subprocess
@@ -123,18 +124,23 @@ class Setup:
         self.photos, self.images = os.path.join(folder, "photos"), os.path.join(folder, "images.npy")
         self.jpegs = os.path.join(folder, "jpegs")
         if not os.path.exists(self.model):
-            data = os.path.join(folder, "data8")
-            run([self.dcam, "synth", "-o", data, "--classes", str(CLASSES), "--train", "4", "--test-good", "1",
-                 "--test-defective", "1"])
+            data = self.drawn("data8", "--train", "4", "--test-good", "1", "--test-defective", "1")
             run([self.dcam, "train", data, "-o", self.model, "--teacher", "random:1", "--method", "dcam", "--epochs", "1", "--batch", "8",
                  "--quiet"])
         if not os.path.exists(self.images):
-            if not os.path.exists(self.photos):
-                run([self.dcam, "synth", "-o", self.photos, "--classes", str(CLASSES), "--size", "1024", "--train", "1",
-                     "--test-good", "4", "--test-defective", "1"])
+            self.drawn("photos", "--size", "1024", "--train", "1", "--test-good", "4", "--test-defective", "1")
             os.makedirs(self.jpegs, exist_ok=True)
             run([python, "-c", PREPARE_IMAGES, self.photos, self.images, self.jpegs])
         run([self.dcam, "export", "-m", self.model, "--to", "onnx", "-o", self.onnx])
+
+    def drawn(self, name, *options):
+        """A folder of synthetic data, which has its name once it is whole."""
+        folder = os.path.join(self.folder, name)
+        if not os.path.exists(folder):
+            shutil.rmtree(folder + ".part", ignore_errors=True)
+            run([self.dcam, "synth", "-o", folder + ".part", "--classes", str(CLASSES), *options])
+            os.rename(folder + ".part", folder)
+        return folder
 
     def pngs(self):
         return sorted(glob.glob(self.photos + "/*/test/good/*.png"))
