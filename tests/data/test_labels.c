@@ -213,6 +213,15 @@ static void defects_in_a_plain_folder(void **state)
     tree_file(root, "line/2/NG/tray/0.png", "x");
     refused("line/2", "holds images in OK beside images in NG", "line/2/OK");
     refused("line", "holds images in OK beside images in NG", "line/2/OK"); /* at any depth */
+    /* A data set further down, or a part of one. */
+    tree_file(root, "d/all/nut/train/good/0.png", "x");
+    refused("d", "d/all/nut: looks like a class in MVTec layout", "give the folder right above");
+    tree_file(root, "e/bolt/photographs/0.png", "x");
+    tree_file(root, "e/bolt/ground_truth/bent/0.png", "x");
+    refused("e", "e/bolt: looks like a part of a data set with defects", "ground_truth");
+    tree_file(root, "f/box/0.png", "x");
+    tree_file(root, "f/box/split_csv/1cls.csv", "x");
+    refused("f", "f/box: looks like a part of a data set with defects", "split_csv");
     /* Normal ones alone, under whatever names. */
     tree_file(root, "p/good/0.png", "x");
     tree_file(root, "p/OK/1.png", "x");
