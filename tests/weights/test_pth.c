@@ -129,6 +129,9 @@ static void opcodes_and_globals(void **state)
     REFUSE("Pkey\n.", "PERSID (0x50)");
     REFUSE("\xff.", "unknown (0xff)");
     REFUSE("\x80\x06}.", "protocol newer than 5");
+    /* The eight bytes of a float are no opcodes: as such those would end the pickle here. */
+    REFUSE("}X\x01\0\0\0aG0.0.0.0.s.", "entry a is a float");
+    REFUSE("}X\x01\0\0\0aG0.0.0.0", "cut off");
     REFUSE("}", "cut off");
     REFUSE("}}.", "does not end with one value");
     REFUSE("(}.", "does not end with one value");

@@ -228,8 +228,49 @@ static double deviation(const float *x, int n)
     return sqrt(square);
 }
 
-/* On a picture it never saw (stripes, a disc, a little noise) the first layers of a random teacher answer at about
- * unit scale. */
+static void rectify(float *x, int n)
+{
+    for (int k = 0; k < n; k++) x[k] = fmaxf(x[k], 0);
+}
+
+/* 3x3, stride 2, padding 1, of 64 channels that are rectified: x is given back. */
+static float *pool(float *x, int *n)
+{
+    const int m = *n / 2;
+    float *y = calloc((size_t)(64 * m * m), sizeof *y);
+    if (!y) abort();
+    for (int c = 0; c < 64; c++)
+        for (int k = 0; k < *n * *n; k++)
+            for (int r = k / *n / 2; r <= (k / *n + 1) / 2 && r < m; r++)
+                for (int q = k % *n / 2; q <= (k % *n + 1) / 2 && q < m; q++) {
+                    float *top = &y[(c * m + r) * m + q];
+                    *top = fmaxf(*top, x[c * *n * *n + k]);
+                }
+    free(x);
+    *n = m;
+    return y;
+}
+
+/* Layer i of a random teacher on x, and what is promised of its answer to what it has not seen. */
+static float *random_layer(const dcam_trunk_weights *w, int i, const float *x, int n, int *m)
+{
+    const dcam_convolution_shape *s = &w->shapes[i];
+    float *y = forward(w, i, x, n, m);
+    const int plane = *m * *m, each = (int)s->weight_count / s->out_channels;
+    double share = 0;
+    assert_in_range((int)(100 * deviation(y, s->out_channels * plane)), 75, 125);
+    for (int k = 0; k < s->out_channels * plane; k++) share += (double)(y[k] > 0) / (s->out_channels * plane);
+    assert_in_range((int)(100 * share), 45, 55);
+    for (int o = 0; i > 0 && o < s->out_channels; o++) {
+        double sum = 0;
+        for (int k = 0; k < each; k++) sum += (double)w->convolutions[i].weight[o * each + k];
+        assert_true(fabs(sum) < 1e-6 * each);
+    }
+    return y;
+}
+
+/* On a picture it never saw (stripes, a disc, a little noise) every layer of a random teacher answers at about unit
+ * scale, half of it positive, and the filters after the first have no mean. */
 static void random_teacher(void **state)
 {
     (void)state;
@@ -252,15 +293,26 @@ static void random_teacher(void **state)
                     ((x - 30) * (x - 30) + (y - 30) * (y - 30) < 400 ? 1.2f : -0.5f) +
                     0.2f * formula_value((uint32_t)c, (uint32_t)(y * N + x));
     int n = N;
-    float *x = forward(a, 0, picture, N, &n);
-    assert_in_range((int)(100 * deviation(x, 64 * n * n)), 50, 200);
-    for (int k = 0; k < 64 * n * n; k++) x[k] = fmaxf(x[k], 0);
-    for (int i = 1; i <= 2; i++) {
-        float *y = forward(a, i, x, n, &n);
-        assert_in_range((int)(100 * deviation(y, 64 * n * n)), 50, 200);
-        for (int k = 0; k < 64 * n * n; k++) y[k] = fmaxf(y[k], 0);
-        free(x);
-        x = y;
+    float *x = random_layer(a, 0, picture, N, &n);
+    rectify(x, 64 * n * n);
+    x = pool(x, &n);
+    for (int i = 1; i < a->convolution_count;) {
+        const int channels = a->shapes[i].out_channels;
+        int m;
+        float *y = random_layer(a, i, x, n, &m);
+        rectify(y, channels * m * m);
+        float *z = random_layer(a, i + 1, y, m, &m);
+        i += 2;
+        if (i < a->convolution_count && a->shapes[i].kernel == 1) {
+            free(y);
+            y = x;
+            x = random_layer(a, i++, y, n, &m);
+        }
+        for (int k = 0; k < channels * m * m; k++) x[k] += z[k];
+        rectify(x, channels * m * m);
+        free(y);
+        free(z);
+        n = m;
     }
     free(x);
     dcam_trunk_weights_destroy(a);
