@@ -77,6 +77,9 @@ static void write_then_read(void **state)
     assert_int_equal(dcam_tensor_writer_add(w, "odd", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_metadata(w, "format", "np"), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_add(w, "__metadata__", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_tensor_writer_add(w, "", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_tensor_writer_add(w, "deep", DCAM_U8, DCAM_MAX_RANK + 1, (size_t[DCAM_MAX_RANK + 1]){0}, odd),
+                     DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_add(w, "huge", DCAM_F32, 2, (size_t[]){SIZE_MAX / 2, 3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_save(w, path), DCAM_OK);
     assert_int_equal(dcam_tensor_writer_save(w, "/nonexistent/folder/a.safetensors"), DCAM_ERROR_IO);
