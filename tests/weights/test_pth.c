@@ -283,6 +283,29 @@ static void zip_fields(void **state)
     }
 }
 
+/* The end record is found before a comment of any length that its two bytes can say, and nowhere else. */
+static void zip_comments(void **state)
+{
+    static const size_t lengths[] = {0, 1, 65534, 65535};
+    static const uint8_t comment[65536];
+    (void)state;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        built_zip z = {{0}, {0}, 0};
+        dcam_tensors *t = NULL;
+        put_entry(&z, "a/data.pkl", "}.", 2);
+        buffer file = end_zip(&z);
+        file.count -= 2;
+        put_number(&file, lengths[i], 2);
+        put(&file, comment, lengths[i]);
+        assert_int_equal(dcam_pth_parse(file.bytes, file.count, "x.pth", &t), DCAM_OK);
+        dcam_tensors_destroy(t);
+        put(&file, comment, 1);
+        assert_int_equal(dcam_pth_parse(file.bytes, file.count, "x.pth", &t), DCAM_ERROR_WEIGHTS);
+        assert_non_null(strstr(dcam_error_message(), "end record"));
+        free(file.bytes);
+    }
+}
+
 enum { SIDE = 64, SIDE_BYTES = SIDE * SIDE * 4 };
 
 /* Tensor tKEY: storage KEY of SIDE x SIDE floats, seen with rows and columns exchanged. */
@@ -564,6 +587,7 @@ int main(void)
         cmocka_unit_test(files_of_pytorch),    cmocka_unit_test(refusals_name_the_reason),
         cmocka_unit_test(opcodes_and_globals), cmocka_unit_test(storages_and_views),
         cmocka_unit_test(twice_and_missing),   cmocka_unit_test(zip_fields),
+        cmocka_unit_test(zip_comments),
         cmocka_unit_test(storages_of_the_same_bytes), cmocka_unit_test(memory_beside_the_file),
         cmocka_unit_test(truncated_at_every_length), cmocka_unit_test(every_bit_flipped),
         cmocka_unit_test(damaged_pickles),     cmocka_unit_test(limits),
