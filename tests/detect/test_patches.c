@@ -239,6 +239,10 @@ static void coresets_are_greedy(void **state)
     assert_int_equal(dcam_choose_coreset(v, N, D, &count, chosen), DCAM_OK);
     assert_int_equal(count, 3);
 
+    count = 2; /* the first is the farthest from the mean, 7.5 */
+    assert_int_equal(dcam_choose_coreset((const float[]){0, 9, 10, 11}, 4, 1, &count, chosen), DCAM_OK);
+    assert_true(count == 2 && chosen[0] == 0 && chosen[1] == 3);
+
     const float line[6] = {0, 1, 2, 10, 11, 15};
     float ends[3] = {1.5f, 11, 99};
     assert_int_equal(dcam_average_cells(line, 6, 1, ends, 3), DCAM_OK);
