@@ -206,6 +206,34 @@ static void equal_maps_cost_nothing(void **state)
     for (int i = 0; i < COUNT; i++) assert_true(fabs((double)d_s[i]) < 1e-6);
 }
 
+/* Softmax of values hundreds apart, the largest in any place: exp of a difference to anything else would not be finite. */
+static void far_values_do_not_overflow(void **state)
+{
+    enum { POSITIONS = 40, CHANNELS = 9, ALL = POSITIONS * CHANNELS };
+    static float t[ALL], s[ALL], d_s[ALL];
+    static double td[ALL], sd[ALL];
+    const dcam_loss_options o = {.weight = {[DCAM_LOSS_KD] = 1}, .kd_temperature = 1, .kd_scale = DCAM_KD_SUM};
+    (void)state;
+    formula_fill(31, 300, 0, t, ALL);
+    formula_fill(32, 300, 0, s, ALL);
+    for (int k = 0; k < CHANNELS; k++) t[(k * 5 + 39) % POSITIONS * CHANNELS + k] = s[k * 4 * CHANNELS + k] = 301;
+    for (int i = 0; i < ALL; i++) {
+        td[i] = (double)t[i];
+        sd[i] = (double)s[i];
+    }
+    const double wanted = plain_entropy(td, sd, POSITIONS, CHANNELS, 1), got = run(&o, t, s, 1, POSITIONS, CHANNELS, d_s);
+    assert_true(wanted > 100 && fabs(got - wanted) <= 2e-6 * wanted);
+    for (int k = 0; k < CHANNELS; k++) {
+        double of_t = 0, of_s = 0;
+        for (int i = k; i < ALL; i += CHANNELS) {
+            of_t += exp(td[i]);
+            of_s += exp(sd[i]);
+        }
+        for (int i = k; i < ALL; i += CHANNELS)
+            assert_true(fabs((double)d_s[i] - (exp(sd[i]) / of_s - exp(td[i]) / of_t)) < 1e-6);
+    }
+}
+
 /* Zeros and constants give finite numbers, and the values that the formulas state. */
 static void degenerate_maps(void **state)
 {
@@ -348,6 +376,7 @@ int main(void)
         cmocka_unit_test(pytorch),
         cmocka_unit_test(plain_version_and_differences),
         cmocka_unit_test(equal_maps_cost_nothing),
+        cmocka_unit_test(far_values_do_not_overflow),
         cmocka_unit_test(degenerate_maps),
         cmocka_unit_test(not_a_number_is_not_hidden),
         cmocka_unit_test(bits_do_not_depend_on_threads),
