@@ -26,23 +26,23 @@ static void load_mask_of(const void *bytes, size_t count, dcam_image *mask)
     assert_int_equal(mask->channels, 1);
 }
 
+/* Of three pixels the first is normal and the others are defects. */
+static void is_0_255_255(const void *bytes, size_t count)
+{
+    static const uint8_t wanted[3] = {0, 255, 255};
+    dcam_image mask;
+    load_mask_of(bytes, count, &mask);
+    assert_int_equal(mask.width, 3);
+    assert_memory_equal(mask.pixels, wanted, 3);
+    dcam_image_clear(&mask);
+}
+
 static void any_value_above_zero_is_defect(void **state)
 {
     (void)state;
-    static const uint8_t zero_one_255[3] = {0, 255, 255};
-    dcam_image mask;
-    load_mask_of("P5 3 1 255\n\0\1\377", 14, &mask);
-    assert_int_equal(mask.width, 3);
-    assert_memory_equal(mask.pixels, zero_one_255, 3);
-    dcam_image_clear(&mask);
-    /* blue alone */
-    load_mask_of("P6 3 1 255\n\0\0\0\0\0\1\3\0\0", 20, &mask);
-    assert_memory_equal(mask.pixels, zero_one_255, 3);
-    dcam_image_clear(&mask);
-    /* 16 bits, label 1: its high byte alone would be 0 */
-    load_mask_of("P5 3 1 65535\n\0\0\0\1\1\0", 19, &mask);
-    assert_memory_equal(mask.pixels, zero_one_255, 3);
-    dcam_image_clear(&mask);
+    is_0_255_255("P5 3 1 255\n\0\1\377", 14);
+    is_0_255_255("P6 3 1 255\n\0\0\0\0\0\1\3\0\0", 20); /* blue alone */
+    is_0_255_255("P5 3 1 65535\n\0\0\0\1\1\0", 19);     /* 16 bits, label 1: its high byte alone would be 0 */
 }
 
 /* Labels of 16 bits are no grey values: rounded to 8 bits the small ones would be 0. */
@@ -56,15 +56,9 @@ static void wide_labels_of_a_png(void **state)
         137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 3, 0, 0, 0, 1, 16, 6, 0, 0, 0, 75, 112,
         200, 247, 0, 0, 0, 24, 73, 68, 65, 84, 120, 218, 99, 96, 224, 4, 67, 8, 96, 252, 255, 31, 72, 178, 51, 48, 252,
         255, 15, 0, 24, 104, 4, 32, 206, 252, 16, 194, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130};
-    static const uint8_t zero_one_one[3] = {0, 255, 255};
-    dcam_image mask;
     (void)state;
-    load_mask_of(grey, sizeof grey, &mask);
-    assert_memory_equal(mask.pixels, zero_one_one, 3);
-    dcam_image_clear(&mask);
-    load_mask_of(rgba, sizeof rgba, &mask);
-    assert_memory_equal(mask.pixels, zero_one_one, 3);
-    dcam_image_clear(&mask);
+    is_0_255_255(grey, sizeof grey);
+    is_0_255_255(rgba, sizeof rgba);
 }
 
 /* Rows of a PBM end at whole bytes, which the last of a width that eights divide is already; 1 is black. */
