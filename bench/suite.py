@@ -19,7 +19,6 @@ import argparse
 import glob
 import json
 import os
-import shutil
 import statistics
 import struct
 import subprocess
@@ -134,12 +133,10 @@ class Setup:
         run([self.dcam, "export", "-m", self.model, "--to", "onnx", "-o", self.onnx])
 
     def drawn(self, name, *options):
-        """A folder of synthetic data, which has its name once it is whole."""
+        """A folder of synthetic data, which `dcam synth` gives its name once it is whole."""
         folder = os.path.join(self.folder, name)
         if not os.path.exists(folder):
-            shutil.rmtree(folder + ".part", ignore_errors=True)
-            run([self.dcam, "synth", "-o", folder + ".part", "--classes", str(CLASSES), *options])
-            os.rename(folder + ".part", folder)
+            run([self.dcam, "synth", "-o", folder, "--classes", str(CLASSES), *options])
         return folder
 
     def pngs(self):
