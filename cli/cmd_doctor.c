@@ -128,13 +128,18 @@ static void print_machine(const json_t *machine)
     else printf("%-11s %s: cannot be looked at; its free space is not known\n", "disk", text_of(disk, "folder"));
 }
 
+static int out_of_memory(void)
+{
+    cli_error("out of memory to print the findings; free some and run again");
+    return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+}
+
 static int print_json(json_t *machine, json_t *checks, size_t wrong)
 {
     if (json_object_set(machine, "checks", checks) != 0 ||
         json_object_set_new(machine, "wrong", json_integer((json_int_t)wrong)) != 0) {
         json_decref(machine);
-        cli_error("out of memory to print the findings; free some and run again");
-        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+        return out_of_memory();
     }
     return cli_json_print(machine, false) ? 0 : dcam_status_exit_code(DCAM_ERROR_MEMORY);
 }
@@ -142,10 +147,7 @@ static int print_json(json_t *machine, json_t *checks, size_t wrong)
 static int print(char *text, doctor_state *state, size_t checks, size_t wrong)
 {
     json_t *machine = state->out_of_memory ? NULL : cli_json_parse(text);
-    if (!machine) {
-        cli_error("out of memory to print the findings; free some and run again");
-        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
-    }
+    if (!machine) return out_of_memory();
     if (state->checks) return print_json(machine, state->checks, wrong);
     print_machine(machine);
     json_decref(machine);
@@ -160,6 +162,7 @@ static int run(const cli_parsed *parsed)
     doctor_state state = {.checks = values->json ? json_array() : NULL, .verbose = parsed->verbose};
     size_t checks = 0, wrong = 0;
     char *machine = NULL;
+    if (values->json && !state.checks) return out_of_memory();
     values->library.on_check = on_check;
     values->library.user = &state;
     const dcam_status status = dcam_doctor(&values->library, &checks, &wrong, &machine);

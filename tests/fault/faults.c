@@ -19,6 +19,7 @@
 /* Of the sample of allocations. */
 #define ALLOCATION_PARTS 8
 #define TRAINING "train data --teacher teacher --size 32 --epochs 2 --batch 2 --threads 1"
+#define PRETRAINING "pretrain --checkpoint-steps 1 --steps 2 --batch 2 --size 32 --classes 4 --threads 1 -q"
 /* Of a kind, which the sample takes all of. */
 #define FEW_CALLS 3
 /* Of the source, what a fetch has got before it was stopped. */
@@ -28,7 +29,9 @@ typedef struct {
     const char *name, *words;
     const char *old[3];     /* files in o/ that are there before */
     const char *given;      /* a file of the root that lies in o/ too, under the same name */
+    const char *begun;      /* what is killed when its second checkpoint is about to get its name, `checkpoint` */
     bool times;             /* outputs hold seconds: "whole" means that info can read them */
+    bool figures;           /* what is printed is measured: only the words are compared */
     bool goes_on;           /* after a failure the same command comes to the right end */
     int few_writes;         /* the writes of one loop: only each such one is tried */
     bool counts_bad_images; /* an image that cannot be read is told and left out: other figures, as many lines */
@@ -41,10 +44,13 @@ static const scenario scenarios[] = {
      .words = TRAINING " -o o/m --checkpoint o/c",
      .old = {"m", "c"}, .times = true},
     {.name = "pretrain",
-     .words = "pretrain -o o/t --checkpoint o/c --checkpoint-steps 1 --steps 2 --batch 2 --size 32 --classes 4 --threads 1 -q",
-     .old = {"t", "c"}, .times = true},
+     .words = PRETRAINING " -o o/t --checkpoint o/c", .old = {"t", "c"}, .times = true},
     {.name = "resume",
-     .words = TRAINING " -o o/m --checkpoint o/checkpoint --resume", .old = {"m"}, .given = "checkpoint", .times = true, .goes_on = true},
+     .words = TRAINING " -o o/m --checkpoint o/checkpoint --resume", .old = {"m"}, .given = "checkpoint",
+     .begun = TRAINING " -o m0 --checkpoint checkpoint", .times = true, .goes_on = true},
+    {.name = "repretrain",
+     .words = PRETRAINING " -o o/t --checkpoint o/checkpoint --resume", .old = {"t"}, .given = "checkpoint",
+     .begun = PRETRAINING " -o t0 --checkpoint checkpoint", .times = true, .goes_on = true},
     {.name = "calibrate", .words = "calibrate data -m o/model --threads 1 --false-alarm-rate 0.4", .given = "model"},
     {.name = "int8", .words = "calibrate data -m o/model --int8 --threads 1", .given = "model"},
     {.name = "drift", .words = "eval data -m model --drift --json --threads 1"},
@@ -59,6 +65,9 @@ static const scenario scenarios[] = {
     {.name = "tensors", .words = "export -m model --to safetensors -o o/tensors", .old = {"tensors"}},
     {.name = "report", .words = "eval data -m model --report o/page --threads 1 -q", .counts_bad_images = true, .times = true},
     {.name = "info", .words = "info model --json"},
+    {.name = "help", .words = "help train"},
+    {.name = "doctor", .words = "doctor --json --size 32 --folder o --threads 1", .figures = true},
+    {.name = "bench", .words = "bench -m model --seconds 0.01 --batch 1 --json --threads 1", .figures = true},
 };
 
 static const struct {
@@ -149,21 +158,24 @@ static void reset_outputs(void)
     if (now_running->given) copy_to_outputs(now_running->given);
 }
 
-/* What was printed, without the times. */
+/* What was printed, without the times; of `figures`, without any number. */
 static char *printed(void)
 {
     static const char *const keys[] = {"\"milliseconds\":", "\"seconds\":"};
+    static const char of_numbers[] = "0123456789.e+-";
     char path[PATH_BYTES];
     size_t n;
     at_root(path, "out");
     char *text = read_file(path, &n), *to = text;
     if (!text) die(path);
     for (const char *from = text; *from;) {
-        bool time = false;
+        bool time = now_running->figures && *from >= '0' && *from <= '9';
+        if (time) from += strspn(from, of_numbers);
         for (int k = 0; k < 2 && !time; k++) {
             if (strncmp(from, keys[k], strlen(keys[k])) != 0) continue;
             from += strlen(keys[k]);
-            from += strspn(from, " 0123456789.e+-");
+            from += strspn(from, " ");
+            from += strspn(from, of_numbers);
             time = true;
         }
         if (!time) *to++ = *from++;
@@ -427,13 +439,12 @@ static void make_source(void)
     dcam_trunk_weights_destroy(w);
 }
 
-/* A training that was killed when its second checkpoint was about to get its name. */
-static void make_checkpoint(void)
+static void make_checkpoint(const char *begun)
 {
     char path[PATH_BYTES];
-    const outcome o = run_tool(TRAINING " -o m0 --checkpoint checkpoint", "rename:2:kill");
+    const outcome o = run_tool(begun, "rename:2:kill");
     at_root(path, "checkpoint");
-    if (o.how != ENDED_BY_PLAN || access(path, F_OK) != 0) die("a checkpoint of a training that was killed");
+    if (o.how != ENDED_BY_PLAN || access(path, F_OK) != 0) die("a checkpoint of a run that was killed");
 }
 
 /* Serves the source from this machine; the program that does it lies beside this one. */
@@ -496,7 +507,7 @@ int main(int count, char **arguments)
     make_source();
     snprintf(words, sizeof words, "%s", chosen->words);
     if (strstr(words, "PORT")) server = prepare_fetch(chosen->words);
-    if (strstr(words, "--resume")) make_checkpoint();
+    if (chosen->begun) make_checkpoint(chosen->begun);
     run_scenario(chosen, step_named(count > 4 ? arguments[4] : NULL), count > 5 ? arguments[5] : NULL);
     if (runs == 0) COMPLAIN("%s: no call was counted: is the shim loaded?", chosen->name);
     printf("%s: %ld runs, %d failures\n", chosen->name, runs, failures);
