@@ -352,6 +352,17 @@ def quartiles(values):
     return low, middle, high
 
 
+class Failed(Exception):
+    """What a contestant says instead of an answer."""
+
+
+def median_of(worker, line):
+    answer = worker.ask(line)
+    if "error" in answer:
+        raise Failed(answer["error"])
+    return statistics.median(answer["milliseconds"])
+
+
 def compare(comparison, dcam, others, rounds):
     """Rows of (contestant, median milliseconds, ratio quartiles)."""
     title, command, kinds, batch, runs = comparison
@@ -363,17 +374,13 @@ def compare(comparison, dcam, others, rounds):
     rows = []
     # Contestants take turns with dcam one at a time, so that a worker keeps only one prepared network.
     for other, name, line in contestants[1:]:
-        answers = [dcam.ask(contestants[0][2]), other.ask(line)]  # both prepare; not counted
-        errors = [a["error"] for a in answers if "error" in a]
-        if errors:
-            rows.append((name, errors[0]))
+        try:
+            # The first of each prepares, and is not counted.
+            turns = [(median_of(dcam, contestants[0][2]), median_of(other, line)) for _ in range(rounds + 1)][1:]
+        except Failed as failed:
+            rows.append((name, str(failed)))
             continue
-        mine, theirs = [], []
-        for _ in range(rounds):
-            mine.append(statistics.median(dcam.ask(contestants[0][2])["milliseconds"]))
-            theirs.append(statistics.median(other.ask(line)["milliseconds"]))
-        rows.append((name, statistics.median(mine), statistics.median(theirs),
-                     quartiles([a / b for a, b in zip(mine, theirs)])))
+        rows.append((name, *map(statistics.median, zip(*turns)), quartiles([mine / theirs for mine, theirs in turns])))
     return title, rows
 
 
