@@ -1,11 +1,13 @@
-/* safetensors_writer.c - writes the safetensors format: metadata and tensors are collected, then the file appears
- * in one atomic go, with the SHA-256 of each tensor in its metadata (checksums.h). The header is padded with spaces so that the data start at a multiple of 8. */
+/* safetensors_writer.c - writes the safetensors format: metadata and tensors are collected, then the file appears in one
+ * atomic go, with the SHA-256 of each tensor in its metadata (checksums.h). The header is padded with spaces so that the
+ * data start at a multiple of 8. */
 #include <assert.h>
 #include <jansson.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "weights/checksums.h"
 #include "weights/json_text.h"
 #include "weights/store.h"
@@ -46,7 +48,7 @@ void dcam_tensor_writer_destroy(dcam_tensor_writer *w)
 
 static dcam_status no_memory_for(const char *name)
 {
-    return dcam_fail(DCAM_ERROR_MEMORY, "out of memory, or no valid UTF-8: \"%s\" in the header of a weights file",
+    return dcam_fail(DCAM_ERROR_MEMORY, "out of memory for \"%s\" in the header of a weights file",
                      dcam_printable_name(name, strlen(name)).text);
 }
 
@@ -55,7 +57,7 @@ dcam_status dcam_tensor_writer_add(dcam_tensor_writer *w, const char *name, dcam
 {
     size_t count, bytes, end;
     if (rank < 0 || rank > DCAM_MAX_RANK || name[0] == '\0' || strlen(name) > DCAM_MAX_TENSOR_NAME ||
-        strcmp(name, "__metadata__") == 0)
+        strcmp(name, "__metadata__") == 0 || !dcam_utf8_is_valid(name))
         return dcam_fail(DCAM_ERROR_USAGE, "tensor \"%s\" of rank %d cannot be written",
                          dcam_printable_name(name, strlen(name)).text, rank);
     if (!dcam_shape_count(rank, shape, &count) || !dcam_size_mul(count, dcam_dtype_bytes(type), &bytes) ||
@@ -92,6 +94,10 @@ dcam_status dcam_tensor_writer_metadata(dcam_tensor_writer *w, const char *key, 
     }
     if (json_object_get(w->metadata, key))
         return dcam_fail(DCAM_ERROR_USAGE, "metadata \"%s\" was added to the file before", key);
+    /* jansson would refuse them as it refuses those that it has no memory for. */
+    if (!dcam_utf8_is_valid(key) || !dcam_utf8_is_valid(value))
+        return dcam_fail(DCAM_ERROR_USAGE, "metadata \"%s\": its text must be UTF-8",
+                         dcam_printable_name(key, strlen(key)).text);
     if (json_object_set_new(w->metadata, key, json_string(value)) != 0) return no_memory_for(key);
     return DCAM_OK;
 }

@@ -10,11 +10,14 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "weights/store.h"
 #include "weights/trunk.h"
 
 /* Prefix + module path + ".running_mean" fits with room. */
 #define NAME_BYTES 256
+/* Of a teacher's file, in what a model tells of it. */
+#define DESCRIBED_NAME_BYTES 180
 
 /* One tensor of a convolution and its batch norm. */
 typedef struct {
@@ -202,11 +205,23 @@ dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *weights, const c
     return status;
 }
 
-/* "NAME sha256:DIGITS", the name shortened so that the digits always fit. */
+/* "NAME sha256:DIGITS". A file's name may be of any bytes, a text in a header only UTF-8: other bytes become U+FFFD. The
+ * name is shortened, between two characters, so that the digits always fit. */
 static void describe(const char *path, const char digits[DCAM_SHA256_HEX], char description[256])
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    snprintf(description, 256, "%.180s sha256:%s", name, digits);
+    size_t used = 0;
+    while (*name) {
+        uint32_t code;
+        const size_t n = dcam_utf8_character(name, &code);
+        const char *text = n ? name : DCAM_UTF8_REPLACEMENT;
+        const size_t bytes = n ? n : strlen(DCAM_UTF8_REPLACEMENT);
+        if (used + bytes > DESCRIBED_NAME_BYTES) break;
+        memcpy(description + used, text, bytes);
+        used += bytes;
+        name += n ? n : 1;
+    }
+    snprintf(description + used, 256 - used, " sha256:%s", digits);
 }
 
 /* What the files of `dcam pretrain` and `dcam teacher import` say of their source; of other files NULL. */

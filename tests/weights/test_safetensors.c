@@ -76,6 +76,9 @@ static void write_then_read(void **state)
     assert_int_equal(dcam_tensor_writer_add(w, "none", DCAM_F32, 2, (size_t[]){0, 3}, NULL), DCAM_OK);
     assert_int_equal(dcam_tensor_writer_add(w, "odd", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_metadata(w, "format", "np"), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_tensor_writer_metadata(w, "latin", "\xe4"), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_tensor_writer_metadata(w, "\xe4", "latin"), DCAM_ERROR_USAGE);
+    assert_int_equal(dcam_tensor_writer_add(w, "\xe4", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_add(w, "__metadata__", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_add(w, "", DCAM_U8, 1, (size_t[]){3}, odd), DCAM_ERROR_USAGE);
     assert_int_equal(dcam_tensor_writer_add(w, "deep", DCAM_U8, DCAM_MAX_RANK + 1, (size_t[DCAM_MAX_RANK + 1]){0}, odd),

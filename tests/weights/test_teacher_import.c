@@ -45,6 +45,26 @@ static void import_and_open(void **state)
     assert_int_equal(strncmp(description, "to.safetensors sha256:", 22), 0);
     assert_int_equal(strlen(description), 22 + 64);
     dcam_trunk_weights_destroy(opened);
+
+    /* Names of other bytes, and longer than is told: UTF-8 all the same, and the digits whole. */
+    char shown[181] = "x", longer[4 + 100 * 2 + 1] = "x";
+    for (int i = 0; i < 100; i++) memcpy(longer + 1 + 2 * i, "\xc3\xa4", 3);
+    memcpy(shown, longer, 179);
+    const struct {
+        const char *name, *told;
+    } names[] = {{"te\xff\xc3", "te\xef\xbf\xbd\xef\xbf\xbd"}, {longer, shown}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *odd = in_folder(names[i].name);
+        const size_t told = strlen(names[i].told);
+        assert_int_equal(rename(to, odd), 0);
+        assert_int_equal(dcam_teacher_open(odd, &opened, description), DCAM_OK);
+        assert_memory_equal(description, names[i].told, told);
+        assert_int_equal(strncmp(description + told, " sha256:", 8), 0);
+        assert_int_equal(strlen(description), told + 8 + 64);
+        dcam_trunk_weights_destroy(opened);
+        assert_int_equal(rename(odd, to), 0);
+        dcam_free(odd);
+    }
     assert_int_equal(dcam_teacher_open(from, &opened, description), DCAM_OK);
     assert_memory_equal(opened->values, folded->values, folded->value_count * sizeof(float));
     dcam_trunk_weights_destroy(opened);
