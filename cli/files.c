@@ -30,6 +30,19 @@ static int fail_errno(const char *path, const char *what, int error)
     return code;
 }
 
+static bool means_absent(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
+/* *there: whether something is there, and *facts of it. What cannot be looked at is not taken for absent: a photograph
+ * would be written over, or the pictures get other names. An exit code. */
+static int look(const char *path, struct stat *facts, bool *there)
+{
+    *there = stat(path, facts) == 0;
+    return *there || means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
+}
+
 /* A fresh copy of a followed by b; NULL without memory. */
 static char *concat(const char *a, const char *b)
 {
@@ -151,10 +164,9 @@ static int compare_identity(const void *a, const void *b)
 static int add_operand(cli_names *names, const char *operand)
 {
     struct stat facts;
-    bool is_there = stat(operand, &facts) == 0;
-    /* What cannot be looked at would be taken for something else, and the pictures would get other names. */
-    if (!is_there && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
-        return fail_errno(operand, "cannot look at it", errno);
+    bool is_there;
+    const int code = look(operand, &facts, &is_there);
+    if (code != 0) return code;
     char *path = absolute(names->working, operand);
     if (!path) return fail_errno(operand, "cannot keep the name", ENOMEM);
     if (!is_there || !S_ISDIR(facts.st_mode)) {
@@ -202,19 +214,37 @@ void cli_names_destroy(cli_names *names)
     free(names);
 }
 
+/* Where path leads to; NULL in *out: nowhere yet. An exit code. */
+static int find_place(const char *path, char **out)
+{
+    *out = realpath(path, NULL);
+    return *out || means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
+}
+
+/* Whether folder, which need not be there yet, lies in outer: by their names, or by where they lead to. An exit code. */
+static int lies_in(const cli_names *names, const char *folder, const char *outer, bool *inside)
+{
+    char *ours = absolute(names->working, folder), *theirs = absolute(names->working, outer);
+    char *our_place = NULL, *their_place = NULL;
+    int code = ours && theirs ? 0 : fail_errno(folder, "cannot keep the name", ENOMEM);
+    if (code == 0) code = find_place(folder, &our_place);
+    if (code == 0) code = find_place(outer, &their_place);
+    if (code == 0) *inside = is_inside(ours, theirs) || (our_place && their_place && is_inside(our_place, their_place));
+    free(ours);
+    free(theirs);
+    free(our_place);
+    free(their_place);
+    return code;
+}
+
 int cli_names_check_folder(const cli_names *names, const char *folder)
 {
     for (size_t i = 0; i < names->operand_count; i++) {
         struct stat facts;
-        if (stat(names->operands[i], &facts) != 0 || !S_ISDIR(facts.st_mode)) continue;
-        char *ours = absolute(names->working, folder), *theirs = absolute(names->working, names->operands[i]);
-        char *our_place = realpath(folder, NULL), *their_place = realpath(names->operands[i], NULL);
-        bool inside = ours && theirs && is_inside(ours, theirs);
-        if (our_place && their_place) inside = inside || is_inside(our_place, their_place);
-        free(ours);
-        free(theirs);
-        free(our_place);
-        free(their_place);
+        bool is_there, inside = false;
+        int code = look(names->operands[i], &facts, &is_there);
+        if (code == 0 && is_there && S_ISDIR(facts.st_mode)) code = lies_in(names, folder, names->operands[i], &inside);
+        if (code != 0) return code;
         if (!inside) continue;
         cli_error("%s: lies in %s, where photographs are looked for, and the overlays would mix with them; "
                   "give a folder outside of it",
@@ -278,37 +308,44 @@ static int build_name(const cli_names *names, const char *folder, const char *im
 static int check_name(const cli_names *names, const char *name)
 {
     struct stat facts;
-    if (stat(name, &facts) != 0) return 0;
-    const file_identity there = {facts.st_dev, facts.st_ino};
-    if (!names->files || !bsearch(&there, names->files, names->file_count, sizeof there, compare_identity)) return 0;
+    bool is_there;
+    const int code = look(name, &facts, &is_there);
+    if (code != 0 || !is_there) return code;
+    const file_identity found = {facts.st_dev, facts.st_ino};
+    if (!names->files || !bsearch(&found, names->files, names->file_count, sizeof found, compare_identity)) return 0;
     cli_error("%s: is %s and would be overwritten; give another output folder", name,
-              compare_identity(&there, &names->model) == 0 ? "the model" : "one of the photographs given");
+              compare_identity(&found, &names->model) == 0 ? "the model" : "one of the photographs given");
     return CLI_EXIT_USAGE;
+}
+
+/* What is not there, or not any more, cannot be written over. An exit code. */
+static int protect(cli_names *names, const char *path)
+{
+    struct stat facts;
+    bool is_there;
+    const int code = look(path, &facts, &is_there);
+    if (code == 0 && is_there) names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
+    return code;
 }
 
 int cli_names_protect(cli_names *names, const char *const *images, size_t count, const char *model)
 {
-    struct stat facts;
     names->files = malloc((count + 1) * sizeof *names->files);
     if (!names->files) return fail_errno("command line", "cannot keep the names", ENOMEM);
-    /* What is not there, or not any more, cannot be written over. */
-    for (size_t i = 0; i < count; i++)
-        if (stat(images[i], &facts) == 0) names->files[names->file_count++] = (file_identity){facts.st_dev, facts.st_ino};
-    if (stat(model, &facts) == 0) {
-        names->model = (file_identity){facts.st_dev, facts.st_ino};
-        names->files[names->file_count++] = names->model;
-    }
+    int code = protect(names, model);
+    if (names->file_count > 0) names->model = names->files[0];
+    for (size_t i = 0; i < count && code == 0; i++) code = protect(names, images[i]);
     qsort(names->files, names->file_count, sizeof *names->files, compare_identity);
-    return 0;
+    return code;
 }
 
 int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
                            const char *suffix)
 {
     struct stat facts;
-    int code = 0;
-    if (stat(folder, &facts) != 0) return 0;
-    for (size_t i = 0; i < count && code == 0; i++) {
+    bool is_there;
+    int code = look(folder, &facts, &is_there);
+    for (size_t i = 0; i < count && code == 0 && is_there; i++) {
         char *name;
         code = build_name(names, folder, images[i], suffix, &name);
         if (code != 0) break;

@@ -210,8 +210,10 @@ static dcam_status check_classes(run *r, dcam_drift *e)
 {
     const dcam_drift_options *o = r->options;
     const dcam_detector_options options = {.threads = o->threads, .precision = o->precision, .batch = DRIFT_BATCH};
-    const bool a_model_each = dcam_path_is_folder(o->model);
+    dcam_path_kind kind;
     dcam_detector *d = NULL;
+    DCAM_TRY(dcam_path_look(o->model, &kind));
+    const bool a_model_each = kind == DCAM_PATH_FOLDER;
     dcam_status status = a_model_each ? DCAM_OK : dcam_detector_open(o->model, &options, &d);
     for (size_t i = 0; status == DCAM_OK && i < r->dataset->class_count; i++) {
         char *path = NULL;

@@ -365,8 +365,10 @@ static dcam_status report_model(const run *r, const char *path, const char *clas
 static dcam_status evaluate_classes(run *r, dcam_evaluation *e)
 {
     const dcam_evaluate_options *o = r->options;
-    const bool a_model_each = dcam_path_is_folder(o->model);
+    dcam_path_kind kind;
     dcam_detector *d = NULL;
+    DCAM_TRY(dcam_path_look(o->model, &kind));
+    const bool a_model_each = kind == DCAM_PATH_FOLDER;
     dcam_status status = a_model_each ? DCAM_OK : open_file(o, o->model, &d);
     if (status == DCAM_OK) status = check_classes(r, d);
     for (size_t i = 0; status == DCAM_OK && i < r->dataset->class_count; i++) {
@@ -396,7 +398,9 @@ static dcam_status count_images(run *r)
 /* What the result of an evaluation must not replace; *count models, and room for class_count of them. */
 static dcam_status list_models(const dcam_dataset *dataset, const char *model, dcam_place *models, char **paths, size_t *count)
 {
-    if (!dcam_path_is_folder(model)) {
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(model, &kind));
+    if (kind != DCAM_PATH_FOLDER) {
         models[(*count)++] = (dcam_place){"model", model};
         return DCAM_OK;
     }
