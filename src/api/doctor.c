@@ -1,5 +1,6 @@
 /* doctor.c - dcam_doctor: facts about the machine and the libraries as JSON, and the check of all kernels (net/check.h).
  * It reads, and writes nothing. */
+#define _DEFAULT_SOURCE /* strsep */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "api/detector.h"
 #include "base/amx.h"
+#include "base/file.h"
 #include "base/machine_memory.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -25,25 +27,20 @@
 /* ---- facts --------------------------------------------------------------- */
 
 /* The first "model name" of /proc/cpuinfo; "unknown" elsewhere. */
-static const char *processor_name(char *line, size_t capacity)
+static const char *processor_name(char *text, size_t capacity)
 {
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    const char *name = "unknown";
-    while (f && fgets(line, (int)capacity, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", strlen("model name")) != 0 || !colon) continue;
-        line[strcspn(line, "\n")] = '\0';
-        name = colon + 1 + strspn(colon + 1, " ");
-        break;
+    if (!dcam_system_text("/proc/cpuinfo", text, capacity)) return "unknown";
+    for (char *line; (line = strsep(&text, "\n"));) {
+        const char *colon = strchr(line, ':');
+        if (colon && strncmp(line, "model name", strlen("model name")) == 0) return colon + 1 + strspn(colon + 1, " ");
     }
-    if (f) fclose(f);
-    return name;
+    return "unknown";
 }
 
 static json_t *describe_processor(void)
 {
-    char line[256];
-    return json_pack("{s:s, s:s, s:s, s:s?, s:b, s:i, s:i}", "name", processor_name(line, sizeof line), "onednn_isa",
+    char text[4096]; /* of which the first processor's name is in the first lines */
+    return json_pack("{s:s, s:s, s:s, s:s?, s:b, s:i, s:i}", "name", processor_name(text, sizeof text), "onednn_isa",
                      dcam_nn_library_isa(), "own_isa", dcam_nn_own_isa(), "amx_refused", dcam_amx_refusal(), "sha_instructions", dcam_sha256_accelerated(),
                      "cores", dcam_available_cores(), "threads", dcam_threads());
 }

@@ -1,10 +1,15 @@
 /* control_group.c - see control_group.h. Version 2 has one tree for all controllers, version 1 a tree for each. */
+#define _DEFAULT_SOURCE /* strsep */
 #include "base/control_group.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+
 #define PATH_BYTES 4096
+/* Of a list of groups: version 1 has about 13, with one path or another. */
+#define LIST_BYTES 16384
 
 typedef struct {
     const char *root, *tree; /* tree: "" or "/memory" */
@@ -39,11 +44,10 @@ static bool has_name(const char *names, const char *name)
 void dcam_each_group(const char *groups, const char *root, const char *controller,
                      void (*visit)(void *context, const char *folder, int version), void *context)
 {
-    char line[PATH_BYTES], tree[64];
-    FILE *f = fopen(groups, "re");
+    char list[LIST_BYTES], tree[64], *rest = list, *line;
+    if (!dcam_system_text(groups, list, sizeof list)) return;
     snprintf(tree, sizeof tree, "/%s", controller);
-    while (f && fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\n")] = '\0';
+    while ((line = strsep(&rest, "\n"))) {
         char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) continue;
         *group++ = '\0';
@@ -52,16 +56,11 @@ void dcam_each_group(const char *groups, const char *root, const char *controlle
         if (!second && !has_name(controllers, controller)) continue;
         visit_along(&(walk){root, second ? "" : tree, second ? 2 : 1, visit, context}, group);
     }
-    if (f) fclose(f);
 }
 
 bool dcam_group_text(const char *folder, const char *file, char *text, size_t capacity)
 {
     char path[PATH_BYTES + 64];
     if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path) return false;
-    FILE *f = fopen(path, "re");
-    if (!f) return false;
-    text[fread(text, 1, capacity - 1, f)] = '\0';
-    fclose(f);
-    return true;
+    return dcam_system_text(path, text, capacity);
 }

@@ -124,6 +124,21 @@ cleanup:
     return status;
 }
 
+bool dcam_system_text(const char *path, char *text, size_t capacity)
+{
+    size_t used = 0;
+    ssize_t n = 0;
+    const int fd = dcam_open_file(path, O_RDONLY);
+    if (fd < 0) return false;
+    do {
+        n = read(fd, text + used, capacity - 1 - used);
+        if (n > 0) used += (size_t)n;
+    } while ((n > 0 && used < capacity - 1) || (n < 0 && errno == EINTR));
+    text[used] = '\0';
+    close(fd);
+    return n >= 0;
+}
+
 /* Six letters that another call, thread or process hardly has. They need not be secret: O_EXCL refuses what is there
  * already, a link too. */
 static void draw_letters(char *out)
@@ -187,11 +202,24 @@ static bool cannot_be_set(int error)
     return error == EPERM || error == EINVAL || error == ENOTSUP || error == ENOSYS;
 }
 
-/* Who could read and write the old file can do so with the new one. */
+static bool takes_group(int fd, gid_t group)
+{
+    struct stat facts;
+    if (fchown(fd, (uid_t)-1, group) == 0) return true;
+    /* It may have it already, where a folder or a file system has one for all. */
+    return fstat(fd, &facts) == 0 && facts.st_gid == group;
+}
+
+/* Who could read and write the old file can do so with the new one, and nobody else: where the owner cannot stay, the
+ * group does, of which this process may be a member; where that cannot either, another group gets no more than everybody. */
 static dcam_status take_permissions(int fd, const char *path, const struct stat *old)
 {
-    if (fchown(fd, old->st_uid, old->st_gid) != 0 && !cannot_be_set(errno)) return dcam_system_failure("set the owner of", path);
-    if (fchmod(fd, old->st_mode & 0777) != 0 && !cannot_be_set(errno))
+    mode_t mode = old->st_mode & 0777;
+    bool group_stays = fchown(fd, old->st_uid, old->st_gid) == 0;
+    if (!group_stays && cannot_be_set(errno)) group_stays = takes_group(fd, old->st_gid);
+    else if (!group_stays) return dcam_system_failure("set the owner of", path);
+    if (!group_stays) mode = (mode & ~(mode_t)S_IRWXG) | (mode & S_IRWXO) << 3;
+    if (fchmod(fd, mode) != 0 && !cannot_be_set(errno))
         return dcam_system_failure("set the permissions of", path);
     return DCAM_OK;
 }

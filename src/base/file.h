@@ -14,6 +14,10 @@
  * caller frees it; one zero byte follows the content (not counted). */
 DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes);
 
+/* What the system tells of itself (/proc, /sys) in files that have no size: as much as fits, ended by a zero byte. Asks for
+ * no memory. False: it cannot be read. */
+bool dcam_system_text(const char *path, char *text, size_t capacity);
+
 /* open(2) with close-on-exec, again where a signal interrupted it. A new file has the permissions that the umask leaves. */
 int dcam_open_file(const char *path, int flags);
 /* Creates a file, readable and writable, whose name ends in six letters that are replaced, with the permissions that the

@@ -287,13 +287,9 @@ static void write_classes(dcam_server *s, serve_engine *const *engines, dcam_tex
 /* The second number of the line, in pages. */
 static double resident_bytes(void)
 {
-    char line[256] = "", *end;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return NAN;
-    const bool read = fgets(line, sizeof line, f) != NULL;
-    fclose(f);
-    const char *second = strchr(line, ' ');
-    if (!read || !second) return NAN;
+    char line[256], *end;
+    const char *second = dcam_system_text("/proc/self/statm", line, sizeof line) ? strchr(line, ' ') : NULL;
+    if (!second) return NAN;
     const unsigned long long resident = strtoull(second, &end, 10);
     return end != second ? (double)resident * (double)sysconf(_SC_PAGESIZE) : NAN;
 }

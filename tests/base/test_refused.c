@@ -20,14 +20,14 @@
 
 static char folder[] = "/tmp/dcam-test-refused-XXXXXX";
 /* The error that a call ends with; 0: none. Of stat only from the so many-th on; of mkdir so many times. */
-static int owner_error, mode_error, folder_error, folder_times, stat_error, stat_from;
+static int owner_error, group_error, mode_error, folder_error, folder_times, stat_error, stat_from;
 
 int __real_fchown(int fd, uid_t owner, gid_t group);
 int __wrap_fchown(int fd, uid_t owner, gid_t group);
 int __wrap_fchown(int fd, uid_t owner, gid_t group)
 {
-    errno = owner_error;
-    return owner_error ? -1 : __real_fchown(fd, owner, group);
+    errno = owner == (uid_t)-1 ? group_error : owner_error;
+    return errno ? -1 : __real_fchown(fd, owner, group);
 }
 
 int __real_fchmod(int fd, mode_t mode);
@@ -102,6 +102,34 @@ static void owner_and_permissions(void **state)
         }
     }
     assert_int_equal(remove("file"), 0);
+}
+
+/* Where the file cannot stay its owner's, as for a process that is not root: its group keeps it, or no other group gets it. */
+static void no_other_group_gets_it(void **state)
+{
+    static const struct {
+        mode_t old, without_group;
+    } modes[] = {{0660, 0600}, {0664, 0644}, {0640, 0600}};
+    struct stat facts;
+    (void)state;
+    if (geteuid() != 0) skip(); /* a file of others is needed */
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        for (int k = 0; k < 3; k++) {
+            const gid_t group = k == 2 ? getegid() : 2000;
+            assert_int_equal(dcam_file_write("file", "old", 3), DCAM_OK);
+            assert_int_equal(chown("file", 1000, group), 0);
+            assert_int_equal(chmod("file", modes[i].old), 0);
+            owner_error = EPERM;
+            group_error = k > 0 ? EPERM : 0;
+            const dcam_status status = dcam_file_write("file", "newer", 5);
+            owner_error = group_error = 0;
+            assert_int_equal(status, DCAM_OK);
+            assert_int_equal(__real_stat("file", &facts), 0);
+            assert_int_equal(facts.st_uid, geteuid());
+            assert_int_equal(facts.st_gid, k == 1 ? getegid() : group);
+            assert_int_equal(facts.st_mode & 07777, k == 1 ? modes[i].without_group : modes[i].old);
+            assert_int_equal(remove("file"), 0);
+        }
 }
 
 static int make_folder(int error, int times)
@@ -182,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owner_and_permissions),
+        cmocka_unit_test(no_other_group_gets_it),
         cmocka_unit_test(temporary_folder),
         cmocka_unit_test(places_that_cannot_be_looked_at),
     };
