@@ -417,6 +417,7 @@ static void run_scenario(const scenario *s, long step, const char *only)
     model_sum = file_sum(path);
     learn_what_is_right();
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) counts[i] = calls_of(faults[i].kind);
+    if (calls_of("mmap") != 0) COMPLAIN("%s: a file is mapped, and could be changed by others while it is read", s->name);
     if (step == STACKS) choose_allocations();
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         if (only && strcmp(only, faults[i].kind) != 0) continue;
