@@ -3,6 +3,8 @@
  * insides (decode_*.c do) and never trusts a file's name. */
 #include "image/decode.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -27,6 +29,11 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
     line[n] = '\0';
     return dcam_fail(DCAM_ERROR_IMAGE, "%s: damaged or truncated %s (%s); copy or export it again", file->name, kind,
                      line);
+}
+
+dcam_status dcam_no_memory(const dcam_encoded *file)
+{
+    return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
 }
 
 size_t dcam_pixel_limit(const dcam_encoded *file)
@@ -70,6 +77,19 @@ void dcam_take_rgba(const dcam_encoded *file, uint8_t *pixels, int width, int he
     }
     *out = (dcam_image){width, height, 3, pixels};
 }
+
+dcam_status dcam_library_begin(const dcam_encoded *file, uint64_t bytes)
+{
+    /* Not dcam_alloc: what is held for a moment, and never touched, is no part of the peak. */
+    volatile unsigned char *room = bytes <= PTRDIFF_MAX ? malloc((size_t)bytes) : NULL;
+    if (!room) return dcam_no_memory(file);
+    room[0] = 0; /* what is not used a compiler may leave out */
+    free((void *)(uintptr_t)room);
+    errno = 0;
+    return DCAM_OK;
+}
+
+bool dcam_library_lacked_memory(void) { return errno == ENOMEM; }
 
 static bool starts_with(const dcam_encoded *file, size_t at, const char *magic, size_t length)
 {

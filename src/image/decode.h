@@ -34,6 +34,17 @@ DCAM_MUST_CHECK dcam_status dcam_decode_pnm(const dcam_encoded *file, dcam_image
 /* "NAME: damaged or truncated KIND (reason); ..." for what a decoder library says. */
 dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char *reason);
 
+/* libtiff and libwebp take no memory of ours, call the want of it damage, and in places (libtiff 4.5.0, libwebp 1.2.4) end
+ * the process for it. So they are asked only after as much as they will need was there: begin asks for bytes, gives them
+ * back, and clears errno, which only malloc sets in there. A failure is then memory's or the file's. */
+DCAM_MUST_CHECK dcam_status dcam_library_begin(const dcam_encoded *file, uint64_t bytes);
+/* Whether they lacked memory since. */
+bool dcam_library_lacked_memory(void);
+/* "NAME: not enough memory to decode it". */
+dcam_status dcam_no_memory(const dcam_encoded *file);
+/* What they hold of tables and the like, whatever the picture. */
+#define DCAM_LIBRARY_TABLES ((uint64_t)4 << 20)
+
 /* What the markers of a JPEG say, whether or not it is sound; nothing is decoded. huffman: as its frame header says (SOF0
  * to SOF7); arithmetic coding has no bound of pixels a byte. pixels: of the frame; each scan goes through all of them. */
 typedef struct {

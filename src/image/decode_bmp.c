@@ -136,7 +136,7 @@ dcam_status dcam_decode_bmp(const dcam_encoded *file, dcam_image *out)
     uint8_t *pixels = stbi_load_from_memory(file->bytes, (int)file->count, &width, &height, &found, channels);
     if (!pixels) {
         if (dcam_codec_lacked_memory())
-            return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+            return dcam_no_memory(file);
         const char *reason = stbi_failure_reason();
         return dcam_damaged(file, "BMP", reason ? reason : "unknown fault");
     }

@@ -86,7 +86,7 @@ static dcam_status library_failure(const dcam_encoded *file, tjhandle handle)
 {
     const char *reason = tjGetErrorStr2(handle);
     if (strstr(reason, "nsufficient memory") || strstr(reason, "llocation failure"))
-        return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+        return dcam_no_memory(file);
     return dcam_damaged(file, "JPEG", reason);
 }
 

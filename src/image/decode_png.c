@@ -20,7 +20,7 @@
 static dcam_status library_failure(const dcam_encoded *file, int code)
 {
     if (dcam_codec_lacked_memory())
-        return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+        return dcam_no_memory(file);
     return dcam_damaged(file, "PNG", spng_strerror(code));
 }
 
@@ -90,7 +90,7 @@ dcam_status dcam_decode_png(const dcam_encoded *file, dcam_image *out)
     spng_ctx *png = spng_ctx_new2(&(struct spng_alloc){dcam_codec_malloc, dcam_codec_realloc, dcam_codec_calloc,
                                                        dcam_free},
                                   0);
-    if (!png) return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+    if (!png) return dcam_no_memory(file);
     int code = spng_set_chunk_limits(png, MAX_EXTRA_CHUNK, MAX_EXTRA_CHUNKS);
     if (!code) code = spng_set_png_buffer(png, file->bytes, file->count);
     if (code) {

@@ -104,6 +104,7 @@ __attribute__((format(printf, 4, 0))) static int look_at_warning(TIFF *tiff, voi
 
 static dcam_status library_failure(const source *s)
 {
+    if (dcam_library_lacked_memory()) return dcam_no_memory(s->file);
     return dcam_damaged(s->file, "TIFF", s->error[0] ? s->error : "unknown fault");
 }
 
@@ -115,8 +116,9 @@ static uint64_t most_block_bytes(uint64_t pixels)
 
 static dcam_status open_tiff(source *s, TIFF **out)
 {
+    DCAM_TRY(dcam_library_begin(s->file, DCAM_LIBRARY_TABLES));
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
-    if (!options) return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", s->file->name);
+    if (!options) return dcam_no_memory(s->file);
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)most_block_bytes(dcam_pixel_limit(s->file)));
     TIFFOpenOptionsSetErrorHandlerExtR(options, keep_error, s);
     TIFFOpenOptionsSetWarningHandlerExtR(options, look_at_warning, s);
@@ -188,7 +190,8 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
     TIFFRGBAImage reader;
     char reason[1024] = "";
     if (!TIFFRGBAImageBegin(&reader, tiff, 1, reason))
-        return s->error[0] ? library_failure(s)
+        return s->error[0] || dcam_library_lacked_memory()
+                           ? library_failure(s)
                            : dcam_fail(DCAM_ERROR_IMAGE, "%s: a kind of TIFF that is not read (%s); save it as PNG",
                                        s->file->name, reason);
     /* Asking for the orientation that the file has turns nothing. */
@@ -206,6 +209,9 @@ static dcam_status read_raster(source *s, TIFF *tiff, uint32_t *raster)
     TIFFRGBAImageEnd(&reader);
     return good ? DCAM_OK : library_failure(s);
 }
+
+/* Of a strip or tile, decoded; 0 if it does not fit 64 bits, or a side is 0. */
+static uint64_t block_bytes(TIFF *tiff) { return TIFFIsTiled(tiff) ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff); }
 
 static dcam_status check_header(source *s, TIFF *tiff, uint32_t *width, uint32_t *height)
 {
@@ -243,10 +249,10 @@ static dcam_status check_block(const source *s, TIFF *tiff, uint32_t width, uint
         return dcam_fail(DCAM_ERROR_IMAGE,
                          "%s: TIFF in tiles of %u x %u pixels, above the limit of %d a side; save it as PNG",
                          s->file->name, w, h, DCAM_MAX_IMAGE_SIDE);
-    const uint64_t bytes = tiled ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff);
+    const uint64_t bytes = block_bytes(tiff);
     const uint64_t wanted = most_block_bytes((uint64_t)width * height * MOST_TILE_TO_PICTURE);
     const uint64_t limit = most_block_bytes(dcam_pixel_limit(s->file)), most = wanted < limit ? wanted : limit;
-    if (bytes == 0) return library_failure(s); /* the product does not fit 64 bits, or a side is 0 */
+    if (bytes == 0) return library_failure(s);
     if (bytes <= most) return DCAM_OK;
     return dcam_fail(DCAM_ERROR_IMAGE,
                      "%s: TIFF of %u x %u pixels in %s of %llu bytes, above the limit of %llu for it; save it as PNG",
@@ -298,8 +304,15 @@ dcam_status dcam_decode_tiff(const dcam_encoded *file, dcam_image *out)
     if ((status = check_block(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
     if ((status = check_scans(&s, tiff, width, height)) != DCAM_OK) goto cleanup;
     note_lossy(file, tiff);
+    /* A tag that there was no memory for is only warned of, and missing below. */
+    if (dcam_library_lacked_memory()) {
+        status = dcam_no_memory(file);
+        goto cleanup;
+    }
     size_t n = (size_t)width * height;
     if ((status = dcam_alloc(n, sizeof *raster, &raster)) != DCAM_OK) goto cleanup;
+    /* The block, and where it is a JPEG's of several scans its coefficients, of two bytes each. */
+    if ((status = dcam_library_begin(file, 4 * block_bytes(tiff) + DCAM_LIBRARY_TABLES)) != DCAM_OK) goto cleanup;
     if ((status = read_raster(&s, tiff, raster)) != DCAM_OK) goto cleanup;
     /* In place: red is the lowest byte of each word, alpha is done with. */
     uint8_t *bytes = (uint8_t *)raster;

@@ -17,8 +17,7 @@ static dcam_status library_failure(const dcam_encoded *file, VP8StatusCode code)
         [VP8_STATUS_USER_ABORT] = "it ends early",
         [VP8_STATUS_NOT_ENOUGH_DATA] = "it ends early",
     };
-    if (code == VP8_STATUS_OUT_OF_MEMORY)
-        return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+    if (code == VP8_STATUS_OUT_OF_MEMORY || dcam_library_lacked_memory()) return dcam_no_memory(file);
     size_t i = (size_t)code;
     bool known = i < sizeof reasons / sizeof *reasons && reasons[i];
     return dcam_damaged(file, "WebP", known ? reasons[i] : "unknown fault");
@@ -37,6 +36,7 @@ static dcam_status check_canvas(const dcam_encoded *file)
 static dcam_status check_header(const dcam_encoded *file, WebPBitstreamFeatures *features)
 {
     DCAM_TRY(check_canvas(file));
+    DCAM_TRY(dcam_library_begin(file, DCAM_LIBRARY_TABLES));
     VP8StatusCode code = WebPGetFeatures(file->bytes, file->count, features);
     if (code != VP8_STATUS_OK) return library_failure(file, code);
     DCAM_TRY(dcam_check_sides(file, "WebP", (uint64_t)features->width, (uint64_t)features->height));
@@ -60,6 +60,12 @@ dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out)
     int width = config.input.width, height = config.input.height, channels = config.input.has_alpha ? 4 : 3;
     dcam_image image;
     DCAM_TRY(dcam_image_make(width, height, channels, &image));
+    /* Where it is lossless, its own four bytes a pixel; alpha. */
+    const dcam_status room = dcam_library_begin(file, 5 * (uint64_t)width * (uint64_t)height + DCAM_LIBRARY_TABLES);
+    if (room != DCAM_OK) {
+        dcam_image_clear(&image);
+        return room;
+    }
     config.output.colorspace = channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA.rgba = image.pixels;
