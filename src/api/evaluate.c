@@ -341,8 +341,9 @@ static dcam_status check_classes(const run *r, const dcam_detector *d)
             continue;
         }
         DCAM_TRY(dcam_class_model_path(r->options->model, name, &path));
-        dcam_status status = DCAM_OK;
-        if (!dcam_path_exists(path))
+        dcam_path_kind kind;
+        dcam_status status = dcam_path_look(path, &kind);
+        if (status == DCAM_OK && kind == DCAM_PATH_ABSENT)
             status = dcam_fail(DCAM_ERROR_DATA, "%s: is missing, the model of class %s; name others with --classes, or train it",
                                path, name);
         dcam_free(path);

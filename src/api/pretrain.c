@@ -130,12 +130,13 @@ dcam_status dcam_pretrain_sheet(const dcam_pretrain_options *o, int rows, int co
 {
     if (!o || !png_path || rows < 1 || rows > SHEET_MAX || columns < 1 || columns > SHEET_MAX)
         return dcam_fail(DCAM_ERROR_USAGE, "a sheet of pictures: needs a file and 1 to %d rows and columns", SHEET_MAX);
-    const int side = o->size == 0 ? dcam_pretrainer_defaults().side : o->size, step = SHEET_PICTURES * side + SHEET_GAP;
+    const int side = o->size == 0 ? dcam_pretrainer_defaults().side : o->size;
     dcam_painter *painter = NULL;
     uint8_t *rgb = NULL;
     dcam_image sheet = {.channels = 3};
     DCAM_TRY(dcam_check_writable(png_path));
     DCAM_TRY(dcam_painter_create(o->seed, rows * columns, side, &painter));
+    const int step = SHEET_PICTURES * side + SHEET_GAP; /* of a side that the painter takes */
     sheet.width = columns * step - SHEET_GAP;
     sheet.height = rows * (side + SHEET_GAP) - SHEET_GAP;
     dcam_status status = dcam_alloc((size_t)side, 3 * (size_t)side, &rgb);

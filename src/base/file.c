@@ -411,7 +411,10 @@ dcam_status dcam_make_folders(const char *path)
         *p = '\0';
         if (copy[0] && mkdir(copy, 0777) != 0) {
             const int reason = errno; /* asking for the folder changes it */
-            if (!dcam_path_is_folder(copy)) {
+            dcam_path_kind kind = DCAM_PATH_ABSENT;
+            if (reason == EEXIST) status = dcam_path_look(copy, &kind);
+            else if (dcam_path_is_folder(copy)) kind = DCAM_PATH_FOLDER; /* on a read-only disk, say */
+            if (status == DCAM_OK && kind != DCAM_PATH_FOLDER) {
                 errno = reason;
                 status = dcam_system_failure("create the folder", copy);
             }

@@ -372,21 +372,22 @@ static dcam_status hash_content(const char *path, uint8_t *piece, char out[DCAM_
     uint64_t done = 0;
     int fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return dcam_system_failure("open", path);
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        close(fd);
-        return dcam_fail(DCAM_ERROR_IO, "%s: is not a regular file", path);
-    }
+    dcam_status status = DCAM_OK;
+    if (fstat(fd, &info) != 0) status = dcam_system_failure("read", path);
+    else if (!S_ISREG(info.st_mode)) status = dcam_fail(DCAM_ERROR_IO, "%s: is not a regular file", path);
     dcam_sha256_init(&hash);
-    ssize_t n;
-    while ((n = read(fd, piece, HASH_PIECE)) != 0) {
+    ssize_t n = 0;
+    while (status == DCAM_OK && (n = read(fd, piece, HASH_PIECE)) != 0) {
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) break;
-        dcam_sha256_update(&hash, piece, (size_t)n);
-        done += (uint64_t)n;
+        if (n < 0) {
+            status = dcam_system_failure("read", path);
+        } else {
+            dcam_sha256_update(&hash, piece, (size_t)n);
+            done += (uint64_t)n;
+        }
     }
-    int reason = errno;
     close(fd);
-    if (n < 0) return dcam_fail(DCAM_ERROR_IO, "%s: cannot read: %s", path, strerror(reason));
+    if (status != DCAM_OK) return status;
     if (done != (uint64_t)info.st_size) return dcam_fail(DCAM_ERROR_IO, "%s: changed while it was read", path);
     dcam_sha256_final_hex(&hash, out);
     *size = done;

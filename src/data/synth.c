@@ -285,7 +285,9 @@ static dcam_status check_empty(const char *path)
 static dcam_status resolve_link(const char *path, char **out)
 {
     struct stat facts;
-    if (lstat(path, &facts) != 0 || !S_ISLNK(facts.st_mode)) return dcam_copy_string(path, out);
+    const bool there = lstat(path, &facts) == 0;
+    if (!there && errno != ENOENT && errno != ENOTDIR) return dcam_system_failure("look at", path);
+    if (!there || !S_ISLNK(facts.st_mode)) return dcam_copy_string(path, out);
     char *target = realpath(path, NULL);
     if (!target && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
         return dcam_fail(DCAM_ERROR_DATA, "%s: is a link that leads nowhere; remove it or choose another folder", path);

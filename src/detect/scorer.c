@@ -140,8 +140,8 @@ static dcam_status create(const dcam_model *model, const dcam_scorer_options *o,
     s->precision = o->precision;
     dcam_status status = fill_scorer(s, o, lender);
     if (status == DCAM_ERROR_MEMORY)
-        status = dcam_fail_prefix(status, "a batch of %d at the model's input of %d x %d does not fit, a smaller one may",
-                                  s->batch, model->preprocessing.width, model->preprocessing.height);
+        status = dcam_fail_prefix(status, "a batch of %d at the model's input of %d x %d does not fit%s", s->batch,
+                                  model->preprocessing.width, model->preprocessing.height, s->batch > 1 ? ", a smaller one may" : "");
     if (status != DCAM_OK) dcam_scorer_destroy(s);
     else *out = s;
     return status;

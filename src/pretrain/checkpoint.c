@@ -172,7 +172,9 @@ dcam_status pretrain_checkpoint_load(const char *path, const dcam_pretrainer_opt
     dcam_tensors *file = NULL;
     content c = {0};
     int step = 0;
-    if (!dcam_path_exists(path))
+    dcam_path_kind kind;
+    DCAM_TRY(dcam_path_look(path, &kind));
+    if (kind == DCAM_PATH_ABSENT)
         return dcam_fail(DCAM_ERROR_DATA, "%s: there is no such checkpoint to resume from; leave out --resume to start anew", path);
     dcam_status status = dcam_tensors_open(path, &file);
     if (status == DCAM_OK) status = check(file, options, &step);

@@ -205,8 +205,8 @@ dcam_status dcam_teacher_save_compact(const dcam_trunk_weights *weights, const c
     return status;
 }
 
-/* "NAME sha256:DIGITS". A file's name may be of any bytes, a text in a header only UTF-8: other bytes become U+FFFD. The
- * name is shortened, between two characters, so that the digits always fit. */
+/* "NAME sha256:DIGITS". A file's name may be of any bytes, the text in a model only plain UTF-8 (detect/model.c): what is no
+ * UTF-8 or a control becomes U+FFFD. The name is shortened, between two characters, so that the digits always fit. */
 static void describe(const char *path, const char digits[DCAM_SHA256_HEX], char description[256])
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -214,8 +214,9 @@ static void describe(const char *path, const char digits[DCAM_SHA256_HEX], char 
     while (*name) {
         uint32_t code;
         const size_t n = dcam_utf8_character(name, &code);
-        const char *text = n ? name : DCAM_UTF8_REPLACEMENT;
-        const size_t bytes = n ? n : strlen(DCAM_UTF8_REPLACEMENT);
+        const bool plain = n > 0 && !dcam_utf8_is_control(code);
+        const char *text = plain ? name : DCAM_UTF8_REPLACEMENT;
+        const size_t bytes = plain ? n : strlen(DCAM_UTF8_REPLACEMENT);
         if (used + bytes > DESCRIBED_NAME_BYTES) break;
         memcpy(description + used, text, bytes);
         used += bytes;

@@ -125,9 +125,9 @@ static void any_bytes_in_names(void)
     put_image(path);
     expect("a leading dash", run_tool("detect -m model --threads 1 -- -m.pgm", NULL), 0, NULL);
     put_names("train-names");
-    at_root(path, "te\xff");
+    at_root(path, "te\xff\n");
     if (symlink("teacher", path) != 0) die(path);
-    expect("names, training", run_tool("train train-names -o m --teacher te\xff --size 32 --epochs 1 --batch 4 --threads 1 -q", NULL), 0, NULL);
+    expect("names, training", run_tool("train train-names -o m --teacher te\xff\n --size 32 --epochs 1 --batch 4 --threads 1 -q", NULL), 0, NULL);
     make_folder("classes");
     make_folder("classes/new\nline");
     make_folder("classes/new\nline/train");

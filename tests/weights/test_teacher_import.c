@@ -52,7 +52,7 @@ static void import_and_open(void **state)
     memcpy(shown, longer, 179);
     const struct {
         const char *name, *told;
-    } names[] = {{"te\xff\xc3", "te\xef\xbf\xbd\xef\xbf\xbd"}, {longer, shown}};
+    } names[] = {{"te\xff\xc3\n", "te\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, {longer, shown}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *odd = in_folder(names[i].name);
         const size_t told = strlen(names[i].told);
