@@ -32,7 +32,8 @@ typedef struct {
 static int fail_file(const char *path, int error)
 {
     const dcam_status status = dcam_status_of_errno(error);
-    const char *mend = status == DCAM_ERROR_DISK     ? "free some space and run again, it goes on from there"
+    const char *mend = error == EFBIG ? "raise the limit (ulimit -f) and run again, it goes on from there"
+                       : status == DCAM_ERROR_DISK   ? "free some space and run again, it goes on from there"
                        : status == DCAM_ERROR_MEMORY ? "free some memory and run again, it goes on from there"
                                                      : "check the path and its permissions";
     cli_error("%s: cannot write: %s; %s", path, strerror(error), mend);

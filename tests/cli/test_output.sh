@@ -67,6 +67,23 @@ if [ -c /dev/full ]; then
     done
 fi
 
+# A limit on the size of files: as a full disk, and nothing is left behind.
+mkdir limited
+for command in "export -m model.safetensors --to safetensors -o limited/m" "synth -o limited/data --size 512"; do
+    last="dcam $command with ulimit -f"
+    # shellcheck disable=SC2086 # words
+    (ulimit -f 100 && exec "$dcam" $command -q) >out 2>err
+    same "exit code of $last" 5 $?
+    one_error
+    err_has 'larger than a file may be here; raise the limit \(ulimit -f\)'
+    same "left behind" "" "$(ls -A limited)"
+done
+last="dcam help --man with ulimit -f"
+(ulimit -f 4 && exec "$dcam" help --man) >out 2>err
+same "exit code of $last" 5 $?
+one_error
+err_has 'standard output'
+
 # A full disk for files: a file system of 256 KiB, where we may mount one.
 mkdir small
 if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
