@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -148,6 +149,11 @@ static ssize_t write_output(void *unused, const char *bytes, size_t count)
     while (done < count) {
         const ssize_t n = write(STDOUT_FILENO, bytes + done, count - done);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) {
+            /* Another program that shares it has set it not to block: its reader is slow, not gone. */
+            (void)poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+            continue;
+        }
         if (n < 0) {
             if (output_error == 0) output_error = errno;
             return 0;

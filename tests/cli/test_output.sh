@@ -84,6 +84,21 @@ same "exit code of $last" 5 $?
 one_error
 err_has 'standard output'
 
+# A pipe that another program has set not to block, and whose reader is slow.
+dd oflag=nonblock count=0 2>/dev/null </dev/null >/dev/null && {
+    head -c 65000 /dev/zero # nearly what a pipe holds
+    dd oflag=nonblock count=0 2>/dev/null </dev/null
+    "$dcam" help --man 2>err
+    echo $? >code
+} | {
+    sleep 0.5
+    cat >all
+}
+last="dcam help --man"
+same "exit code of a pipe that does not block" 0 "$(cat code)"
+"$dcam" help --man >out
+tail -c +65001 all | cmp -s - out || fail "not all of it came through a pipe that does not block"
+
 # A full disk for files: a file system of 256 KiB, where we may mount one.
 mkdir small
 if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
