@@ -62,6 +62,16 @@ const char *cli_printable(const char *text)
     return buffer;
 }
 
+void cli_print(const char *text)
+{
+    while (*text) {
+        bool misleads;
+        const size_t taken = dcam_utf8_next(text, &misleads);
+        fwrite(misleads ? "?" : text, 1, misleads ? 1 : taken, stdout);
+        text += taken;
+    }
+}
+
 /* Without the locale's wcwidth: names are UTF-8 whatever the locale is. Marks of the letter before them, as in the names that
  * macOS writes, take no column; Chinese, Japanese and Korean characters and most pictures take two. */
 static int columns_of(uint32_t code)

@@ -43,6 +43,13 @@ same "beginning of the page" '<!doctype html>' "$(head -n 1 page/index.html | tr
 same "exit code without standard output" 3 $?
 cmp -s fine.csv closed.csv || [ ! -e closed.csv ] || fail "what was printed got into the file"
 
+# A text of any length is printed whole.
+long=$(printf '%06000d' 7)
+safetensors "{\"__metadata__\":{\"format\":\"dcam-checkpoint-1\",\"note\":\"$long\",\"k$long\":\"x\"}}" 0 >long
+expect 0 info long
+grep -qx "  note: $long" out || fail "$last: a long text is cut"
+grep -qx "  k$long: x" out || fail "$last: a long key is cut"
+
 # No permission, where that means something.
 if [ "$(id -u)" -ne 0 ]; then
     mkdir locked
