@@ -71,6 +71,12 @@ refuse 2 'lies in in, where photographs' detect in -m model.safetensors -o in
 expect 2 detect in/a/x.png in/b/x.png -m model.safetensors -o in
 err_has 'would be overwritten'
 same "photograph" "$sum" "$(cksum in/a/x.png)"
+# Maps may lie beside them: no search takes one for a photograph.
+for again in 1 2; do
+    expect 0 detect in -m model.safetensors --map-npy in -q
+    same "lines" 4 "$(wc -l <out)"
+done
+is_file in/b/c/x.npy
 
 # JSON Lines: keys in the order of the contract.
 expect 0 detect in -m model.safetensors --json --map-npy maps
