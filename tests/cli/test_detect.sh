@@ -47,6 +47,12 @@ expect 0 detect controls -m model.safetensors --class "$class" --json
 grep -qF 'a\u009B2J\u001B[2JÄ.png"' out || fail "a name with control characters in JSON"
 same "a name with control characters, read" "$(printf 'controls/a\302\2332J\033[2J\303\204.png')" "$("$json" out path)"
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" out || fail "a control character in JSON"
+# So with marks that turn the direction of text, with which a name shows its end in the middle.
+rm controls/*
+cp "$image" "controls/$(printf 'part\342\200\256gnp.png')"
+expect 0 detect controls -m model.safetensors --class "$class" --json
+grep -qF 'part\u202Egnp.png"' out || fail "a name with a mark of direction in JSON"
+same "a name with a mark of direction, read" "$(printf 'controls/part\342\200\256gnp.png')" "$("$json" out path)"
 expect 3 detect "$(printf 'no\302\205where')" -m model.safetensors
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" err || fail "a control character in an error"
 
