@@ -26,7 +26,8 @@ static void print_scalar(const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_STRING:
-        puts(cli_printable(json_string_value(value)));
+        cli_print(json_string_value(value));
+        putchar('\n');
         break;
     case JSON_INTEGER:
         printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
@@ -52,7 +53,9 @@ static void print_value(const json_t *value, int depth);
 
 static void print_member(const char *key, const json_t *value, int depth)
 {
-    printf("%*s%s:", 2 * depth, "", cli_printable(key));
+    printf("%*s", 2 * depth, "");
+    cli_print(key);
+    putchar(':');
     if (strcmp(key, "epochs") == 0 && json_is_array(value)) {
         /* The history of a long training would bury the rest. */
         printf(" %zu, each with its losses in --json\n", json_array_size(value));

@@ -170,6 +170,7 @@ static const cli_option options[] = {
      .kind = CLI_BYTES,
      .offset = AT(max_memory),
      .value_name = "BYTES",
+     .min = 1, /* in the library's options 0 stands for the default */
      .help = "refuse a training that would hold more, like 4G, before it starts (default: what the machine or its "
              "container has)"},
     CLI_OPTION_CHECKPOINT(train_values, library.checkpoint,

@@ -84,7 +84,7 @@ int cli_eval_drift(const dcam_drift_options *options, bool json)
     }
     if (d.failed > 0) {
         cli_error("images that could not be read: %zu; they are not in the figures, and each is named above", d.failed);
-        code = CLI_EXIT_DATA;
+        if (code == 0) code = CLI_EXIT_DATA;
     }
     dcam_drift_clear(&d);
     return code;

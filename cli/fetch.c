@@ -17,6 +17,8 @@
 #include "output.h"
 
 #define STALL_BYTES_A_SECOND 1024L
+/* What libcurl opens at a time beside what it keeps: two for its resolver, and one for what that reads. */
+#define FETCH_DESCRIPTORS 3
 
 typedef struct {
     const cli_fetch_job *job;
@@ -32,7 +34,8 @@ typedef struct {
 static int fail_file(const char *path, int error)
 {
     const dcam_status status = dcam_status_of_errno(error);
-    const char *mend = status == DCAM_ERROR_DISK     ? "free some space and run again, it goes on from there"
+    const char *mend = error == EFBIG ? "raise the limit (ulimit -f) and run again, it goes on from there"
+                       : status == DCAM_ERROR_DISK   ? "free some space and run again, it goes on from there"
                        : status == DCAM_ERROR_MEMORY ? "free some memory and run again, it goes on from there"
                                                      : "check the path and its permissions";
     cli_error("%s: cannot write: %s; %s", path, strerror(error), mend);
@@ -181,6 +184,22 @@ static bool same_place(const char *a, const char *b, bool *same)
     return code != CURLUE_OUT_OF_MEMORY;
 }
 
+static bool descriptors_are_short(const transfer *t)
+{
+    int opened[FETCH_DESCRIPTORS], count = 0;
+    while (count < FETCH_DESCRIPTORS && (opened[count] = fcntl(t->descriptor, F_DUPFD_CLOEXEC, 0)) >= 0) count++;
+    const bool are_short = count < FETCH_DESCRIPTORS && dcam_status_of_errno(errno) == DCAM_ERROR_MEMORY;
+    while (count > 0) close(opened[--count]);
+    return are_short;
+}
+
+/* What libcurl says where it gets no file descriptor: for a socket, the names of hosts, the certificates. */
+static bool may_be_of_descriptors(CURLcode code)
+{
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
+           code == CURLE_SSL_CACERT_BADFILE || code == CURLE_OUT_OF_MEMORY;
+}
+
 static int explain(const transfer *t, const char *url, CURLcode code, const char *error)
 {
     const int failed = dcam_status_exit_code(DCAM_ERROR_IO);
@@ -192,6 +211,11 @@ static int explain(const transfer *t, const char *url, CURLcode code, const char
         return cli_interrupt_code();
     }
     if (t->write_error) return fail_file(t->job->part, t->write_error);
+    if (may_be_of_descriptors(code) && descriptors_are_short(t)) {
+        cli_error("%s: %s; too few file descriptors are free for a fetch: raise their limit (ulimit -n) and run the "
+                  "same command again, it goes on from there", url, *error ? error : curl_easy_strerror(code));
+        return dcam_status_exit_code(DCAM_ERROR_MEMORY);
+    }
     if (code == CURLE_OUT_OF_MEMORY) return fail_memory(url);
     if (t->too_large || code == CURLE_FILESIZE_EXCEEDED)
         cli_error("%s: is larger than the limit of %ld MiB; is it the right file?", url, CLI_FETCH_MOST_BYTES >> 20);

@@ -1,5 +1,6 @@
 /* main.c - finds the command, reads its options and runs it. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,8 @@ static bool keep_standard_descriptors(void)
 
 int main(int count, char **arguments)
 {
+    /* A write past the process's limit on files (ulimit -f) then fails, which is told and cleaned up after. */
+    (void)signal(SIGXFSZ, SIG_IGN);
     if (!keep_standard_descriptors()) return dcam_status_exit_code(DCAM_ERROR_MEMORY); /* there is nowhere to say it */
     const int code = cli_output_open();
     if (code != 0) return code;

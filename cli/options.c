@@ -303,8 +303,10 @@ static bool set_value(const cli_parsed *parsed, const found_option *found, const
         memcpy(found->target, size, sizeof size);
         break;
     case CLI_BYTES:
-        if (!read_bytes(text, &bytes))
-            return complain_value(parsed, option, text, "a number of bytes like 512M, 2G or 0");
+        if (!read_bytes(text, &bytes) || (double)bytes < option->min)
+            return complain_value(parsed, option, text,
+                                  option->min > 0 ? "a number like 512M or 2G, above 0"
+                                                  : "a number of bytes like 512M, 2G or 0");
         memcpy(found->target, &bytes, sizeof bytes);
         break;
     }

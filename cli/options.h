@@ -24,7 +24,7 @@ typedef enum {
     CLI_NUMBER,       /* double in min..max */
     CLI_SEED,         /* uint64_t */
     CLI_SIZE,         /* two ints, width then height, each in min..max and a multiple of 32 */
-    CLI_BYTES         /* size_t; 512M, 2G, 0 */
+    CLI_BYTES         /* size_t, at least min; 512M, 2G, 0 */
 } cli_kind;
 
 /* The values of an option that may be given several times. */
@@ -41,7 +41,7 @@ typedef struct {
     size_t offset;          /* into the command's values */
     const char *value_name; /* "FILE" in the help; NULL for flags and choices */
     const char *choices;    /* "a|b|c" */
-    double min, max;        /* of CLI_INT, CLI_NUMBER, CLI_SIZE */
+    double min, max;        /* of CLI_INT, CLI_NUMBER, CLI_SIZE; of CLI_BYTES min alone */
     bool required;
     const char *help; /* a phrase, without a full stop; names the default */
 } cli_option;

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -58,6 +60,16 @@ const char *cli_printable(const char *text)
     buffer[length] = '\0';
     cli_make_printable(buffer);
     return buffer;
+}
+
+void cli_print(const char *text)
+{
+    while (*text) {
+        bool misleads;
+        const size_t taken = dcam_utf8_next(text, &misleads);
+        fwrite(misleads ? "?" : text, 1, misleads ? 1 : taken, stdout);
+        text += taken;
+    }
 }
 
 /* Without the locale's wcwidth: names are UTF-8 whatever the locale is. Marks of the letter before them, as in the names that
@@ -147,6 +159,11 @@ static ssize_t write_output(void *unused, const char *bytes, size_t count)
     while (done < count) {
         const ssize_t n = write(STDOUT_FILENO, bytes + done, count - done);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) {
+            /* Another program that shares it has set it not to block: its reader is slow, not gone. */
+            (void)poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+            continue;
+        }
         if (n < 0) {
             if (output_error == 0) output_error = errno;
             return 0;
@@ -261,15 +278,21 @@ void cli_bar_clear(void)
 
 /* ---- Ctrl-C ----------------------------------------------------------- */
 
-static volatile sig_atomic_t caught_signal;
+static atomic_int caught_signal; /* the handler may run in any thread */
 static const char *interrupt_note;
 static size_t interrupt_note_bytes;
 
 static void on_interrupt(int number)
 {
     int saved = errno;
-    caught_signal = number;
-    /* Only what a signal handler may call; a failed write changes nothing. */
+    /* Only what a signal handler may call. */
+    if (atomic_exchange(&caught_signal, number) != 0) {
+        /* The second one, whichever of the two it is, does what it does where nobody handles it, when this ends. */
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
+        return;
+    }
+    /* A failed write changes nothing. */
     ssize_t written = write(STDERR_FILENO, interrupt_note, interrupt_note_bytes);
     (void)written;
     errno = saved;
@@ -280,11 +303,12 @@ void cli_catch_interrupts(const char *note)
     interrupt_note = note;
     interrupt_note_bytes = strlen(note);
     struct sigaction action = {.sa_handler = on_interrupt};
-    sigemptyset(&action.sa_mask);
-    /* Reset on delivery: the second one ends the program. Restart: no read or write in the library
-     * fails only because a signal came. */
-    action.sa_flags = (int)(SA_RESETHAND | (unsigned)SA_RESTART);
     static const int signals[] = {SIGINT, SIGTERM};
+    /* While one is handled the other waits, so that the first that came is the first that is handled. */
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) sigaddset(&action.sa_mask, signals[i]);
+    /* No read or write in the library fails only because a signal came. */
+    action.sa_flags = SA_RESTART;
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         struct sigaction old;
         /* A shell starts background jobs with SIGINT ignored: its wish stands. */
@@ -293,8 +317,8 @@ void cli_catch_interrupts(const char *note)
     }
 }
 
-bool cli_interrupted(void) { return caught_signal != 0; }
-int cli_interrupt_code(void) { return 128 + (int)caught_signal; }
+bool cli_interrupted(void) { return atomic_load(&caught_signal) != 0; }
+int cli_interrupt_code(void) { return 128 + atomic_load(&caught_signal); }
 
 /* ---- JSON ------------------------------------------------------------- */
 

@@ -32,9 +32,12 @@ int cli_finish(int code);
 
 /* What misleads on a terminal (base/utf8.h) becomes '?', in place; the text may get shorter. */
 void cli_make_printable(char *text);
-/* text with what misleads as '?': a file name must not break a line or steer the terminal.
- * The result lives until the eighth call after this one. */
+/* text with what misleads as '?': a file name must not break a line or steer the terminal. Of a text that is
+ * longer than any path the beginning. The result lives until the eighth call after this one. */
 const char *cli_printable(const char *text);
+
+/* All of text, of any length, on standard output in that way. */
+void cli_print(const char *text);
 
 /* Columns of a terminal that printable text takes. */
 int cli_columns(const char *text);

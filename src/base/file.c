@@ -38,7 +38,7 @@ struct dcam_writer {
 
 dcam_status dcam_status_of_errno(int error)
 {
-    if (error == ENOSPC || error == EDQUOT) return DCAM_ERROR_DISK;
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG) return DCAM_ERROR_DISK;
     return error == ENOMEM || error == EMFILE || error == ENFILE ? DCAM_ERROR_MEMORY : DCAM_ERROR_IO;
 }
 
@@ -46,6 +46,9 @@ dcam_status dcam_system_failure(const char *doing, const char *path)
 {
     const int e = errno;
     const dcam_status status = dcam_status_of_errno(e);
+    if (e == EFBIG)
+        return dcam_fail(status, "%s: cannot %s: larger than a file may be here; raise the limit (ulimit -f) or "
+                                 "choose another disk", path, doing);
     if (status == DCAM_ERROR_DISK) return dcam_fail(status, "%s: cannot %s: no space left; free some and try again", path, doing);
     return dcam_fail(status, "%s: cannot %s: %s", path, doing, strerror(e));
 }

@@ -27,7 +27,8 @@ int dcam_create_temporary(char *name);
 int dcam_create_temporary_folder(char *name);
 /* rename(2), again where a signal interrupted it. */
 int dcam_rename(const char *from, const char *to);
-/* What an errno is to the caller: out of disk, out of memory (file descriptors too), or another fault of the system. */
+/* What an errno is to the caller: out of disk (past a limit on file sizes too), out of memory (file descriptors too),
+ * or another fault of the system. */
 dcam_status dcam_status_of_errno(int error);
 /* "PATH: cannot DOING: reason" from errno, with its dcam_status_of_errno. */
 dcam_status dcam_system_failure(const char *doing, const char *path);

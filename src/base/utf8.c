@@ -32,6 +32,14 @@ bool dcam_utf8_is_valid(const char *text)
     return true;
 }
 
+void dcam_utf8_escape(uint32_t code, char out[DCAM_UTF8_ESCAPE_BYTES])
+{
+    static const char digits[] = "0123456789ABCDEF";
+    out[0] = '\\';
+    out[1] = 'u';
+    for (int i = 0; i < 4; i++) out[2 + i] = digits[code >> (12 - 4 * i) & 15];
+}
+
 size_t dcam_utf8_next(const char *text, bool *misleads)
 {
     uint32_t code = (unsigned char)*text;

@@ -27,6 +27,10 @@ static inline bool dcam_utf8_misleads(uint32_t code)
     return dcam_utf8_is_control(code) || (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
+/* Such a character as JSON writes it: \uXXXX, without a zero byte. The digits as jansson's. */
+#define DCAM_UTF8_ESCAPE_BYTES 6
+void dcam_utf8_escape(uint32_t code, char out[DCAM_UTF8_ESCAPE_BYTES]);
+
 /* For text that a terminal shows: bytes of what stands there, a character or one byte that is none, and whether it
  * misleads. A byte 0x80 to 0x9f that is no part of UTF-8 does: a terminal of 8-bit characters takes it for a control. */
 size_t dcam_utf8_next(const char *text, bool *misleads);

@@ -73,6 +73,13 @@ void dcam_text_format(dcam_text *text, const char *format, ...)
     va_end(again);
 }
 
+static void add_escape(dcam_text *text, uint32_t code)
+{
+    char escape[DCAM_UTF8_ESCAPE_BYTES];
+    dcam_utf8_escape(code, escape);
+    dcam_text_bytes(text, escape, sizeof escape);
+}
+
 void dcam_text_json(dcam_text *text, const char *string)
 {
     if (!string) {
@@ -85,7 +92,7 @@ void dcam_text_json(dcam_text *text, const char *string)
         const size_t length = dcam_utf8_character(s, &code);
         if (*s == '"' || *s == '\\') dcam_text_format(text, "\\%c", *s);
         else if (length == 0) dcam_text_add(text, DCAM_UTF8_REPLACEMENT);
-        else if (dcam_utf8_misleads(code)) dcam_text_format(text, "\\u%04x", (unsigned)code);
+        else if (dcam_utf8_misleads(code)) add_escape(text, code);
         else dcam_text_bytes(text, s, length);
         s += length ? length : 1;
     }

@@ -278,31 +278,29 @@ json_t *dcam_json_any_text(const char *text)
     return json;
 }
 
-/* U+007F, or the first of the two bytes of U+0080 to U+009F: jansson escapes the controls of ASCII alone. The last byte of
- * a text has none behind it but a zero. */
-static bool is_bare_control(const char *p)
+/* The character at p if it is to be escaped, else 0; *taken: its bytes. jansson has escaped ASCII's controls in
+ * strings: those that are left are the line ends of an indented text. */
+static uint32_t misleading(const char *p, size_t *taken)
 {
-    return *p == 0x7f || ((unsigned char)*p == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0);
+    uint32_t code = 0;
+    const size_t n = dcam_utf8_character(p, &code);
+    *taken = n > 0 ? n : 1;
+    return code >= 0x20 && dcam_utf8_misleads(code) ? code : 0;
 }
 
-/* *text, of so many bytes and a zero, is replaced by one in which all controls are escaped; they stand in strings alone. */
-static dcam_status escape_controls(char **text, size_t bytes)
+/* *text, of so many bytes and a zero, is replaced by one in which what misleads, in strings alone, is escaped. */
+static dcam_status escape_misleading(char **text, size_t bytes)
 {
-    static const char digits[] = "0123456789ABCDEF"; /* as jansson */
-    size_t found = 0, used = 0;
+    size_t found = 0, used = 0, taken;
     char *longer;
-    for (size_t i = 0; i < bytes; i++) found += is_bare_control(*text + i);
+    for (const char *p = *text; *p; p += taken) found += misleading(p, &taken) != 0;
     if (found == 0) return DCAM_OK;
-    DCAM_TRY(dcam_alloc(bytes + 5 * found + 1, 1, &longer));
-    for (const char *p = *text; *p; p++) {
-        if (!is_bare_control(p)) {
-            longer[used++] = *p;
-            continue;
-        }
-        const unsigned char code = (unsigned char)(*p == 0x7f ? *p : *++p); /* U+0080 to U+009F end as their value does */
-        const char escape[] = {'\\', 'u', '0', '0', digits[code >> 4], digits[code & 15]};
-        memcpy(longer + used, escape, sizeof escape);
-        used += sizeof escape;
+    DCAM_TRY(dcam_alloc(bytes + (DCAM_UTF8_ESCAPE_BYTES - 1) * found + 1, 1, &longer));
+    for (const char *p = *text; *p; p += taken) {
+        const uint32_t code = misleading(p, &taken);
+        if (code != 0) dcam_utf8_escape(code, longer + used);
+        else memcpy(longer + used, p, taken);
+        used += code != 0 ? DCAM_UTF8_ESCAPE_BYTES : taken;
     }
     longer[used] = '\0';
     dcam_free(*text);
@@ -318,7 +316,7 @@ dcam_status dcam_json_print(const json_t *value, size_t flags, char **out)
     if (bytes > 0) DCAM_TRY(dcam_alloc(bytes + 1, 1, &text));
     const bool whole = bytes > 0 && dcam_json_dump(value, text, bytes, flags) == bytes;
     if (whole) text[bytes] = '\0';
-    if (!whole || escape_controls(&text, bytes) != DCAM_OK) {
+    if (!whole || escape_misleading(&text, bytes) != DCAM_OK) {
         dcam_free(text);
         return dcam_fail(DCAM_ERROR_MEMORY, "out of memory: a text in JSON");
     }

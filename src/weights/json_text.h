@@ -27,8 +27,9 @@ size_t dcam_json_dump(const json_t *value, char *out, size_t capacity, size_t fl
 json_t *dcam_json_any_text(const char *text);
 
 /* value with jansson's flags, ended by a zero byte, in *out from dcam_alloc; value NULL: it could not be built. All of it
- * or DCAM_ERROR_MEMORY. U+007F to U+009F, which jansson leaves as they are, are escaped: a terminal that prints the text
- * would take commands from them. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is missing. */
+ * or DCAM_ERROR_MEMORY. What misleads on a terminal (base/utf8.h) is escaped; jansson leaves U+007F to U+009F and the
+ * marks of direction as they are. Not json_dumps: that one (2.14) goes on where its buffer cannot grow, and a piece is
+ * missing. */
 DCAM_MUST_CHECK dcam_status dcam_json_print(const json_t *value, size_t flags, char **out);
 
 /* The same, compact, and json is taken over. what: what the text is, for the message. */

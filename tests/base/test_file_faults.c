@@ -40,7 +40,8 @@ static dcam_status status_of(int error)
 {
     switch (error) {
     case ENOSPC:
-    case EDQUOT: return DCAM_ERROR_DISK;
+    case EDQUOT:
+    case EFBIG: return DCAM_ERROR_DISK;
     case ENOMEM:
     case EMFILE:
     case ENFILE: return DCAM_ERROR_MEMORY;
@@ -108,7 +109,7 @@ static void each_call_of_a_write_fails(void **state)
 {
     static const struct { int call, errors[9]; } faults[] = {
         {CREATE, {EIO, ENOSPC, EDQUOT, EROFS, EMFILE, EACCES, EINTR, EEXIST}}, /* EEXIST: the next name */
-        {WRITE, {EIO, ENOSPC, EDQUOT, EINTR, SHORT}},
+        {WRITE, {EIO, ENOSPC, EDQUOT, EFBIG, EINTR, SHORT}},
         {FSYNC, {EIO, ENOSPC, EINTR, EINVAL, EROFS}},
         {CLOSE, {EIO, ENOSPC, EINTR}},
         {RENAME, {EIO, ENOSPC, EACCES, EINTR, LOST}},

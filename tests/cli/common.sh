@@ -74,6 +74,16 @@ make_model() {
     }
 }
 
+# safetensors HEADER DATA-BYTES: eight bytes of length, header, zeros.
+length_bytes() {
+    printf "$(printf '\\%03o\\%03o\\%03o\\000\\000\\000\\000\\000' $(($1 % 256)) $(($1 / 256 % 256)) $(($1 / 65536)))"
+}
+safetensors() {
+    length_bytes ${#1}
+    printf '%s' "$1"
+    head -c "$2" /dev/zero
+}
+
 # The first file that matches, or fails.
 first_of() {
     for found in "$@"; do

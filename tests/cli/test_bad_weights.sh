@@ -13,16 +13,6 @@ refuse_everywhere() {
     is_absent m
 }
 
-# safetensors HEADER DATA-BYTES: eight bytes of length, header, zeros.
-length_bytes() {
-    printf "$(printf '\\%03o\\%03o\\%03o\\000\\000\\000\\000\\000' $(($1 % 256)) $(($1 / 256 % 256)) $(($1 / 65536)))"
-}
-safetensors() {
-    length_bytes ${#1}
-    printf '%s' "$1"
-    head -c "$2" /dev/zero
-}
-
 : >empty.safetensors
 refuse_everywhere 'empty.safetensors: is empty' empty.safetensors
 echo 'these are words, more than eight bytes' >text.safetensors

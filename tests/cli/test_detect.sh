@@ -47,6 +47,12 @@ expect 0 detect controls -m model.safetensors --class "$class" --json
 grep -qF 'a\u009B2J\u001B[2JÄ.png"' out || fail "a name with control characters in JSON"
 same "a name with control characters, read" "$(printf 'controls/a\302\2332J\033[2J\303\204.png')" "$("$json" out path)"
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" out || fail "a control character in JSON"
+# So with marks that turn the direction of text, with which a name shows its end in the middle.
+rm controls/*
+cp "$image" "controls/$(printf 'part\342\200\256gnp.png')"
+expect 0 detect controls -m model.safetensors --class "$class" --json
+grep -qF 'part\u202Egnp.png"' out || fail "a name with a mark of direction in JSON"
+same "a name with a mark of direction, read" "$(printf 'controls/part\342\200\256gnp.png')" "$("$json" out path)"
 expect 3 detect "$(printf 'no\302\205where')" -m model.safetensors
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]')" err || fail "a control character in an error"
 
@@ -71,6 +77,12 @@ refuse 2 'lies in in, where photographs' detect in -m model.safetensors -o in
 expect 2 detect in/a/x.png in/b/x.png -m model.safetensors -o in
 err_has 'would be overwritten'
 same "photograph" "$sum" "$(cksum in/a/x.png)"
+# Maps may lie beside them: no search takes one for a photograph.
+for again in 1 2; do
+    expect 0 detect in -m model.safetensors --map-npy in -q
+    same "lines" 4 "$(wc -l <out)"
+done
+is_file in/b/c/x.npy
 
 # JSON Lines: keys in the order of the contract.
 expect 0 detect in -m model.safetensors --json --map-npy maps

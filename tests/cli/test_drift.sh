@@ -32,6 +32,24 @@ mkdir few && cp data/"$first"/test/good/000.png few/
 expect 0 eval few -m model.safetensors --drift --class "$first" -q
 out_has 'too few images to tell'
 
+# A bad image is told. Where there is no memory for the JSON either, the missing JSON is what counts.
+echo 'no image' >few/bad.png
+few() { expect "$1" eval few -m model.safetensors --drift --class "$first" --threads 1 --json -q; }
+few 3
+err_has '^dcam: images that could not be read: 1;'
+same "images" 1 "$("$json" out classes "$first" images)"
+if [ -n "${DCAM_TEST_SHIM:-}" ]; then
+    LD_PRELOAD=$DCAM_TEST_SHIM DCAM_FAULT_COUNT=calls
+    export LD_PRELOAD DCAM_FAULT_COUNT
+    few 3
+    DCAM_FAULT=alloc:$(($(sed -n 's/^alloc //p' calls) - 5)):ENOMEM # nearly the last: while it prints
+    export DCAM_FAULT
+    few 5
+    out_empty
+    err_has '^dcam: out of memory for the JSON output'
+    unset LD_PRELOAD DCAM_FAULT DCAM_FAULT_COUNT
+fi
+
 # New images of one class in its train/good; that those of another are the training's does not matter.
 cp -r data half
 rm -r half/"$second"/train/good

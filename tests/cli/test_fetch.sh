@@ -76,6 +76,26 @@ for url in "file://$work/weights.safetensors" ftp://127.0.0.1/file 'no host/file
 done
 refuse 3 'no/folder' teacher fetch -o no/folder/teacher -q --url "$base/file"
 
+# Without file descriptors nothing is wrong with the server. With four there is none left for the connection; of more it
+# hangs on libcurl whether they are enough.
+for descriptors in 4 5 6 7; do
+    last="dcam teacher fetch with $descriptors file descriptors"
+    (
+        exec 3>&- 4>&- 5>&- 6>&- # of who runs the tests
+        ulimit -n $descriptors && exec "$dcam" teacher fetch -o teacher --sha256 "$sum" -q --url "$base/file"
+    ) >out 2>err
+    code=$?
+    if [ $code -eq 0 ] && [ $descriptors -gt 4 ]; then
+        rm teacher
+        continue
+    fi
+    same "exit code of $last" 5 $code
+    one_error
+    err_has 'too few file descriptors .*ulimit -n'
+    is_absent teacher
+    is_absent teacher.part
+done
+
 # The environment names no proxy; the option does.
 http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 "$dcam" teacher fetch -o teacher --sha256 "$sum" -q --url "$base/file" >out 2>err ||
     fail "a proxy of the environment was used"

@@ -4,11 +4,11 @@
 make_data
 options="--teacher random:1 --size 64 --epochs 6 --batch 4 --seed 5 --threads 1"
 
-# interrupt_after PATTERN SIGNAL ARGUMENTS...: runs dcam and sends SIGNAL when standard error matches. The
+# interrupt_after PATTERN SIGNALS ARGUMENTS...: runs dcam and sends SIGNALS when standard error matches. The
 # program is run in the foreground: a shell starts background jobs with SIGINT ignored.
 interrupt_after() {
     pattern=$1
-    signal=$2
+    signals=$2
     shift 2
     last="dcam $*"
     : >err
@@ -19,7 +19,7 @@ interrupt_after() {
             sleep 0.05
             waited=$((waited + 1))
         done
-        kill -"$signal" "$(cat pid)"
+        for signal in $signals; do kill -"$signal" "$(cat pid)"; done
     ) &
     sh -c 'echo $$ >pid; exec "$@"' sh "$dcam" "$@" >out 2>err </dev/null
     code=$?
@@ -62,6 +62,13 @@ err_has 'interrupted after epoch [1-9][0-9]* of 100000'
 interrupt_after 'epoch 1/' TERM train data -o m $options --epochs 100000
 same "exit code" 143 "$code"
 err_has '^dcam: interrupted after epoch .* no model was written: with --checkpoint FILE'
+is_absent m
+
+# A second one ends at once, in the middle of a step, also where the first was another.
+interrupt_after 'training on' 'INT TERM' train data -o m --teacher random:1 --size 256 --epochs 100000 --threads 1
+same "exit code" 143 "$code"
+same "notes" 1 "$(grep -c 'stopping after this step' err)"
+grep -q '^dcam: interrupted' err && fail "the second signal did not end it at once"
 is_absent m
 
 # Going on from the middle gives the same thresholds as one run: nothing of the state was lost.

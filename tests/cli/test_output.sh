@@ -43,6 +43,13 @@ same "beginning of the page" '<!doctype html>' "$(head -n 1 page/index.html | tr
 same "exit code without standard output" 3 $?
 cmp -s fine.csv closed.csv || [ ! -e closed.csv ] || fail "what was printed got into the file"
 
+# A text of any length is printed whole.
+long=$(printf '%06000d' 7)
+safetensors "{\"__metadata__\":{\"format\":\"dcam-checkpoint-1\",\"note\":\"$long\",\"k$long\":\"x\"}}" 0 >long
+expect 0 info long
+grep -qx "  note: $long" out || fail "$last: a long text is cut"
+grep -qx "  k$long: x" out || fail "$last: a long key is cut"
+
 # No permission, where that means something.
 if [ "$(id -u)" -ne 0 ]; then
     mkdir locked
@@ -66,6 +73,38 @@ if [ -c /dev/full ]; then
         err_has 'standard output'
     done
 fi
+
+# A limit on the size of files: as a full disk, and nothing is left behind.
+mkdir limited
+for command in "export -m model.safetensors --to safetensors -o limited/m" "synth -o limited/data --size 512"; do
+    last="dcam $command with ulimit -f"
+    # shellcheck disable=SC2086 # words
+    (ulimit -f 100 && exec "$dcam" $command -q) >out 2>err
+    same "exit code of $last" 5 $?
+    one_error
+    err_has 'larger than a file may be here; raise the limit \(ulimit -f\)'
+    same "left behind" "" "$(ls -A limited)"
+done
+last="dcam help --man with ulimit -f"
+(ulimit -f 4 && exec "$dcam" help --man) >out 2>err
+same "exit code of $last" 5 $?
+one_error
+err_has 'standard output'
+
+# A pipe that another program has set not to block, and whose reader is slow.
+dd oflag=nonblock count=0 2>/dev/null </dev/null >/dev/null && {
+    head -c 65000 /dev/zero # nearly what a pipe holds
+    dd oflag=nonblock count=0 2>/dev/null </dev/null
+    "$dcam" help --man 2>err
+    echo $? >code
+} | {
+    sleep 0.5
+    cat >all
+}
+last="dcam help --man"
+same "exit code of a pipe that does not block" 0 "$(cat code)"
+"$dcam" help --man >out
+tail -c +65001 all | cmp -s - out || fail "not all of it came through a pipe that does not block"
 
 # A full disk for files: a file system of 256 KiB, where we may mount one.
 mkdir small

@@ -290,8 +290,8 @@ same "scores counted" "$(sed -n "s/^dcam_score_bucket{model=\"second\",class=\"$
 if command -v promtool >/dev/null 2>&1; then promtool check metrics <out >err 2>&1 || fail "promtool on the metrics"; fi
 # What a client names reaches no terminal as a command, neither the operator's nor its own.
 wrong 404 'no model' "/detect?model=%C2%9B31m%7F" $as_png --data-binary "@$image"
-grep -qF '\u009b31m\u007f' out || fail "a control character in an answer: $(cat out)"
-grep -qF '\u009b31m\u007f' log || fail "a control character in the log"
+grep -qF '\u009B31m\u007F' out || fail "a control character in an answer: $(cat out)"
+grep -qF '\u009B31m\u007F' log || fail "a control character in the log"
 ! LC_ALL=C grep -aq "$(printf '\302[\200-\237]\|\177')" log || fail "a control character in the log"
 "$json" -l log event >/dev/null || fail "the log is not JSON lines"
 grep -q '"id":"abc-1"' log || fail "the request id is not in the log"

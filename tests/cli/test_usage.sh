@@ -57,10 +57,16 @@ for number in '' - + x :; do
     refuse 2 'is not a whole number|it is empty' train d -o m --teacher t "--seed=$number"
 done
 refuse 2 'is not a number of bytes' train d -o m --teacher t --cache-memory 99999999999G
+# None at all would be no limit, which nobody has asked for.
+for bytes in 0 0G; do
+    refuse 2 "max-memory: '$bytes' is not a number .*above 0" train d -o m --teacher t --max-memory $bytes
+done
 refuse 2 'whole number from 0 to 18446744073709551615' train d -o m --teacher t --seed -1
 refuse 2 'whole number from 0 to 18446744073709551615' synth -o d --seed 18446744073709551616
 if "$dcam" help serve >out 2>&1; then
     refuse 2 'it is empty' serve -m ''
+    refuse 2 "max-body: '0' is not a number .*above 0" serve -m m --max-body 0
+    refuse 2 "max-pixels: '0' is not a number .*above 0" serve -m m --max-pixels 0
     # shellcheck disable=SC2046 # many words
     refuse 2 'not one of at most 64' serve $(printf -- '-m %d ' $(seq 65))
 fi

@@ -51,7 +51,7 @@ static void controls(void **state)
     dcam_text t = {0};
     (void)state;
     dcam_text_json(&t, "\xc2\x9b" "31m \x7f \xc2\x80 \xc2\xa0 \x9b \x1b");
-    assert_string_equal(t.bytes, "\"\\u009b31m \\u007f \\u0080 \xc2\xa0 \xef\xbf\xbd \\u001b\"");
+    assert_string_equal(t.bytes, "\"\\u009B31m \\u007F \\u0080 \xc2\xa0 \xef\xbf\xbd \\u001B\"");
     dcam_text_clear(&t);
 }
 

@@ -147,8 +147,8 @@ static void prints_all_or_nothing(void **state)
     assert_int_equal(dcam_memory_held(), 0);
 }
 
-/* Nothing of a text can steer a terminal, and it reads back the same. */
-static void controls_are_escaped(void **state)
+/* Nothing of a text can steer a terminal or turn its direction, and it reads back the same. */
+static void what_misleads_is_escaped(void **state)
 {
     (void)state;
     char *text;
@@ -159,6 +159,15 @@ static void controls_are_escaped(void **state)
     json_t *read = dcam_json_parse(text, strlen(text), &error);
     assert_true(json_equal(read, value));
     json_decref(read);
+    dcam_free(text);
+    json_t *marks = json_pack("[s]", "\xe2\x80\xa9 \xe2\x80\xaa \xe2\x80\xae" "gnp \xe2\x80\xaf "
+                                     "\xe2\x81\xa6 \xe2\x81\xa9 \xe2\x81\xaa");
+    assert_int_equal(dcam_json_print(marks, JSON_INDENT(1), &text), DCAM_OK);
+    assert_string_equal(text, "[\n \"\xe2\x80\xa9 \\u202A \\u202Egnp \xe2\x80\xaf \\u2066 \\u2069 \xe2\x81\xaa\"\n]");
+    read = dcam_json_parse(text, strlen(text), &error);
+    assert_true(json_equal(read, marks));
+    json_decref(read);
+    json_decref(marks);
     dcam_free(text);
     text = NULL;
     dcam_memory_fail_at(2, false); /* the block for the longer text */
@@ -198,7 +207,7 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(lack_of_memory_is_no_damage),
         cmocka_unit_test(prints_all_or_nothing),
-        cmocka_unit_test(controls_are_escaped),
+        cmocka_unit_test(what_misleads_is_escaped),
         cmocka_unit_test(any_bytes_become_a_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
