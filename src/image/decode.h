@@ -43,7 +43,7 @@ bool dcam_library_lacked_memory(void);
 /* "NAME: not enough memory to decode it". */
 dcam_status dcam_no_memory(const dcam_encoded *file);
 /* What they hold of tables and the like, whatever the picture. */
-#define DCAM_LIBRARY_TABLES ((uint64_t)4 << 20)
+#define DCAM_LIBRARY_TABLES ((uint64_t)1 << 20)
 
 /* What the markers of a JPEG say, whether or not it is sound; nothing is decoded. huffman: as its frame header says (SOF0
  * to SOF7); arithmetic coding has no bound of pixels a byte. pixels: of the frame; each scan goes through all of them. */

@@ -17,7 +17,6 @@ static dcam_status library_failure(const dcam_encoded *file, VP8StatusCode code)
         [VP8_STATUS_USER_ABORT] = "it ends early",
         [VP8_STATUS_NOT_ENOUGH_DATA] = "it ends early",
     };
-    if (code == VP8_STATUS_OUT_OF_MEMORY || dcam_library_lacked_memory()) return dcam_no_memory(file);
     size_t i = (size_t)code;
     bool known = i < sizeof reasons / sizeof *reasons && reasons[i];
     return dcam_damaged(file, "WebP", known ? reasons[i] : "unknown fault");
@@ -36,9 +35,8 @@ static dcam_status check_canvas(const dcam_encoded *file)
 static dcam_status check_header(const dcam_encoded *file, WebPBitstreamFeatures *features)
 {
     DCAM_TRY(check_canvas(file));
-    DCAM_TRY(dcam_library_begin(file, DCAM_LIBRARY_TABLES));
     VP8StatusCode code = WebPGetFeatures(file->bytes, file->count, features);
-    if (code != VP8_STATUS_OK) return library_failure(file, code);
+    if (code != VP8_STATUS_OK) return library_failure(file, code); /* it asks for no memory */
     DCAM_TRY(dcam_check_sides(file, "WebP", (uint64_t)features->width, (uint64_t)features->height));
     if (features->has_animation)
         return dcam_fail(DCAM_ERROR_IMAGE, "%s: is an animated WebP; save the one picture that is meant", file->name);
@@ -72,10 +70,11 @@ dcam_status dcam_decode_webp(const dcam_encoded *file, dcam_image *out)
     config.output.u.RGBA.stride = width * channels;
     config.output.u.RGBA.size = (size_t)width * (size_t)height * (size_t)channels;
     VP8StatusCode code = WebPDecode(file->bytes, file->count, &config);
+    const bool lacked = code == VP8_STATUS_OUT_OF_MEMORY || dcam_library_lacked_memory();
     WebPFreeDecBuffer(&config.output);
     if (code != VP8_STATUS_OK) {
         dcam_image_clear(&image);
-        return library_failure(file, code);
+        return lacked ? dcam_no_memory(file) : library_failure(file, code);
     }
     if (channels == 4) {
         dcam_take_rgba(file, image.pixels, width, height, out);

@@ -21,7 +21,7 @@
 
 /* From nothing to more than what must be free before the libraries are asked, in pages; one by one where these small
  * pictures take what there is. */
-#define MOST_PAGES 2400
+#define MOST_PAGES 800
 #define FEW_PAGES 200
 #define STEP_PAGES 50
 
