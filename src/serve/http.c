@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -33,6 +34,9 @@
 #define STOOD_STILL_SECONDS 1.0
 /* Seconds a client may take to read its answer. */
 #define SEND_SECONDS 60
+/* At the end: between two looks at who has connected and waits to be accepted, and how long that may take. */
+#define LOOK_MILLISECONDS 10
+#define LET_IN_SECONDS 1.0
 
 /* ---- connections ---- */
 
@@ -551,18 +555,39 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                      s->key ? "; are certificate and key PEM files that belong together?" : "");
 }
 
-void serve_http_stop_listening(dcam_server *s)
+/* Whoever has connected already is still served. libmicrohttpd takes them as its limits and the descriptors have room;
+ * a request that ends makes some. Looks are counted, not time: a process that stands still does not look. */
+static void wait_for_who_waits(const dcam_server *s)
 {
-    const int listener = MHD_quiesce_daemon(s->daemon);
-    if (listener < 0) return;
-    /* Whoever has connected already is still served. */
-    for (;;) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    struct pollfd listener = {.fd = info ? info->listen_fd : -1, .events = POLLIN};
+    int looks = (int)(1e3 / LOOK_MILLISECONDS * fmin(LET_IN_SECONDS, s->options.drain_timeout));
+    while (looks-- > 0 && poll(&listener, 1, 0) > 0) poll(NULL, 0, LOOK_MILLISECONDS);
+}
+
+/* Who connected between the last look and the end of listening. No more than there is room for: over one above its
+ * limit libmicrohttpd before 1.0 keeps a lock, and its thread waits for itself for ever. That thread may be accepting
+ * one at this moment. */
+static void take_the_last(const dcam_server *s, int listener)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    int room = info ? s->options.connections - (int)info->num_connections - 1 : 0;
+    while (room-- > 0) {
         struct sockaddr_storage address;
         socklen_t length = sizeof address;
         const int fresh = accept(listener, (struct sockaddr *)&address, &length);
-        if (fresh < 0) break;
-        if (MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length) != MHD_YES) break;
+        if (fresh < 0 && (errno == EAGAIN || dcam_status_of_errno(errno) == DCAM_ERROR_MEMORY)) return;
+        /* One who is gone, or is refused and closed in there, is no reason to leave out the others. */
+        if (fresh >= 0) MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length);
     }
+}
+
+void serve_http_stop_listening(dcam_server *s)
+{
+    wait_for_who_waits(s);
+    const int listener = MHD_quiesce_daemon(s->daemon);
+    if (listener < 0) return;
+    take_the_last(s, listener);
     /* New clients are refused from now on. libmicrohttpd's thread may still be about to let go of the socket, so that its
      * number must not become another file's before that thread has ended. */
     shutdown(listener, SHUT_RDWR);
