@@ -16,6 +16,10 @@
 
 /* How often files are looked at. A change counts when two looks agree, so that a file is not read half written. */
 #define WATCH_SECONDS 1
+/* Seconds until a load that failed by a fault that may pass is tried again; each time twice as many, so that the log is
+ * not flooded, up to the longest, so that who mends the fault need not wait for hours. */
+#define FIRST_PAUSE 1.0
+#define LONGEST_PAUSE 64.0
 /* Of each size, behind one that makes what is made once; the fastest counts, because other work only ever slows. */
 #define TIMED_RUNS 3
 /* The part of its time an image that a doubled batch must save, above what other work on the machine makes of the clock. On
@@ -270,8 +274,8 @@ static dcam_status open_model(dcam_server *s, const dcam_server_model *given)
     if (status == DCAM_OK) status = dcam_copy_string(given->path, &m.path);
     if (status == DCAM_OK) {
         /* Before the file is read: a change in between is then seen later. */
-        if (stat(m.path, &m.loaded) != 0) m.loaded = (struct stat){0};
-        m.seen = m.loaded;
+        if (stat(m.path, &m.tried) != 0) m.tried = (struct stat){0};
+        m.seen = m.tried;
         status = serve_engine_load(s, m.path, &m.engine);
     }
     if (status == DCAM_OK) status = add_classes(&m, m.engine);
@@ -318,11 +322,27 @@ static void give_back_memory(void)
 #endif
 }
 
+/* Memory, descriptors and disks may come back; a file that is bad is so until it is another one. */
+static double next_pause(const dcam_server *s, const serve_model *m, dcam_status status)
+{
+    const bool may_pass = status == DCAM_ERROR_MEMORY || status == DCAM_ERROR_IO;
+    if (!may_pass || s->options.no_watch) return 0;
+    return m->pause > 0 ? fmin(2 * m->pause, LONGEST_PAUSE) : FIRST_PAUSE;
+}
+
+static void log_failed_reload(const dcam_server *s, const serve_model *m, dcam_status status)
+{
+    char later[64] = "";
+    if (m->pause > 0) snprintf(later, sizeof later, "; tried again in %.0f s", m->pause);
+    serve_log_event(s, status == DCAM_ERROR_CANCELLED ? DCAM_LOG_INFO : DCAM_LOG_WARNING, "reload",
+                    "%s: keeps the model it has: %s%s", m->name, dcam_error_message(), later);
+}
+
 static void reload(dcam_server *s, serve_model *m)
 {
     serve_engine *fresh = NULL, *old = NULL;
     struct stat now;
-    if (stat(m->path, &now) == 0) m->loaded = m->seen = now;
+    if (stat(m->path, &now) == 0) m->tried = m->seen = now;
     dcam_status status = serve_engine_load(s, m->path, &fresh);
     if (fresh) {
         serve_metrics_lock(s->metrics);
@@ -338,24 +358,40 @@ static void reload(dcam_server *s, serve_model *m)
         m->reload_failures++;
     }
     pthread_mutex_unlock(&s->lock);
+    m->pause = next_pause(s, m, status);
     if (status == DCAM_OK) {
         serve_engine_release(s, old);
         serve_log_model(s, m);
     } else {
-        serve_log_event(s, status == DCAM_ERROR_CANCELLED ? DCAM_LOG_INFO : DCAM_LOG_WARNING, "reload", "%s: keeps the model it has: %s", m->name, dcam_error_message());
+        log_failed_reload(s, m, status);
         serve_engine_destroy(fresh);
     }
     give_back_memory();
+    m->next_try = dcam_seconds() + m->pause;
 }
 
 /* Whether the file is another one now, and has been for two looks. */
 static bool has_settled(serve_model *m)
 {
     struct stat now;
-    if (stat(m->path, &now) != 0 || same_file(&now, &m->loaded)) return false;
+    if (stat(m->path, &now) != 0 || same_file(&now, &m->tried)) return false;
     const bool settled = same_file(&now, &m->seen);
     m->seen = now;
     return settled;
+}
+
+/* Whether the file that could not be loaded is there, still the same, and its pause is over. */
+static bool is_due_again(const serve_model *m)
+{
+    struct stat now;
+    return m->pause > 0 && dcam_seconds() >= m->next_try && stat(m->path, &now) == 0 && same_file(&now, &m->tried);
+}
+
+static bool wants_loading(serve_model *m)
+{
+    if (!has_settled(m)) return is_due_again(m);
+    m->pause = 0; /* another file: what the last one met says nothing of it */
+    return true;
 }
 
 /* Until the next look is due: the whole time between two, whoever else is told of something meanwhile. The caller holds the
@@ -377,7 +413,7 @@ void *serve_keeper(void *server)
         s->reload_wanted = false;
         pthread_mutex_unlock(&s->lock);
         for (size_t i = 0; i < s->model_count; i++)
-            if (all || (!s->options.no_watch && has_settled(&s->models[i]))) reload(s, &s->models[i]);
+            if (all || (!s->options.no_watch && wants_loading(&s->models[i]))) reload(s, &s->models[i]);
         pthread_mutex_lock(&s->lock);
         wait_for_look(s);
     }

@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -33,6 +34,9 @@
 #define STOOD_STILL_SECONDS 1.0
 /* Seconds a client may take to read its answer. */
 #define SEND_SECONDS 60
+/* At the end: between two looks at who has connected and waits to be accepted, and how long that may take. */
+#define LOOK_MILLISECONDS 10
+#define LET_IN_SECONDS 1.0
 
 /* ---- connections ---- */
 
@@ -321,27 +325,39 @@ static bool take_piece(serve_request *r, const char *data, size_t bytes)
 
 /* ---- answers ---- */
 
-static void add_headers(const serve_request *r, struct MHD_Response *response)
+/* value: NULL for a header that this answer does not have. */
+static bool add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    return !value || MHD_add_response_header(response, name, value) == MHD_YES;
+}
+
+/* False: there is no memory for one of them. Without it the answer would say something else: a client cannot tell JSON
+ * from tensors, a browser guesses what it got. */
+static bool add_headers(const serve_request *r, struct MHD_Response *response)
 {
     const serve_answer *a = &r->answer;
-    char number[32];
-    MHD_add_response_header(response, "Content-Type", a->content_type);
-    MHD_add_response_header(response, "X-Request-Id", r->id);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(response, "Content-Security-Policy", a->policy);
-    MHD_add_response_header(response, "Cache-Control", r->endpoint == ENDPOINT_PAGE ? "no-cache" : "no-store");
-    if (a->header_bytes > 0) {
-        snprintf(number, sizeof number, "%lld", a->header_bytes);
-        MHD_add_response_header(response, "Inference-Header-Content-Length", number);
-    }
-    if (a->retry_after > 0) {
-        snprintf(number, sizeof number, "%d", a->retry_after);
-        MHD_add_response_header(response, "Retry-After", number);
-    }
-    if (a->allow) MHD_add_response_header(response, "Allow", a->allow);
-    if (a->status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"dcam\"");
-    if (r->close) MHD_add_response_header(response, "Connection", "close");
+    char header_bytes[32], retry_after[32];
+    snprintf(header_bytes, sizeof header_bytes, "%lld", a->header_bytes);
+    snprintf(retry_after, sizeof retry_after, "%d", a->retry_after);
+    return add_header(response, "Content-Type", a->content_type) && add_header(response, "X-Request-Id", r->id) &&
+           add_header(response, "X-Content-Type-Options", "nosniff") &&
+           add_header(response, "Referrer-Policy", "no-referrer") &&
+           add_header(response, "Content-Security-Policy", a->policy) &&
+           add_header(response, "Cache-Control", r->endpoint == ENDPOINT_PAGE ? "no-cache" : "no-store") &&
+           add_header(response, "Inference-Header-Content-Length", a->header_bytes > 0 ? header_bytes : NULL) &&
+           add_header(response, "Retry-After", a->retry_after > 0 ? retry_after : NULL) &&
+           add_header(response, "Allow", a->allow) &&
+           add_header(response, "WWW-Authenticate", a->status == 401 ? "Bearer realm=\"dcam\"" : NULL) &&
+           add_header(response, "Connection", r->close ? "close" : NULL);
+}
+
+/* There is no memory to send the answer: the connection is cut, and log and metrics do not tell of the status that the
+ * answer had. */
+static enum MHD_Result cut_off(serve_request *r)
+{
+    serve_count_rejected(r->server->metrics, "memory");
+    serve_error(r, 503, "no memory to send the answer; the connection is cut");
+    return MHD_NO;
 }
 
 static enum MHD_Result send_answer(serve_request *r)
@@ -352,11 +368,14 @@ static enum MHD_Result send_answer(serve_request *r)
     struct MHD_Response *response = MHD_create_response_from_buffer(a->fixed ? a->fixed_bytes : a->body.used,
                                                                     a->fixed ? (void *)(uintptr_t)a->fixed : a->body.bytes,
                                                                     MHD_RESPMEM_PERSISTENT);
-    if (!response) return MHD_NO;
+    if (!response) return cut_off(r);
     pthread_mutex_lock(&s->lock);
     if (s->stopping) r->close = true;
     pthread_mutex_unlock(&s->lock);
-    add_headers(r, response);
+    if (!add_headers(r, response)) {
+        MHD_destroy_response(response);
+        return cut_off(r);
+    }
     set_wait(r, WAIT_SENT);
     const enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)a->status, response);
     MHD_destroy_response(response);
@@ -536,18 +555,39 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                      s->key ? "; are certificate and key PEM files that belong together?" : "");
 }
 
-void serve_http_stop_listening(dcam_server *s)
+/* Whoever has connected already is still served. libmicrohttpd takes them as its limits and the descriptors have room;
+ * a request that ends makes some. Looks are counted, not time: a process that stands still does not look. */
+static void wait_for_who_waits(const dcam_server *s)
 {
-    const int listener = MHD_quiesce_daemon(s->daemon);
-    if (listener < 0) return;
-    /* Whoever has connected already is still served. */
-    for (;;) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    struct pollfd listener = {.fd = info ? info->listen_fd : -1, .events = POLLIN};
+    int looks = (int)(1e3 / LOOK_MILLISECONDS * fmin(LET_IN_SECONDS, s->options.drain_timeout));
+    while (looks-- > 0 && poll(&listener, 1, 0) > 0) poll(NULL, 0, LOOK_MILLISECONDS);
+}
+
+/* Who connected between the last look and the end of listening. No more than there is room for: over one above its
+ * limit libmicrohttpd before 1.0 keeps a lock, and its thread waits for itself for ever. That thread may be accepting
+ * one at this moment. */
+static void take_the_last(const dcam_server *s, int listener)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    int room = info ? s->options.connections - (int)info->num_connections - 1 : 0;
+    while (room-- > 0) {
         struct sockaddr_storage address;
         socklen_t length = sizeof address;
         const int fresh = accept(listener, (struct sockaddr *)&address, &length);
-        if (fresh < 0) break;
-        if (MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length) != MHD_YES) break;
+        if (fresh < 0 && (errno == EAGAIN || dcam_status_of_errno(errno) == DCAM_ERROR_MEMORY)) return;
+        /* One who is gone, or is refused and closed in there, is no reason to leave out the others. */
+        if (fresh >= 0) MHD_add_connection(s->daemon, fresh, (const struct sockaddr *)&address, length);
     }
+}
+
+void serve_http_stop_listening(dcam_server *s)
+{
+    wait_for_who_waits(s);
+    const int listener = MHD_quiesce_daemon(s->daemon);
+    if (listener < 0) return;
+    take_the_last(s, listener);
     /* New clients are refused from now on. libmicrohttpd's thread may still be about to let go of the socket, so that its
      * number must not become another file's before that thread has ended. */
     shutdown(listener, SHUT_RDWR);

@@ -60,7 +60,8 @@ typedef struct {
     dcam_class_metrics *classes;    /* by name, kept over reloads; under metrics->lock */
     const serve_engine *newest;     /* whose scores the drift is about; under metrics->lock, compared only */
     size_t class_count;
-    struct stat loaded, seen;       /* of the file: what is loaded; what the last look found */
+    struct stat tried, seen;        /* of the file: what was loaded, or could not be, last; what the last look found */
+    double pause, next_try;         /* after a fault that may pass: seconds to the next try, or 0; on dcam_seconds() */
     uint64_t reloads, reload_failures;
 } serve_model;
 

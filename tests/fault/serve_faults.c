@@ -1,14 +1,16 @@
 /* serve_faults.c - dcam serve with each of its calls to the system and each allocation failing in turn, through shim.c:
  *   serve_faults TOOL SHIM [STEP [PHASE [KIND [FIRST]]]]
- * STEP as of faults.c: 1 tries every call, from the FIRST on; "stacks"; 0 (as without) a sample. The calls of five phases
- * are counted apart:
+ * STEP as of faults.c: 1 tries every call, from the FIRST on; "stacks"; 0 (as without) a sample. The calls of six
+ * phases are counted apart:
  *   start    until the URL is printed. The server comes up and all is well, or it ends by itself with the exit code that
  *            fits the fault, an error line, and no URL
  *   request  one photograph. The right answer, an error object with status 5xx, or a connection that is cut
  *   infer    the same of one inference request, with a class and all outputs, in JSON
+ *   binary   the same in binary form
  *   reload   SIGHUP. Each model is loaded anew or kept, and what became of it is counted
  *   stop     SIGTERM
  *   descriptors   not a phase: few may be open, fewer than there are connections
+ * The right answer is so to its last header: each line of them is what it is without the fault.
  * In every phase but the first: the next requests get the right answers, and SIGTERM ends the process with exit code 0.
  * Nowhere a crash, a hang, or more memory held at the end than without the fault. */
 #include "process.h"
@@ -20,13 +22,16 @@
 #include <sys/socket.h>
 
 #define ANSWER_BYTES 65536
+#define HEAD_BYTES 4096
 #define TOKEN "0123456789abcdef0123456789abcdef"
 #define MODELS 2
 #define LAST_OF_START 14
+#define LAST_OF_ANSWER 24
+#define OF_A_HEADER 3 /* allocations for one */
 #define FEW_DESCRIPTORS 20
 
-typedef enum { START, REQUEST, INFER, RELOAD, STOP, PHASES } phase;
-static const char *const phase_names[PHASES] = {"start", "request", "infer", "reload", "stop"};
+typedef enum { START, REQUEST, INFER, BINARY, RELOAD, STOP, PHASES } phase;
+static const char *const phase_names[PHASES] = {"start", "request", "infer", "binary", "reload", "stop"};
 static const char words[] = "serve --listen 127.0.0.1:0 -m a=model -m b=model --token-file token --threads 2 --workers 1 --batch 1 "
                             "--no-watch";
 
@@ -43,8 +48,17 @@ static const struct {
 };
 enum { KINDS = sizeof faults / sizeof faults[0] };
 
-static char *photograph, right_score[64], tensor[512], right_outputs[ANSWER_BYTES];
-static size_t photograph_bytes;
+typedef struct {
+    int status;              /* 0: the connection was cut before all of it was there */
+    char head[HEAD_BYTES];   /* a line each header; of the date and the length the names alone */
+    char body[ANSWER_BYTES]; /* with a zero behind */
+    size_t count;
+} answer;
+
+static char *photograph, right_score[64], tensor[512], binary_tensor[512], binary_type[128];
+static size_t photograph_bytes, binary_bytes;
+/* Without a fault; an_error: of any error. */
+static answer right_photograph, right_outputs, right_binary, an_error;
 static long runs, blocks_left, first_call = 1;
 /* Of STACKS. */
 static long *to_try;
@@ -134,41 +148,60 @@ static bool send_request(int fd, const char *line, const char *type, const char 
 {
     char head[512];
     const int n = snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " TOKEN "\r\n"
-                           "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", line, type, count);
+                           "X-Request-Id: ours\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", line, type, count);
     return send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && (count == 0 || send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
 }
 
-/* The status of the answer, 0 where the connection was cut; what follows its headers in body. */
-static int take_answer(server *s, int fd, char body[ANSWER_BYTES])
+/* The header lines [from, end) of an answer with so many bytes of body. False: the body is not all there. */
+static bool take_head(const char *from, const char *end, answer *a)
 {
-    char answer[ANSWER_BYTES];
+    bool whole = true;
+    size_t used = 0;
+    while (from < end && used < HEAD_BYTES) {
+        const char *line_end = strstr(from, "\r\n");
+        int kept = (int)(line_end - from);
+        if (strncmp(from, "Date:", 5) == 0) kept = 5;
+        if (strncmp(from, "Content-Length:", 15) == 0) {
+            whole = strtoul(from + 15, NULL, 10) == a->count;
+            kept = 15;
+        }
+        used += (size_t)snprintf(a->head + used, HEAD_BYTES - used, "%.*s\n", kept, from);
+        from = line_end + 2;
+    }
+    return whole;
+}
+
+static void take_answer(server *s, int fd, answer *a)
+{
+    char bytes[ANSWER_BYTES];
     size_t got = 0;
-    int status = 0;
-    body[0] = '\0';
+    memset(a, 0, sizeof *a);
     for (;;) {
         struct pollfd wait = {fd, POLLIN, 0};
         if (poll(&wait, 1, 0) == 0) {
             if (!still_runs(s)) break;
             continue;
         }
-        const ssize_t k = recv(fd, answer + got, sizeof answer - 1 - got, 0);
+        const ssize_t k = recv(fd, bytes + got, sizeof bytes - 1 - got, 0);
         if (k <= 0) break;
         got += (size_t)k;
     }
-    answer[got] = '\0';
-    const char *end = strstr(answer, "\r\n\r\n");
-    if (end && sscanf(answer, "HTTP/1.1 %d", &status) == 1) snprintf(body, ANSWER_BYTES, "%s", end + 4);
-    return end ? status : 0;
+    bytes[got] = '\0';
+    const char *first = strstr(bytes, "\r\n"), *end = strstr(bytes, "\r\n\r\n");
+    int status;
+    if (!end || sscanf(bytes, "HTTP/1.1 %d", &status) != 1) return;
+    a->count = got - (size_t)(end + 4 - bytes);
+    memcpy(a->body, end + 4, a->count);
+    if (take_head(first + 2, end + 2, a)) a->status = status;
 }
 
-static int ask(server *s, const char *line, const char *type, const char *bytes, size_t count, char body[ANSWER_BYTES])
+static void ask(server *s, const char *line, const char *type, const char *bytes, size_t count, answer *a)
 {
     const int fd = connected(s->port);
-    body[0] = '\0';
-    if (fd < 0) return 0;
-    const int status = send_request(fd, line, type, bytes, count) ? take_answer(s, fd, body) : 0;
+    memset(a, 0, sizeof *a);
+    if (fd < 0) return;
+    if (send_request(fd, line, type, bytes, count)) take_answer(s, fd, a);
     close(fd);
-    return status;
 }
 
 /* "score":NUMBER as it stands in the answer. */
@@ -181,43 +214,65 @@ static bool score_of(const char *body, char out[64])
     return true;
 }
 
-static int detect(server *s, const char *model, char body[ANSWER_BYTES])
+static void detect(server *s, const char *model, answer *a)
 {
     char line[64];
     snprintf(line, sizeof line, "POST /detect?model=%s", model);
-    return ask(s, line, "image/png", photograph, photograph_bytes, body);
+    ask(s, line, "image/png", photograph, photograph_bytes, a);
 }
 
-static int infer(server *s, char body[ANSWER_BYTES])
+static void infer(server *s, bool binary, answer *a)
 {
-    return ask(s, "POST /v2/models/a/infer", "application/json", tensor, strlen(tensor), body);
+    if (binary) ask(s, "POST /v2/models/a/infer", binary_type, binary_tensor, binary_bytes, a);
+    else ask(s, "POST /v2/models/a/infer", "application/json", tensor, strlen(tensor), a);
 }
 
-static bool is_right(int status, const char *body)
+/* The answer to a photograph tells of milliseconds, so that the score stands for the rest. */
+static bool is_right(const answer *a)
 {
     char score[64];
-    return status == 200 && score_of(body, score) && strcmp(score, right_score) == 0;
+    return a->status == 200 && score_of(a->body, score) && strcmp(score, right_score) == 0 &&
+           strcmp(a->head, right_photograph.head) == 0;
+}
+
+static bool is_same(const answer *a, const answer *right)
+{
+    return a->status == right->status && a->count == right->count && memcmp(a->body, right->body, a->count) == 0 &&
+           strcmp(a->head, right->head) == 0;
+}
+
+/* Of status 5xx, with the headers of an error; 503 says when to come again. */
+static bool is_failure(const answer *a)
+{
+    static const char later[] = "Retry-After: 1\n";
+    char head[HEAD_BYTES];
+    memcpy(head, a->head, sizeof head);
+    char *at = strstr(head, later);
+    if (a->status < 500 || a->status > 599 || !at != (a->status != 503)) return false;
+    if (at) memmove(at, at + strlen(later), strlen(at + strlen(later)) + 1);
+    return strstr(a->body, "\"error\"") && strcmp(head, an_error.head) == 0;
 }
 
 /* Both models answer as they did before the fault. */
 static void answers_rightly(server *s, const char *what)
 {
-    static char body[ANSWER_BYTES];
+    static answer a;
     for (int m = 0; m < MODELS; m++) {
-        const int status = detect(s, m ? "b" : "a", body);
-        if (!is_right(status, body)) COMPLAIN("%s: afterwards status %d, %.200s", what, status, body);
+        detect(s, m ? "b" : "a", &a);
+        if (!is_right(&a)) COMPLAIN("%s: afterwards status %d, %s%.200s", what, a.status, a.head, a.body);
     }
 }
 
 /* How many reloads of each result the metrics count, over all models. */
 static int reloads(server *s, const char *result)
 {
-    static char body[ANSWER_BYTES];
+    static answer a;
     char name[32];
     int sum = 0, n;
     snprintf(name, sizeof name, "result=\"%s\"} ", result);
-    if (ask(s, "GET /metrics", "text/plain", NULL, 0, body) != 200) return -1;
-    for (const char *at = body; (at = strstr(at, "dcam_model_reloads_total{")); at++) {
+    ask(s, "GET /metrics", "text/plain", NULL, 0, &a);
+    if (a.status != 200) return -1;
+    for (const char *at = a.body; (at = strstr(at, "dcam_model_reloads_total{")); at++) {
         const char *value = strstr(at, name), *line_end = strchr(at, '\n');
         if (value && line_end && value < line_end && sscanf(value + strlen(name), "%d", &n) == 1) sum += n;
     }
@@ -267,15 +322,15 @@ static void check_start(server *s, const char *what, const char *error)
     free(said);
 }
 
-static void try_request(server *s, const char *what, bool tensors)
+static void try_request(server *s, const char *what, phase p)
 {
-    static char body[ANSWER_BYTES];
+    static answer a;
     set_gate(true);
-    const int status = tensors ? infer(s, body) : detect(s, "a", body);
+    if (p == REQUEST) detect(s, "a", &a);
+    else infer(s, p == BINARY, &a);
     set_gate(false);
-    const bool failed = status == 0 || (status >= 500 && status < 600 && strstr(body, "\"error\""));
-    const bool right = tensors ? status == 200 && strcmp(body, right_outputs) == 0 : is_right(status, body);
-    if (!failed && !right) COMPLAIN("%s: status %d, %.200s", what, status, body);
+    const bool right = p == REQUEST ? is_right(&a) : is_same(&a, p == BINARY ? &right_binary : &right_outputs);
+    if (a.status != 0 && !is_failure(&a) && !right) COMPLAIN("%s: status %d, %s%.200s", what, a.status, a.head, a.body);
 }
 
 static void try_reload(server *s, const char *what, bool must_succeed)
@@ -313,7 +368,7 @@ static void run(phase p, const char *fault, const char *error)
         COMPLAIN("%s: does not come up, exit code %d", what, s.ended ? s.code : 0);
         if (!s.ended) end(&s, what);
     } else {
-        if (p == REQUEST || p == INFER) try_request(&s, what, p == INFER);
+        if (p == REQUEST || p == INFER || p == BINARY) try_request(&s, what, p);
         if (p == RELOAD) try_reload(&s, what, harmless);
         if (!s.ended) answers_rightly(&s, what);
         set_gate(p == STOP);
@@ -342,6 +397,12 @@ static void try_all(phase p, const char *kind, const char *error, long calls, lo
     if (step == STACKS && memory) {
         for (size_t i = 0; i < to_try_count; i++)
             if (to_try[i] >= first_call) try_fault(p, kind, error, to_try[i]);
+        return;
+    }
+    /* What a binary request has of its own are headers of its answer, nearly the last to ask for memory. */
+    if (step == 0 && memory && p == BINARY) {
+        for (long n = calls - LAST_OF_ANSWER; n < calls; n += OF_A_HEADER)
+            if (n > 0 && !strchr(error, ':')) try_fault(p, kind, error, n);
         return;
     }
     if (step == STACKS || (step == 0 && memory && calls <= 6)) step = 1;
@@ -398,7 +459,7 @@ static bool is_connected(server *s, int fd)
  * are gone. Below some number it does not start, and says so. */
 static void few_descriptors(void)
 {
-    static char body[ANSWER_BYTES];
+    static answer a;
     int idle[4 * FEW_DESCRIPTORS], enough = 0;
     for (most_files = 3; most_files <= FEW_DESCRIPTORS; most_files++, runs++) {
         char what[64];
@@ -420,11 +481,14 @@ static void few_descriptors(void)
         else if (computed(s.child) - before > 0.25) COMPLAIN("%s: computes for %.2f s with nothing to do", what, computed(s.child) - before);
         for (int i = 0; i < 4 * FEW_DESCRIPTORS; i++)
             if (idle[i] >= 0) close(idle[i]);
-        const int status = late >= 0 && is_connected(&s, late) && send_request(late, "POST /detect?model=a", "image/png", photograph, photograph_bytes)
-                               ? take_answer(&s, late, body) : 0;
-        if (status != 0 && !is_right(status, body)) COMPLAIN("%s: status %d for who waited, %.200s", what, status, body);
+        memset(&a, 0, sizeof a);
+        if (late >= 0 && is_connected(&s, late) &&
+            send_request(late, "POST /detect?model=a", "image/png", photograph, photograph_bytes))
+            take_answer(&s, late, &a);
+        if (a.status != 0 && !is_right(&a)) COMPLAIN("%s: status %d for who waited, %.200s", what, a.status, a.body);
         if (late >= 0) close(late);
-        printf("serve: %d descriptors, %d idle connections: who came after them got status %d\n", most_files, 4 * FEW_DESCRIPTORS, status);
+        printf("serve: %d descriptors, %d idle connections: who came after them got status %d\n", most_files,
+               4 * FEW_DESCRIPTORS, a.status);
         if (s.ended) continue;
         answers_rightly(&s, what);
         end(&s, what);
@@ -436,17 +500,27 @@ static void few_descriptors(void)
 
 /* ---- what is needed ---- */
 
-/* class_name is that of the photograph: data/NAME/test/... */
-static void make_tensor(const char *class_name)
+/* The same in JSON and in binary form. class_name is that of the photograph: data/NAME/test/... */
+static void make_tensors(const char *class_name)
 {
-    snprintf(tensor, sizeof tensor, "{\"id\":\"a part with a long name\",\"inputs\":[{\"name\":\"image\",\"datatype\":\"UINT8\","
-             "\"shape\":[1,2,2,3],\"data\":[[[[9,80,70],[60,50,40]],[[30,20,10],[0,255,7]]]]},{\"name\":\"class\",\"datatype\":\"BYTES\","
-             "\"shape\":[1],\"data\":[\"%.*s\"]}]}", (int)strcspn(class_name, "/"), class_name);
+    static const unsigned char rgb[12] = {9, 80, 70, 60, 50, 40, 30, 20, 10, 0, 255, 7};
+    static const char head[] = "{\"id\":\"a part with a long name\",\"inputs\":[{\"name\":\"image\","
+                               "\"datatype\":\"UINT8\",\"shape\":[1,2,2,3],";
+    char class_input[160];
+    snprintf(class_input, sizeof class_input, "{\"name\":\"class\",\"datatype\":\"BYTES\",\"shape\":[1],"
+             "\"data\":[\"%.*s\"]}]", (int)strcspn(class_name, "/"), class_name);
+    snprintf(tensor, sizeof tensor, "%s\"data\":[[[[9,80,70],[60,50,40]],[[30,20,10],[0,255,7]]]]},%s}", head,
+             class_input);
+    const int n = snprintf(binary_tensor, sizeof binary_tensor, "%s\"parameters\":{\"binary_data_size\":12}},%s,"
+                           "\"parameters\":{\"binary_data_output\":true}}", head, class_input);
+    memcpy(binary_tensor + n, rgb, sizeof rgb);
+    binary_bytes = (size_t)n + sizeof rgb;
+    snprintf(binary_type, sizeof binary_type, "application/octet-stream\r\nInference-Header-Content-Length: %d", n);
 }
 
 static void make_files(void)
 {
-    static char body[ANSWER_BYTES], *list[64];
+    static char *list[64];
     static char gate_path[PATH_BYTES];
     char path[PATH_BYTES];
     at_root(gate_path, "gate");
@@ -459,18 +533,24 @@ static void make_files(void)
     for (size_t i = 0; i < count; i++) {
         if (!photograph && strstr(list[i], "/test/") && strstr(list[i], ".png")) {
             photograph = read_file(list[i], &photograph_bytes);
-            make_tensor(list[i] + strlen(path) + 1);
+            make_tensors(list[i] + strlen(path) + 1);
         }
         free(list[i]);
     }
     if (!photograph) die("no photograph");
     server s = start(NULL, false);
-    if (s.port <= 0 || detect(&s, "a", body) != 200 || !score_of(body, right_score)) {
-        COMPLAIN("serve without the gate: port %d, %.300s", s.port, body);
-        exit(1);
+    if (s.port > 0) {
+        detect(&s, "a", &right_photograph);
+        infer(&s, false, &right_outputs);
+        infer(&s, true, &right_binary);
+        detect(&s, "nobody's", &an_error);
     }
-    if (infer(&s, right_outputs) != 200 || !strstr(right_outputs, "\"anomaly_map\"")) {
-        COMPLAIN("inference without the gate: %.300s", right_outputs);
+    const bool right = right_photograph.status == 200 && score_of(right_photograph.body, right_score) &&
+                       right_outputs.status == 200 && strstr(right_outputs.body, "\"anomaly_map\"") &&
+                       right_binary.status == 200 && strstr(right_binary.head, "Inference-Header-Content-Length: ");
+    if (!right || an_error.status != 404) {
+        COMPLAIN("serve without the gate: port %d, statuses %d, %d, %d, %d; %.300s", s.port, right_photograph.status,
+                 right_outputs.status, right_binary.status, an_error.status, right_outputs.body);
         exit(1);
     }
     end(&s, "serve");
