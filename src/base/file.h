@@ -14,6 +14,10 @@
  * caller frees it; one zero byte follows the content (not counted). */
 DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, size_t *out_bytes);
 
+/* count bytes of an open regular file, from place `at` on, whatever signals and short reads come between. A file that
+ * ends before them is DCAM_ERROR_IO: it became shorter. path is for messages. */
+DCAM_MUST_CHECK dcam_status dcam_read_at(int fd, const char *path, uint64_t at, uint8_t *bytes, size_t count);
+
 /* open(2) with close-on-exec, again where a signal interrupted it. A new file has the permissions that the umask leaves. */
 int dcam_open_file(const char *path, int flags);
 /* Creates a file, readable and writable, whose name ends in six letters that are replaced, with the permissions that the
