@@ -24,7 +24,7 @@ typedef enum { SLOT_EMPTY, SLOT_GOOD, SLOT_BAD, SLOT_FATAL } slot_state;
 typedef struct {
     slot_state state;
     dcam_status status;       /* of an image that is bad, or of what ends the run */
-    char *error;              /* its line; without memory for it the path alone is reported */
+    char *error;              /* its line; NULL: there was no memory for it, and the status says so */
     dcam_detection detection; /* SLOT_GOOD */
 } slot;
 
@@ -57,8 +57,9 @@ typedef struct {
 
 static slot failed_slot(dcam_status status, bool fatal)
 {
-    slot s = {.state = fatal || status == DCAM_ERROR_MEMORY ? SLOT_FATAL : SLOT_BAD, .status = status};
-    if (dcam_copy_string(dcam_error_message(), &s.error) != DCAM_OK) s.error = NULL;
+    slot s = {.status = status};
+    if (dcam_copy_string(dcam_error_message(), &s.error) != DCAM_OK) s.status = DCAM_ERROR_MEMORY;
+    s.state = fatal || s.status == DCAM_ERROR_MEMORY ? SLOT_FATAL : SLOT_BAD;
     return s;
 }
 
@@ -165,8 +166,8 @@ static void *work(void *context)
     if (status == DCAM_OK) status = dcam_alloc(p->batch, sizeof *results, &results);
     pthread_mutex_lock(&p->lock);
     if (status != DCAM_OK && p->start_status == DCAM_OK) {
-        p->start_status = status;
-        if (dcam_copy_string(dcam_error_message(), &p->start_error) != DCAM_OK) p->start_error = NULL;
+        const bool said = dcam_copy_string(dcam_error_message(), &p->start_error) == DCAM_OK;
+        p->start_status = said ? status : DCAM_ERROR_MEMORY;
     }
     p->starting--;
     pthread_cond_broadcast(&p->changed);
@@ -194,11 +195,13 @@ static slot *wait_for_next(pipeline *p, dcam_status *status)
 
 static dcam_status report(const pipeline *p, const slot *s, dcam_detect_callback on_result, void *user, size_t *failed)
 {
-    const char *path = p->files.names[p->consumed], *error = s->error ? s->error : path;
-    if (s->state == SLOT_FATAL) return dcam_fail(s->status, "%s", error);
-    if (s->state == SLOT_BAD) ++*failed;
+    const char *path = p->files.names[p->consumed];
     const bool bad = s->state == SLOT_BAD;
-    if (on_result(user, path, bad ? NULL : &s->detection, bad ? error : NULL))
+    if (s->state == SLOT_FATAL && s->error) return dcam_fail(s->status, "%s", s->error);
+    if (s->state == SLOT_FATAL)
+        return dcam_fail(s->status, "%s: out of memory while it was scored; free some and run again", path);
+    *failed += bad;
+    if (on_result(user, path, bad ? NULL : &s->detection, bad ? s->error : NULL))
         return dcam_fail(DCAM_ERROR_CANCELLED, "stopped after %s", path);
     return DCAM_OK;
 }

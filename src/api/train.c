@@ -477,6 +477,7 @@ static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_
     char *path, *checkpoint;
     dcam_dataset view;
     dcam_data_identity data = {.kinds = NULL};
+    dcam_photograph largest = {.path = NULL};
     DCAM_TRY(class_view(dataset, class_index, &view));
     dcam_status status = class_paths(o, dataset->class_names[class_index], &path, &checkpoint);
     if (status == DCAM_OK) {
@@ -484,11 +485,10 @@ static dcam_status check_class_memory(const dcam_train_options *o, dcam_trainer_
         if (status == DCAM_OK) status = dcam_data_identity_of(&view, &data);
         if (status == DCAM_OK)
             status = dcam_dataset_split(&view, data.kinds, t.validation_fraction, t.seed, &train, &train_count, &validation, &validation_count);
-        if (status == DCAM_OK) {
-            const dcam_photograph largest = dcam_photograph_larger(dcam_dataset_largest(&view, train, train_count),
-                                                                   dcam_dataset_largest(&view, validation, validation_count));
+        if (status == DCAM_OK) status = dcam_dataset_find_largest(&view, train, train_count, &largest);
+        if (status == DCAM_OK) status = dcam_dataset_find_largest(&view, validation, validation_count, &largest);
+        if (status == DCAM_OK)
             status = dcam_trainer_check_memory(a, &t, train_count + validation_count, &largest, &planned);
-        }
         if (status != DCAM_OK) status = dcam_fail_prefix(status, "class %s", dataset->class_names[class_index]);
         dcam_free(validation);
         dcam_free(train);

@@ -53,11 +53,11 @@ dcam_status dcam_system_failure(const char *doing, const char *path)
     return dcam_fail(status, "%s: cannot %s: %s", path, doing, strerror(e));
 }
 
-static dcam_status read_all(int fd, const char *path, uint8_t *bytes, size_t count)
+dcam_status dcam_read_at(int fd, const char *path, uint64_t at, uint8_t *bytes, size_t count)
 {
     size_t done = 0;
     while (done < count) {
-        ssize_t n = read(fd, bytes + done, count - done);
+        ssize_t n = pread(fd, bytes + done, count - done, (off_t)(at + done));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return dcam_system_failure("read", path);
         if (n == 0) return dcam_fail(DCAM_ERROR_IO, "%s: became shorter while it was read", path);
@@ -116,7 +116,7 @@ dcam_status dcam_file_read(const char *path, size_t max_bytes, uint8_t **out, si
     }
     size_t count = (size_t)info.st_size;
     if ((status = dcam_alloc(count + 1, 1, &bytes)) != DCAM_OK) goto cleanup;
-    if ((status = read_all(fd, path, bytes, count)) != DCAM_OK) goto cleanup;
+    if ((status = dcam_read_at(fd, path, 0, bytes, count)) != DCAM_OK) goto cleanup;
     bytes[count] = 0;
     *out = bytes;
     *out_bytes = count;

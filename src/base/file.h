@@ -17,6 +17,9 @@ DCAM_MUST_CHECK dcam_status dcam_file_read(const char *path, size_t max_bytes, u
 /* What the system tells of itself (/proc, /sys) in files that have no size: as much as fits, ended by a zero byte. Asks for
  * no memory. False: it cannot be read. */
 bool dcam_system_text(const char *path, char *text, size_t capacity);
+/* count bytes of an open regular file, from place `at` on, whatever signals and short reads come between. A file that
+ * ends before them is DCAM_ERROR_IO: it became shorter. path is for messages. */
+DCAM_MUST_CHECK dcam_status dcam_read_at(int fd, const char *path, uint64_t at, uint8_t *bytes, size_t count);
 
 /* open(2) with close-on-exec, again where a signal interrupted it. A new file has the permissions that the umask leaves. */
 int dcam_open_file(const char *path, int flags);

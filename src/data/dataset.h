@@ -60,15 +60,16 @@ DCAM_MUST_CHECK dcam_status dcam_dataset_check_places(const dcam_dataset *datase
 DCAM_MUST_CHECK dcam_status dcam_dataset_select(const dcam_dataset *dataset, int class_index, dcam_split split,
                                                 bool normal_only, uint32_t **out, size_t *out_count);
 
-/* The picture that takes most memory to decode, by the headers alone; path NULL: none of them has a header that can be
- * read. Borrowed from dataset. */
+/* A picture and what decoding it takes, by its header alone. path is borrowed from the data set; NULL: none. */
 typedef struct {
     const char *path;
     int width, height;
     size_t bytes; /* image.h, dcam_image_size */
 } dcam_photograph;
-dcam_photograph dcam_dataset_largest(const dcam_dataset *dataset, const uint32_t *indices, size_t count);
-dcam_photograph dcam_photograph_larger(dcam_photograph a, dcam_photograph b);
+/* Puts the picture that takes most memory into *largest, unless what is there takes as much. A header that says nothing
+ * that would be decoded counts nothing; a file that cannot be opened or read is an error. */
+DCAM_MUST_CHECK dcam_status dcam_dataset_find_largest(const dcam_dataset *dataset, const uint32_t *indices,
+                                                      size_t count, dcam_photograph *largest);
 
 /* What tells a file's content from any other's: the first hex digits of its SHA-256, without a NUL. */
 #define DCAM_CONTENT_MARK 12

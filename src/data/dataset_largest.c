@@ -2,16 +2,16 @@
 #include "data/dataset.h"
 #include "image/image.h"
 
-dcam_photograph dcam_photograph_larger(dcam_photograph a, dcam_photograph b) { return a.bytes >= b.bytes ? a : b; }
-
-dcam_photograph dcam_dataset_largest(const dcam_dataset *d, const uint32_t *indices, size_t count)
+dcam_status dcam_dataset_find_largest(const dcam_dataset *d, const uint32_t *indices, size_t count,
+                                      dcam_photograph *largest)
 {
-    dcam_photograph largest = {.path = NULL};
+    dcam_photograph found = *largest;
     for (size_t i = 0; i < count; i++) {
         const char *path = d->samples[indices[i]].path;
         dcam_image_size size;
-        if (dcam_image_look(path, &size))
-            largest = dcam_photograph_larger(largest, (dcam_photograph){path, size.width, size.height, size.bytes});
+        DCAM_TRY(dcam_image_look(path, &size));
+        if (size.bytes > found.bytes) found = (dcam_photograph){path, size.width, size.height, size.bytes};
     }
-    return largest;
+    *largest = found;
+    return DCAM_OK;
 }

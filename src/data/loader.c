@@ -13,6 +13,7 @@
 #include "data/loader.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -30,7 +31,7 @@
 /* What became of one image. */
 typedef struct {
     dcam_status status;
-    char *message; /* of a failure; NULL if even that could not be kept */
+    char *message; /* of a failure; NULL: there was no memory for it, and the status says so */
     int original_width, original_height;
 } outcome;
 
@@ -64,7 +65,7 @@ struct dcam_loader {
     size_t next_batch;
     bool given_out;
     dcam_status failure;
-    char *failure_message;
+    char failure_message[DCAM_MESSAGE_BYTES];
     char **bad;
     size_t bad_count, bad_room;
 };
@@ -103,11 +104,10 @@ static void load_image(const dcam_loader *l, uint32_t sample, uint8_t *place, ou
     o->original_width = o->original_height = 0;
     if (cache && dcam_cache_get(cache, sample, place)) return;
     o->status = decode_into(l, l->dataset->samples[sample].path, place, o);
-    if (o->status != DCAM_OK) {
-        if (dcam_copy_string(dcam_error_message(), &o->message) != DCAM_OK) o->message = NULL;
-    } else if (cache) {
-        (void)dcam_cache_put(cache, sample, place);
-    }
+    if (o->status == DCAM_OK && cache) (void)dcam_cache_put(cache, sample, place);
+    /* An image that is left out for being bad must be said to be so, and why. */
+    if (o->status != DCAM_OK && dcam_copy_string(dcam_error_message(), &o->message) != DCAM_OK)
+        o->status = DCAM_ERROR_MEMORY;
 }
 
 /* Waits for an image to load; false when there is none left or at the end. */
@@ -226,7 +226,6 @@ static void free_loader(dcam_loader *l)
     dcam_free(l->order);
     for (size_t i = 0; i < l->bad_count; i++) dcam_free(l->bad[i]);
     dcam_free(l->bad);
-    dcam_free(l->failure_message);
     dcam_free(l);
 }
 
@@ -297,13 +296,19 @@ static dcam_status note_bad(dcam_loader *l, outcome *o)
     return DCAM_OK;
 }
 
-/* Keeps a failure, so that every later call tells it again. */
-static dcam_status keep_failure(dcam_loader *l, outcome *o)
+static dcam_status say_outcome(const dcam_loader *l, size_t image, const outcome *o)
 {
-    l->failure = o->status;
-    l->failure_message = o->message;
-    o->message = NULL;
-    return dcam_fail(l->failure, "%s", l->failure_message ? l->failure_message : "an image could not be loaded");
+    if (o->message) return dcam_fail(o->status, "%s", o->message);
+    return dcam_fail(o->status, "%s: out of memory while it was loaded; free some and run again",
+                     l->dataset->samples[l->order[image]].path);
+}
+
+/* Keeps a failure that was just said, so that every later call tells it again. */
+static dcam_status keep_failure(dcam_loader *l, dcam_status status)
+{
+    l->failure = status;
+    snprintf(l->failure_message, sizeof l->failure_message, "%s", dcam_error_message());
+    return status;
 }
 
 /* Moves the good images of a complete batch together, in order. */
@@ -313,11 +318,10 @@ static dcam_status gather(dcam_loader *l, size_t batch, slot *s, int *kept)
     for (size_t i = 0; i < length; i++) {
         outcome *o = &s->outcomes[i];
         if (o->status != DCAM_OK) {
-            if (!l->options.skip_bad || !may_be_left_out(o->status)) return keep_failure(l, o);
-            dcam_status status = note_bad(l, o);
-            if (status == DCAM_OK) continue;
-            o->status = status;
-            return keep_failure(l, o);
+            const bool left_out = l->options.skip_bad && may_be_left_out(o->status);
+            const dcam_status status = left_out ? note_bad(l, o) : say_outcome(l, first + i, o);
+            if (status != DCAM_OK) return keep_failure(l, status);
+            continue;
         }
         if (n != i) memcpy(s->rgb + n * l->image_bytes, s->rgb + i * l->image_bytes, l->image_bytes);
         s->samples[n] = l->order[first + i];
@@ -333,8 +337,7 @@ dcam_status dcam_loader_next(dcam_loader *l, dcam_batch *out)
 {
     int kept = 0;
     slot *s = NULL;
-    if (l->failure != DCAM_OK)
-        return dcam_fail(l->failure, "%s", l->failure_message ? l->failure_message : "an image could not be loaded");
+    if (l->failure != DCAM_OK) return dcam_fail(l->failure, "%s", l->failure_message);
     /* A batch of which nothing is left is passed over: count 0 means the end. */
     while (kept == 0) {
         if (l->given_out) release_batch(l);
@@ -358,8 +361,7 @@ size_t dcam_loader_bad_count(const dcam_loader *l) { return l->bad_count; }
 
 const char *dcam_loader_bad_message(const dcam_loader *l, size_t i)
 {
-    if (i >= l->bad_count) return "";
-    return l->bad[i] ? l->bad[i] : "an image could not be loaded";
+    return i < l->bad_count ? l->bad[i] : "";
 }
 
 void dcam_loader_destroy(dcam_loader *l)

@@ -50,7 +50,8 @@ DCAM_MUST_CHECK dcam_status dcam_loader_create(const dcam_dataset *dataset, cons
                                                const dcam_loader_options *options, dcam_loader **out);
 /* The next batch, in order, whatever the number of threads; out->count == 0 at the end. Memory is bounded by
  * (queue + 1) batches plus one decoded image a thread. The first bad image in the order ends the run (unless
- * skip_bad), whichever thread met one first; every later call says the same. Called from one thread. */
+ * skip_bad), whichever thread met one first; so does want of memory, with skip_bad too. Every later call says the same.
+ * Called from one thread. */
 DCAM_MUST_CHECK dcam_status dcam_loader_next(dcam_loader *loader, dcam_batch *out);
 /* With skip_bad: number of images left out so far, and the message of the i-th. */
 size_t dcam_loader_bad_count(const dcam_loader *loader);

@@ -89,8 +89,9 @@ static dcam_status plan_memory(run *r, const dcam_architecture *a)
 {
     const dcam_trainer_options *o = r->options;
     const double mib = 1024.0 * 1024.0;
-    const dcam_photograph largest = dcam_photograph_larger(dcam_dataset_largest(r->dataset, r->train, r->train_count),
-                                                           dcam_dataset_largest(r->dataset, r->validation_set, r->validation_count));
+    dcam_photograph largest = {.path = NULL};
+    DCAM_TRY(dcam_dataset_find_largest(r->dataset, r->train, r->train_count, &largest));
+    DCAM_TRY(dcam_dataset_find_largest(r->dataset, r->validation_set, r->validation_count, &largest));
     DCAM_TRY(dcam_trainer_check_memory(a, o, r->train_count + r->validation_count, &largest, &r->planned));
     dcam_log(DCAM_LOG_INFO, "training on %zu images, %zu kept for validation, %dx%d, %d a step; memory: %.0f MiB at most",
              r->train_count, r->validation_count, o->width, o->height, r->learning.batch, (double)r->planned / mib);

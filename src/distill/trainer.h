@@ -85,8 +85,8 @@ typedef struct {
 void dcam_training_result_clear(dcam_training_result *result);
 
 /* Bytes of one run: everything held from its first step to its last, the cap of the cache included (as far as the
- * images fill it). photograph: what decoding the largest of them takes (dcam_dataset_largest); counted once a decoding
- * thread. */
+ * images fill it). photograph: what decoding the largest of them takes (dcam_dataset_find_largest); counted once a
+ * decoding thread. */
 DCAM_MUST_CHECK dcam_status dcam_trainer_plan_bytes(const dcam_architecture *architecture,
                                                     const dcam_trainer_options *options, size_t images,
                                                     size_t photograph, size_t *out_bytes);

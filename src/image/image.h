@@ -42,12 +42,13 @@ DCAM_MUST_CHECK dcam_status dcam_image_load(const char *path, dcam_image *out);
 DCAM_MUST_CHECK dcam_status dcam_mask_load(const char *path, dcam_image *out);
 
 /* Of a picture, from its header alone: its sides, and the most that dcam_image_load holds of it, the file and what the
- * decoder has beside the pixels included. False where the header says nothing that would be decoded: reading tells why. */
+ * decoder has beside the pixels included. All 0 where the header says nothing that would be decoded: reading tells why.
+ * A file that the system does not open or read is an error: taken for nothing, a plan of memory would lack it. */
 typedef struct {
     int width, height;
     size_t bytes;
 } dcam_image_size;
-bool dcam_image_look(const char *path, dcam_image_size *out);
+DCAM_MUST_CHECK dcam_status dcam_image_look(const char *path, dcam_image_size *out);
 
 /* Pillow's Image.resize((width, height), BILINEAR) (antialiased) for 8-bit images, bit-equal
  * where possible (within one grey level in any case). */

@@ -18,16 +18,21 @@
 #define MOST_ENTRIES 4096
 
 typedef struct {
+    const char *path;
     int fd;
+    dcam_status fault;  /* of the system, while it was read */
     uint64_t size;      /* of the file */
     uint8_t head[HEAD]; /* zeros behind the file's end */
     uint64_t width, height, beside; /* beside: bytes held besides 3 a pixel and the file */
 } probe;
 
-static bool read_at(const probe *p, uint64_t at, void *to, size_t count)
+/* False behind the file's end, which is the header's fault, and where the system does not read, which is kept: after it
+ * nothing that was found counts. */
+static bool read_at(probe *p, uint64_t at, uint8_t *to, size_t count)
 {
-    if (at > p->size || p->size - at < count) return false;
-    return pread(p->fd, to, count, (off_t)at) == (ssize_t)count;
+    if (p->fault != DCAM_OK || at > p->size || p->size - at < count) return false;
+    p->fault = dcam_read_at(p->fd, p->path, at, to, count);
+    return p->fault == DCAM_OK;
 }
 
 static uint32_t big_16(const uint8_t *b) { return (uint32_t)b[0] << 8 | b[1]; }
@@ -166,7 +171,7 @@ static uint64_t tiff_number(const tiff_kind *k, const uint8_t *b, size_t bytes)
 }
 
 /* The first value of an entry; 0 where it is of another type than a whole number, or lies elsewhere and cannot be read. */
-static uint64_t tiff_value(const probe *p, const tiff_kind *k, const uint8_t *entry)
+static uint64_t tiff_value(probe *p, const tiff_kind *k, const uint8_t *entry)
 {
     const uint64_t type = tiff_number(k, entry + 2, 2), count = tiff_number(k, entry + 4, k->big ? 8 : 4);
     const size_t bytes = type == 3 ? 2 : type == 4 ? 4 : type == 16 ? 8 : type == 1 ? 1 : 0, room = k->big ? 8 : 4;
@@ -226,22 +231,34 @@ static bool probe_any(probe *p)
     return h[0] == 'P' && h[1] >= '4' && h[1] <= '6' && probe_pnm(p);
 }
 
-bool dcam_image_look(const char *path, dcam_image_size *out)
+/* Beyond the limits nothing is decoded. */
+static bool would_be_decoded(const probe *p)
+{
+    return p->width > 0 && p->height > 0 && p->width <= DCAM_MAX_IMAGE_SIDE && p->height <= DCAM_MAX_IMAGE_SIDE &&
+           pixels(p) <= DCAM_MAX_IMAGE_PIXELS;
+}
+
+static dcam_status look(probe *p, dcam_image_size *out)
 {
     struct stat info;
-    probe p = {.fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK)};
-    if (p.fd < 0) return false;
-    bool found = fstat(p.fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 &&
-                 (uint64_t)info.st_size <= DCAM_MAX_IMAGE_FILE_BYTES;
-    if (found) {
-        p.size = (uint64_t)info.st_size;
-        found = read_at(&p, 0, p.head, p.size < HEAD ? (size_t)p.size : HEAD) && probe_any(&p);
+    dcam_image_size size = {0};
+    if (fstat(p->fd, &info) != 0) return dcam_system_failure("read", p->path);
+    if (S_ISREG(info.st_mode) && info.st_size > 0 && (uint64_t)info.st_size <= DCAM_MAX_IMAGE_FILE_BYTES) {
+        p->size = (uint64_t)info.st_size;
+        const bool found = read_at(p, 0, p->head, p->size < HEAD ? (size_t)p->size : HEAD) && probe_any(p);
+        if (p->fault != DCAM_OK) return p->fault;
+        if (found && would_be_decoded(p))
+            size = (dcam_image_size){(int)p->width, (int)p->height, (size_t)(p->size + 3 * pixels(p) + p->beside)};
     }
+    *out = size;
+    return DCAM_OK;
+}
+
+dcam_status dcam_image_look(const char *path, dcam_image_size *out)
+{
+    probe p = {.path = path, .fd = dcam_open_file(path, O_RDONLY | O_NONBLOCK)};
+    if (p.fd < 0) return dcam_system_failure("open", path);
+    const dcam_status status = look(&p, out);
     close(p.fd);
-    /* Beyond the limits nothing is decoded. */
-    if (!found || p.width == 0 || p.height == 0 || p.width > DCAM_MAX_IMAGE_SIDE || p.height > DCAM_MAX_IMAGE_SIDE ||
-        pixels(&p) > DCAM_MAX_IMAGE_PIXELS)
-        return false;
-    *out = (dcam_image_size){(int)p.width, (int)p.height, (size_t)(p.size + 3 * pixels(&p) + p.beside)};
-    return true;
+    return status;
 }

@@ -90,6 +90,33 @@ static void many_images(void **state)
     NEEDED_ALLOCATIONS(a, 250, detect_all(&s)) assert_true(s.errors == 0 && (!a.passed || s.sum == first.sum));
 }
 
+/* Nor is a bad image reported without why it is bad. */
+static bool note_bad(void *user, const char *path, const dcam_detection *detection, const char *error)
+{
+    assert_null(detection);
+    if (!strstr(error, path) || !strstr(error, "not a")) fail_msg("%s: %s", path, error);
+    ++*(int *)user;
+    return false;
+}
+
+static void bad_images(void **state)
+{
+    dcam_detector *d;
+    (void)state;
+    tree_file(case_root, "bad/a.png", "no picture");
+    const char *path = case_path("bad");
+    assert_int_equal(dcam_detector_open(case_model, &(dcam_detector_options){.threads = 1}, &d), DCAM_OK);
+    for (int files = 1; files <= 2; files++) {
+        int bad = 0;
+        EVERY_ALLOCATION(a, dcam_detect_paths(d, &path, 1, note_bad, &bad, NULL)) {
+            assert_true(!a.passed || bad == files);
+            bad = 0;
+        }
+        tree_file(case_root, "bad/b.png", "no picture either");
+    }
+    dcam_detector_close(d);
+}
+
 static void evaluation(void **state)
 {
     dcam_evaluation e = {.class_count = 77};
@@ -169,8 +196,9 @@ static void facts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opening),     cmocka_unit_test(one_image),   cmocka_unit_test(many_images), cmocka_unit_test(evaluation),
-        cmocka_unit_test(drift),       cmocka_unit_test(calibration), cmocka_unit_test(training),    cmocka_unit_test(facts),
+        cmocka_unit_test(opening),     cmocka_unit_test(one_image),  cmocka_unit_test(many_images),
+        cmocka_unit_test(bad_images),  cmocka_unit_test(evaluation), cmocka_unit_test(drift),
+        cmocka_unit_test(calibration), cmocka_unit_test(training),   cmocka_unit_test(facts),
     };
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }

@@ -1,5 +1,5 @@
-/* failing_calls.h - the system's calls of one test program (test_file_faults.c), made to fail on demand, and machines that
- * are made up: processors, a disk, memory. The linker leads the library's calls here (--wrap in CMakeLists.txt). */
+/* failing_calls.h - the system's calls of a test program, made to fail on demand, and machines that are made up:
+ * processors, a disk, memory. The linker leads the library's calls here (--wrap in CMakeLists.txt). */
 #ifndef DCAM_TESTS_BASE_FAILING_CALLS_H
 #define DCAM_TESTS_BASE_FAILING_CALLS_H
 
@@ -62,13 +62,13 @@ int __wrap_open(const char *path, int flags, ...)
     return next(flags & O_CREAT ? CREATE : OPEN) > 0 ? -1 : __real_open(path, flags, mode);
 }
 
-ssize_t __real_read(int fd, void *to, size_t count);
-ssize_t __wrap_read(int fd, void *to, size_t count);
-ssize_t __wrap_read(int fd, void *to, size_t count)
+ssize_t __real_pread(int fd, void *to, size_t count, off_t at);
+ssize_t __wrap_pread(int fd, void *to, size_t count, off_t at);
+ssize_t __wrap_pread(int fd, void *to, size_t count, off_t at)
 {
     const int what = next(READ);
     if (what == NOTHING) return 0;
-    return what > 0 ? -1 : __real_read(fd, to, what == SHORT && count > 1 ? count / 2 : count);
+    return what > 0 ? -1 : __real_pread(fd, to, what == SHORT && count > 1 ? count / 2 : count, at);
 }
 
 ssize_t __real_write(int fd, const void *from, size_t count);

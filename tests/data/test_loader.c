@@ -311,6 +311,38 @@ static void allocations_fail(void **state)
     EVERY_ALLOCATION(a, try_to_load(*state, &o, &n)) assert_true(!a.passed || (n == 6 && a.n > 20));
 }
 
+/* Image 1 is bad. That is said, with its name; or that memory is wanting. DCAM_OK: all is as without want. */
+static dcam_status try_to_load_a_bad_one(const dcam_dataset *d, bool skip_bad)
+{
+    static const uint32_t order[3] = {0, 1, 2};
+    const dcam_loader_options o = {.width = WIDTH, .height = HEIGHT, .batch = 2, .threads = 1, .skip_bad = skip_bad};
+    dcam_loader *l;
+    dcam_batch b = {.count = 1};
+    dcam_status status = DCAM_OK;
+    DCAM_TRY(dcam_loader_create(d, order, 3, &o, &l));
+    while (status == DCAM_OK && b.count > 0) status = dcam_loader_next(l, &b);
+    for (int again = 0; again < 2 && status != DCAM_OK; again++) {
+        const char *part = status == DCAM_ERROR_MEMORY ? "out of memory" : "001.ppm: damaged";
+        if (!strstr(dcam_error_message(), part)) fail_msg("%s: %s", dcam_status_name(status), dcam_error_message());
+        assert_int_equal(dcam_loader_next(l, &b), status);
+    }
+    if (skip_bad && status == DCAM_OK) {
+        assert_int_equal(dcam_loader_bad_count(l), 1);
+        if (!strstr(dcam_loader_bad_message(l, 0), "001.ppm: damaged")) fail_msg("%s", dcam_loader_bad_message(l, 0));
+    }
+    dcam_loader_destroy(l);
+    return !skip_bad && status == DCAM_ERROR_IMAGE ? DCAM_OK : status;
+}
+
+/* Nor does a bad image lose its name, or why it is bad, for want of memory. */
+static void allocations_fail_beside_a_bad_image(void **state)
+{
+    const dcam_dataset *d = *state;
+    spoil(d, 1, "P6\n24 16\n255\nshort");
+    EVERY_ALLOCATION(a, try_to_load_a_bad_one(d, true)) assert_true(!a.passed || a.n > 20);
+    EVERY_ALLOCATION(b, try_to_load_a_bad_one(d, false)) assert_true(!b.passed || b.n > 15);
+}
+
 static void cache_keeps_to_its_cap(void **state)
 {
     (void)state;
@@ -387,6 +419,7 @@ int main(void)
         TEST(memory_is_bounded),
         TEST(wrong_options),
         TEST(allocations_fail),
+        TEST(allocations_fail_beside_a_bad_image),
         cmocka_unit_test(cache_keeps_to_its_cap),
         cmocka_unit_test(cache_from_many_threads),
     };
