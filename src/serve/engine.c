@@ -11,6 +11,7 @@
 #include "api/detector.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number_text.h"
 #include "base/parallel.h"
 #include "serve/internal.h"
 
@@ -333,7 +334,7 @@ static double next_pause(const dcam_server *s, const serve_model *m, dcam_status
 static void log_failed_reload(const dcam_server *s, const serve_model *m, dcam_status status)
 {
     char later[64] = "";
-    if (m->pause > 0) snprintf(later, sizeof later, "; tried again in %.0f s", m->pause);
+    if (m->pause > 0) dcam_snprintf(later, sizeof later, "; tried again in %.0f s", m->pause);
     serve_log_event(s, status == DCAM_ERROR_CANCELLED ? DCAM_LOG_INFO : DCAM_LOG_WARNING, "reload",
                     "%s: keeps the model it has: %s%s", m->name, dcam_error_message(), later);
 }

@@ -95,7 +95,7 @@ dcam_status serve_listen(const char *text, int *socket_out, bool *loopback, char
         getsockname(listener, (struct sockaddr *)&bound, &bound_length) != 0) {
         const int reason = errno;
         close(listener);
-        return dcam_fail(DCAM_ERROR_IO, "%s: cannot listen there: %s%s", text, strerror(reason),
+        return dcam_fail(dcam_status_of_errno(reason), "%s: cannot listen there: %s%s", text, strerror(reason),
                          reason == EADDRINUSE ? "; name another port" : "");
     }
     *loopback = is_loopback(&bound);

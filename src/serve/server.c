@@ -204,7 +204,7 @@ static bool drain(dcam_server *s)
         const double since = dcam_seconds() - begun;
         const bool nobody = s->connection_count == 0;
         over = since > s->options.drain_timeout;
-        clean = s->open_requests == 0 && (since > (nobody ? ARRIVAL_SECONDS : LINGER_SECONDS) || (nobody && over));
+        clean = s->open_requests == 0 && (over || since > (nobody ? ARRIVAL_SECONDS : LINGER_SECONDS));
         pthread_mutex_unlock(&s->lock);
         if (!clean && !over) sleep_seconds(0.01);
     }

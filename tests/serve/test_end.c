@@ -224,11 +224,31 @@ static void more_than_may_connect_do_not_keep_the_end_away(void **state)
     assert_in_range(count, 1, CLIENTS);
 }
 
+/* A connection that says nothing is no request that was cut off. */
+static void silence_is_no_fault_of_a_short_end(void **state)
+{
+    (void)state;
+    const dcam_server_model models = {.path = case_model};
+    const dcam_server_options options = {.models = &models, .model_count = 1, .listen = "127.0.0.1:0", .threads = 1,
+                                         .drain_timeout = 0.3, .log = stand_still};
+    dcam_server *server = NULL;
+    assert_int_equal(dcam_server_start(&options, &server), DCAM_OK);
+    const struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                        .sin_port = htons((uint16_t)atoi(strrchr(dcam_server_url(server), ':') + 1))};
+    const int silent = make_client("127.0.0.1"), served = make_client("127.0.0.1");
+    assert_int_equal(connect(silent, (const struct sockaddr *)&address, sizeof address), 0);
+    ask(served, ntohs(address.sin_port)); /* who came before has been seen */
+    assert_int_equal(take(served), 200);
+    assert_true(dcam_server_stop(server));
+    close(silent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(one_who_is_refused_does_not_end_it_for_others),
                                        cmocka_unit_test(one_who_is_gone_does_not_end_it_for_others),
                                        cmocka_unit_test(who_waits_for_a_descriptor_is_served),
-                                       cmocka_unit_test(more_than_may_connect_do_not_keep_the_end_away)};
+                                       cmocka_unit_test(more_than_may_connect_do_not_keep_the_end_away),
+                                       cmocka_unit_test(silence_is_no_fault_of_a_short_end)};
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }
