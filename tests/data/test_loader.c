@@ -319,7 +319,8 @@ static dcam_status try_to_load_a_bad_one(const dcam_dataset *d, bool skip_bad)
     dcam_loader *l;
     dcam_batch b = {.count = 1};
     dcam_status status = DCAM_OK;
-    DCAM_TRY(dcam_loader_create(d, order, 3, &o, &l));
+    /* Where the bad one ends it nothing comes behind, whose want of memory nobody would be told of. */
+    DCAM_TRY(dcam_loader_create(d, order, skip_bad ? 3 : 2, &o, &l));
     while (status == DCAM_OK && b.count > 0) status = dcam_loader_next(l, &b);
     for (int again = 0; again < 2 && status != DCAM_OK; again++) {
         const char *part = status == DCAM_ERROR_MEMORY ? "out of memory" : "001.ppm: damaged";

@@ -45,13 +45,18 @@ static void limit(size_t bytes)
 /* In a child: all that malloc has left is used up, then so many pages more are allowed. */
 static _Noreturn void load_within(const char *path, size_t pages)
 {
+    static void **kept; /* each block begins with the one before */
     dcam_image image;
+    void **block;
     signal(SIGSEGV, SIG_DFL); /* cmocka's would go on with the tests */
     mallopt(M_TOP_PAD, 0); /* it grows by what is asked for, not by 128 KiB */
     const size_t now = mapped_bytes();
     limit(now);
     for (size_t bytes = 1 << 20; bytes >= 16; bytes /= 2)
-        while (malloc(bytes)) continue;
+        while ((block = malloc(bytes))) {
+            *block = kept;
+            kept = block;
+        }
     limit(now + pages * (size_t)sysconf(_SC_PAGESIZE));
     _exit((int)dcam_image_load(path, &image));
 }
