@@ -13,4 +13,5 @@
 #endif
 #ifndef ANALYSED_decode
 #define dcam_damaged(file, kind, reason) ((void)dcam_damaged((file), (kind), (reason)), DCAM_ERROR_IMAGE)
+#define dcam_no_memory(file) ((void)dcam_no_memory(file), DCAM_ERROR_MEMORY)
 #endif

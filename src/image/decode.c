@@ -31,6 +31,11 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
                      line);
 }
 
+dcam_status dcam_no_memory(const dcam_encoded *file)
+{
+    return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
+}
+
 size_t dcam_pixel_limit(const dcam_encoded *file)
 {
     return file->max_pixels && file->max_pixels < DCAM_MAX_IMAGE_PIXELS ? file->max_pixels : DCAM_MAX_IMAGE_PIXELS;

@@ -40,10 +40,8 @@ dcam_status dcam_damaged(const dcam_encoded *file, const char *kind, const char 
 DCAM_MUST_CHECK dcam_status dcam_library_begin(const dcam_encoded *file, uint64_t bytes);
 /* Whether they lacked memory since. */
 bool dcam_library_lacked_memory(void);
-static inline dcam_status dcam_no_memory(const dcam_encoded *file)
-{
-    return dcam_fail(DCAM_ERROR_MEMORY, "%s: not enough memory to decode it", file->name);
-}
+/* "NAME: not enough memory to decode it". */
+dcam_status dcam_no_memory(const dcam_encoded *file);
 /* What they hold of tables and the like, whatever the picture. */
 #define DCAM_LIBRARY_TABLES ((uint64_t)1 << 20)
 

@@ -19,8 +19,7 @@
 
 static dcam_status library_failure(const dcam_encoded *file, int code)
 {
-    if (dcam_codec_lacked_memory())
-        return dcam_no_memory(file);
+    if (dcam_codec_lacked_memory()) return dcam_no_memory(file);
     return dcam_damaged(file, "PNG", spng_strerror(code));
 }
 
