@@ -29,7 +29,7 @@ demo: deps
 
 # Left out of the sanitised tests that belong to `make test`: slow there (docs/reliability.md).
 # `make test-sanitized` has them.
-SLOW_SANITIZED = ^(distill\.test_trainer|pretrain\.test_pretrainer|fault\.(crash|bounds))
+SLOW_SANITIZED = ^(distill\.test_trainer|pretrain\.test_pretrainer|api\.test_train_unseen|serve\.test_reload|fault\.(crash|bounds))
 sanitized = $(MAKE) --no-print-directory run-sanitized SANITIZED_TESTS
 
 # The sanitised tests come first, so that the last line is that of the plain ones; both run, and either can fail.
