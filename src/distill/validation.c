@@ -144,5 +144,9 @@ size_t dcam_validation_plan_bytes(const dcam_architecture *architecture, const d
     const dcam_feature_shapes shapes = dcam_feature_shapes_at(architecture, o->height, o->width);
     const dcam_map_layout layout = dcam_map_layout_of(&shapes);
     const size_t pixels = (size_t)o->height * (size_t)o->width;
-    return layout.total * (2 * sizeof(float) + sizeof(uint16_t)) + pixels * (4 * sizeof(float) + 3 * LOADER_BATCH * 3);
+    /* The mapper's: what it smooths with, each stage's map, and two more of the first. */
+    size_t mapper = pixels + 2 * (size_t)shapes.height[0] * (size_t)shapes.width[0];
+    for (int k = 0; k < DCAM_STAGES; k++) mapper += (size_t)shapes.height[k] * (size_t)shapes.width[k];
+    return layout.total * (2 * sizeof(float) + sizeof(uint16_t)) + mapper * sizeof(float) +
+           pixels * (4 * sizeof(float) + 3 * LOADER_BATCH * 3);
 }
