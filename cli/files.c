@@ -30,17 +30,12 @@ static int fail_errno(const char *path, const char *what, int error)
     return code;
 }
 
-static bool means_absent(int error)
-{
-    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
-}
-
 /* *there: whether something is there, and *facts of it. What cannot be looked at is not taken for absent: a photograph
  * would be written over, or the pictures get other names. An exit code. */
 static int look(const char *path, struct stat *facts, bool *there)
 {
     *there = stat(path, facts) == 0;
-    return *there || means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
+    return *there || dcam_means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
 }
 
 /* A fresh copy of a followed by b; NULL without memory. */
@@ -218,7 +213,7 @@ void cli_names_destroy(cli_names *names)
 static int find_place(const char *path, char **out)
 {
     *out = realpath(path, NULL);
-    return *out || means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
+    return *out || dcam_means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
 }
 
 /* Whether folder, which need not be there yet, lies in outer: by their names, or by where they lead to. An exit code. */

@@ -376,6 +376,11 @@ dcam_status dcam_file_write(const char *path, const void *bytes, size_t count)
     return dcam_writer_commit(w);
 }
 
+bool dcam_means_absent(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
 dcam_status dcam_path_look(const char *path, dcam_path_kind *out)
 {
     struct stat info;
@@ -383,8 +388,7 @@ dcam_status dcam_path_look(const char *path, dcam_path_kind *out)
         *out = S_ISDIR(info.st_mode) ? DCAM_PATH_FOLDER : DCAM_PATH_FILE;
         return DCAM_OK;
     }
-    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
-        return dcam_system_failure("look at", path);
+    if (!dcam_means_absent(errno)) return dcam_system_failure("look at", path);
     *out = DCAM_PATH_ABSENT;
     return DCAM_OK;
 }

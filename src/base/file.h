@@ -63,6 +63,7 @@ DCAM_MUST_CHECK dcam_status dcam_file_write(const char *path, const void *bytes,
 
 /* What a path is. Absent: nothing of that name, a link that leads nowhere or round in a circle. Any other reason why the
  * system cannot tell (permissions, a failing disk) is an error: taken for absence it would change what a folder means. */
+bool dcam_means_absent(int error); /* an errno */
 typedef enum { DCAM_PATH_ABSENT, DCAM_PATH_FILE, DCAM_PATH_FOLDER } dcam_path_kind;
 DCAM_MUST_CHECK dcam_status dcam_path_look(const char *path, dcam_path_kind *out);
 
