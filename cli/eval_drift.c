@@ -14,11 +14,11 @@ static json_t *make_json(const dcam_drift_options *options, const dcam_drift *d)
     bool whole = root && classes;
     for (size_t i = 0; i < d->class_count; i++) {
         const dcam_drift_class *c = &d->classes[i];
-        json_t *one = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:I, s:f, s:f, s:f, s:b, s:s}", "images", (json_int_t)c->images,
+        json_t *one = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:I, s:o, s:f, s:f, s:b, s:s}", "images", (json_int_t)c->images,
                                 "calibration_images", (json_int_t)c->calibration_images, "median", c->median,
                                 "calibration_median", c->calibration_median, "ks_statistic", c->ks_statistic, "ks_p", c->ks_p,
                                 "ks_exact", c->ks_exact, "false_alarms", (json_int_t)c->alarms, "false_alarm_rate_wanted",
-                                c->false_alarm_rate, "false_alarms_p", c->alarms_p, "p", c->p, "drifted", c->drifted, "verdict", c->verdict);
+                                cli_json_number(c->false_alarm_rate), "false_alarms_p", c->alarms_p, "p", c->p, "drifted", c->drifted, "verdict", c->verdict);
         json_t *name = cli_json_text(c->name);
         whole &= json_object_set_new(classes, json_string_value(name), one) == 0;
         json_decref(name);

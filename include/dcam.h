@@ -284,10 +284,11 @@ typedef struct dcam_calibrate_options {
     const char *dataset;
     const char *model;           /* read */
     const char *output;          /* written; NULL: model is replaced, atomically */
-    double false_alarm_rate;     /* 0: the one that the model's classes were calibrated with, or 0.01; at least 1e-6 */
+    double false_alarm_rate;     /* 0: the one that the model's classes were calibrated with, DCAM_ERROR_USAGE where
+                                    they differ; 0.01 after f1; at least 1e-6 */
     bool f1;                     /* thresholds of the best F1 on labelled test images instead */
     bool int8;                   /* measures the ranges that int8 needs, in f32 on normal images; thresholds stay,
-                                    unless one of false_alarm_rate, f1 and precision is set as well */
+                                    unless one of false_alarm_rate, f1 and precision (other than auto) is set */
     const char *classes;
     int threads;
     dcam_precision precision;
@@ -384,7 +385,7 @@ typedef struct dcam_drift_class {
     char *name;
     size_t images, failed, alarms;    /* new normal images; those not read; those called anomalous */
     size_t calibration_images;
-    double false_alarm_rate;          /* wanted at the calibration */
+    double false_alarm_rate;          /* wanted at the calibration; NAN: labels gave the threshold */
     double median, calibration_median; /* of the raw scores */
     double ks_statistic, ks_p;        /* Kolmogorov and Smirnov, two samples, two-sided */
     bool ks_exact;

@@ -93,24 +93,32 @@ static bool wants_thresholds(const dcam_calibrate_options *o)
     return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
 }
 
-/* What the classes had been asked for when they were calibrated; 0, which is the default, where they differ or have a rate
- * that labels gave. */
-static double rate_of(const dcam_model *model, const dcam_dataset *dataset, const change *changes)
+/* A class whose threshold labels gave has no rate that was asked for: 0, which is the default. */
+static double wanted_rate(const dcam_class_calibration *c) { return c->rule == DCAM_RULE_F1 ? 0 : c->false_alarm_rate; }
+
+/* What the classes had been asked for when they were calibrated. Where they differ none is right for all. */
+static dcam_status find_rate(const dcam_model *model, const dcam_dataset *dataset, const change *changes,
+                             const dcam_calibrate_options *o, double *out)
 {
-    const double rate = model->classes[changes[0].model_class].false_alarm_rate;
-    for (size_t i = 0; i < dataset->class_count; i++) {
+    const dcam_class_calibration *first = &model->classes[changes[0].model_class];
+    *out = o->false_alarm_rate > 0 ? o->false_alarm_rate : wanted_rate(first);
+    for (size_t i = 1; o->false_alarm_rate == 0 && i < dataset->class_count; i++) {
         const dcam_class_calibration *c = &model->classes[changes[i].model_class];
-        if (c->rule == DCAM_RULE_F1 || c->false_alarm_rate != rate) return 0;
+        if (wanted_rate(c) != wanted_rate(first))
+            return dcam_fail(DCAM_ERROR_USAGE, "%s: classes %s and %s were not calibrated at the same false-alarm rate; give one for "
+                             "all (--false-alarm-rate), or calibrate those of each rate by themselves (--classes)", o->model,
+                             first->name, c->name);
     }
-    return rate;
+    return DCAM_OK;
 }
 
 static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices, size_t count,
                                const dcam_calibrate_options *o, change *changes, bool *left_out)
 {
     const dcam_reading reading = {.left_out = left_out};
-    const double rate = o->false_alarm_rate > 0 ? o->false_alarm_rate : rate_of(model, dataset, changes);
+    double rate;
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
+    DCAM_TRY(find_rate(model, dataset, changes, o, &rate));
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
     if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, rate, &reading);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)

@@ -246,7 +246,9 @@ static dcam_status run_pipeline(pipeline *p, int workers, dcam_detect_callback o
 static dcam_status run_alone(const pipeline *p, dcam_detect_callback on_result, void *user, size_t *failed)
 {
     slot s = {.state = SLOT_GOOD};
+    const double start = dcam_seconds();
     dcam_status status = dcam_detect_file(p->detector, p->files.names[0], &s.detection);
+    if (status == DCAM_OK) s.detection.milliseconds = 1e3 * (dcam_seconds() - start); /* with the reading, as of many */
     /* What is wrong with the network would be wrong with every image. */
     if (status != DCAM_OK) s = failed_slot(status, status != DCAM_ERROR_IMAGE && status != DCAM_ERROR_IO);
     status = report(p, &s, on_result, user, failed);

@@ -116,9 +116,8 @@ static double alarms_p(const dcam_class_calibration *c, size_t images, size_t al
 {
     size_t below = 0;
     while (below < c->score_count && (double)c->scores[below] < c->threshold) below++;
-    /* A threshold of the best F1 was not chosen from these scores; any other is an order statistic of them, or lies
-     * above one, where counting what is above that can only make p larger. */
-    if (below == 0) below = 1;
+    /* A threshold of the best F1 was not chosen from these scores, and may lie below all; any other is an order statistic of
+     * them, or lies above one, where counting what is above that can only make p larger. */
     return c->rule == DCAM_RULE_F1 ? dcam_fisher_p(c->score_count, c->score_count - below, images, alarms)
                                    : dcam_exceedance_p(c->score_count, below, images, alarms);
 }
@@ -147,7 +146,7 @@ static dcam_status check_class(run *r, dcam_detector *d, int class_index, int mo
     DCAM_TRY(dcam_copy_string(c->name, &out->name));
     out->calibration_images = c->score_count;
     out->calibration_median = median_of(c->scores, c->score_count);
-    out->false_alarm_rate = c->false_alarm_rate;
+    out->false_alarm_rate = c->rule == DCAM_RULE_F1 ? (double)NAN : c->false_alarm_rate; /* of F1 what labels gave */
     dcam_status status = choose_images(r, d, class_index, &order, &count);
     if (status == DCAM_OK) status = dcam_alloc(count, sizeof *scores, &scores);
     if (status == DCAM_OK) status = score_images(r, d, model_class, order, count, scores, out);

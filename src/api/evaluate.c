@@ -64,7 +64,8 @@ static dcam_status plan_bytes(const dcam_class_scores *s, size_t *out)
     return DCAM_OK;
 }
 
-/* The test images of a class, and how they will be held, which is refused where the machine's memory is less. */
+/* The test images of a class, and how they will be held, which is refused where the machine's memory is less
+ * or the metrics would refuse it. */
 static dcam_status plan_class(const run *r, const dcam_detector *d, int class_index, uint32_t **order, dcam_class_scores *out)
 {
     const double mib = 1024.0 * 1024.0;
@@ -77,6 +78,10 @@ static dcam_status plan_class(const run *r, const dcam_detector *d, int class_in
     s.keeps_maps = s.has_masks || r->report;
     s.from_threshold = r->options->infer_class && d->model->class_count > 1;
     dcam_status status = plan_bytes(&s, &bytes);
+    if (status == DCAM_OK && s.has_masks && s.count * s.pixels > DCAM_MAX_METRIC_COUNT) /* no overflow: plan_bytes */
+        status = dcam_fail(DCAM_ERROR_DATA, "class %s: %zu test images at %d x %d have more pixels than the %zu that a metric takes; "
+                           "evaluate fewer images at once", r->dataset->class_names[class_index], s.count, p->width, p->height,
+                           DCAM_MAX_METRIC_COUNT);
     if (status == DCAM_OK && machine > 0 && bytes > machine)
         status = dcam_fail(DCAM_ERROR_MEMORY, "class %s: %.0f MiB would be held for the maps of its %zu test images at %d x %d, the "
                            "machine's limit is %.0f MiB; evaluate fewer images at once%s", r->dataset->class_names[class_index],

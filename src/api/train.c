@@ -416,34 +416,56 @@ static dcam_status check_places(const dcam_train_options *o, const dcam_dataset 
     return o->checkpoint ? check_checkpoint(o, o->checkpoint) : DCAM_OK;
 }
 
-/* A model's calibration and memory, at most. */
+/* Prototypes of all classes, at most: patches of layer 2 of the images that are learned from. A class's samples lie together. */
+static size_t count_prototypes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory)
+{
+    const size_t patches = (size_t)(t->width / 8) * (size_t)(t->height / 8);
+    const size_t wanted = (size_t)(memory->prototypes ? memory->prototypes : DCAM_DEFAULT_MEMORY_PROTOTYPES);
+    const size_t most = wanted < DCAM_MEMORY_POOL ? wanted : DCAM_MEMORY_POOL;
+    size_t of_class = 0, total = 0;
+    for (size_t i = 0; i < dataset->sample_count; i++) {
+        const dcam_sample *sample = &dataset->samples[i];
+        if (i > 0 && sample->class_index != sample[-1].class_index) of_class = 0;
+        if (sample->split != DCAM_SPLIT_TRAIN || sample->defective) continue;
+        const size_t more = most - of_class < patches ? most - of_class : patches;
+        of_class += more;
+        total += more;
+    }
+    return total;
+}
+
+/* A model's calibration and memory, at most, without the text of its classes. */
 static size_t calibration_bytes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory,
                                 bool hybrid)
 {
     const int *channels = dcam_architecture_find(NULL)->stage_channels;
-    /* Patches of layer 2, of which prototypes are chosen. */
-    const size_t patches = dataset->sample_count * (size_t)(t->width / 8) * (size_t)(t->height / 8);
-    const size_t most = (size_t)(memory->prototypes ? memory->prototypes : DCAM_DEFAULT_MEMORY_PROTOTYPES);
-    const size_t rows = dataset->class_count * most < patches ? dataset->class_count * most : patches;
     size_t values = dataset->sample_count + dataset->class_count * (size_t)channels[2];
-    if (hybrid) values += DCAM_DEFAULT_MEMORY_DIMENSIONS * (rows + (size_t)channels[1] + (size_t)channels[2]);
-    return values * sizeof(float) + dataset->class_count * CLASS_TEXT;
+    if (hybrid)
+        values += DCAM_DEFAULT_MEMORY_DIMENSIONS * (count_prototypes(dataset, t, memory) + (size_t)channels[1] + (size_t)channels[2]);
+    return values * sizeof(float);
 }
 
-/* Now rather than in hours. A checkpoint is written beside the one before. */
-static dcam_status check_disk(const dcam_train_options *o, const dcam_trainer_options *t, const dcam_memory_options *memory,
-                              const dcam_dataset *dataset, const dcam_trunk_weights *teacher)
+/* That the model will be no larger than its file may be and that the disk has room, now rather than in hours. A checkpoint is
+ * written beside the one before. */
+static dcam_status check_files(const dcam_train_options *o, const dcam_trainer_options *t, const dcam_memory_options *memory,
+                               const dcam_dataset *dataset, const dcam_trunk_weights *teacher)
 {
     size_t student, checkpoint;
     char *model = NULL;
     dcam_path_kind kind = DCAM_PATH_ABSENT;
     const size_t models = o->one_class ? dataset->class_count : 1;
+    const size_t calibration = calibration_bytes(dataset, t, memory, o->method == DCAM_METHOD_HYBRID);
     dcam_trainer_file_bytes(teacher->architecture, t, &student, &checkpoint);
+    const size_t trunks = student + teacher->value_count * sizeof(float);
+    /* A class's own is far below that. */
+    if (!o->one_class && trunks + calibration > DCAM_MAX_WEIGHTS_BYTES)
+        return dcam_fail(DCAM_ERROR_USAGE, "the model of %zu classes would be larger than %zu MiB, the limit of a file; keep fewer "
+                         "prototypes of each (--memory-prototypes), or a model for each (--one-class)", dataset->class_count,
+                         DCAM_MAX_WEIGHTS_BYTES >> 20);
     if (o->checkpoint) DCAM_TRY(dcam_path_look(o->checkpoint, &kind));
     DCAM_TRY(o->one_class ? dcam_path_join(o->output, "model", &model) : dcam_copy_string(o->output, &model));
     const dcam_disk_need needs[] = {
-        {model, models * (student + teacher->value_count * sizeof(float)) +
-                    calibration_bytes(dataset, t, memory, o->method == DCAM_METHOD_HYBRID)},
+        {model, models * trunks + calibration + dataset->class_count * CLASS_TEXT},
         {o->checkpoint, (kind == DCAM_PATH_ABSENT ? models + 1 : models) * checkpoint}};
     const dcam_status status = dcam_disk_check(needs, o->checkpoint ? 2 : 1);
     dcam_free(model);
@@ -530,7 +552,7 @@ static dcam_status train(const dcam_train_options *o)
     if (status == DCAM_OK) status = net_check_before_training(t.precision);
     if (status == DCAM_OK) status = check_places(o, dataset);
     if (status == DCAM_OK) status = dcam_teacher_open(o->teacher, &teacher, description);
-    if (status == DCAM_OK) status = check_disk(o, &t, &memory, dataset, teacher);
+    if (status == DCAM_OK) status = check_files(o, &t, &memory, dataset, teacher);
     if (status == DCAM_OK) status = check_memory(o, &t, dataset, teacher->architecture);
     if (status == DCAM_OK) dcam_log(DCAM_LOG_INFO, "teacher: %s", description);
     if (status == DCAM_OK && !o->one_class)

@@ -18,6 +18,8 @@
 
 #define DCAM_DEFAULT_MEMORY_DIMENSIONS 64
 #define DCAM_DEFAULT_MEMORY_PROTOTYPES 1000
+/* Descriptors of a class from which its prototypes are chosen: no class has more, whatever is asked for. */
+#define DCAM_MEMORY_POOL 40960
 #define DCAM_DEFAULT_MEMORY_WEIGHT 2.0
 /* Where the teacher never saw a photograph: what its student finds is little, and mostly in the way (docs/teacher.md). */
 #define DCAM_DEFAULT_MEMORY_WEIGHT_NO_PHOTOGRAPHS 8.0

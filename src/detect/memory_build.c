@@ -14,8 +14,6 @@
  * none; its prototypes are its own all the same. */
 #define PROJECTION_IMAGES 512
 #define PROJECTION_PLACES 64
-/* Descriptors of a class from which its prototypes are chosen. */
-#define POOL 40960
 #define MOST_BATCH 8
 /* Apart from other uses of the seed. */
 #define STREAM_IMAGES UINT64_C(0x6d656d6f72690000) /* "memori" */
@@ -151,9 +149,9 @@ static dcam_status remember_class(builder *b, int class_index, size_t most, dcam
     dcam_random random = dcam_random_make(b->seed, STREAM_IMAGES + 1 + (uint64_t)class_index);
     for (size_t i = 0; i < b->set->count; i++)
         if (b->set->classes[i] == class_index) b->order[images++] = i;
-    if (images > POOL) choose(&random, b->order, images, POOL);
-    if (images > POOL) images = POOL;
-    b->places = images == 0 || POOL / images > b->positions ? b->positions : POOL / images;
+    if (images > DCAM_MEMORY_POOL) choose(&random, b->order, images, DCAM_MEMORY_POOL);
+    if (images > DCAM_MEMORY_POOL) images = DCAM_MEMORY_POOL;
+    b->places = images == 0 || DCAM_MEMORY_POOL / images > b->positions ? b->positions : DCAM_MEMORY_POOL / images;
     b->pooled = 0;
     DCAM_TRY(for_each_image(b, images, add_to_pool));
     if (b->pooled == 0)
@@ -193,7 +191,7 @@ static dcam_status open_builder(builder *b, const dcam_memory_options *o)
     DCAM_TRY(dcam_alloc_zero(b->channels, b->channels * sizeof(double), &b->covariance));
     DCAM_TRY(dcam_alloc_zero(b->channels, sizeof(double), &b->mean));
     DCAM_TRY(dcam_alloc(b->channels, b->dimensions * sizeof(float), &b->projection));
-    DCAM_TRY(dcam_alloc(POOL, b->dimensions * sizeof(float), &b->pool));
+    DCAM_TRY(dcam_alloc(DCAM_MEMORY_POOL, b->dimensions * sizeof(float), &b->pool));
     b->total = b->set->count + (b->set->count < PROJECTION_IMAGES ? b->set->count : PROJECTION_IMAGES);
     return DCAM_OK;
 }

@@ -5,8 +5,8 @@
  *
  * The protocol is the Open Inference Protocol, version 2, REST, with the binary tensor data extension:
  *   input "image"  UINT8 [N, H, W, 3]  photographs, RGB, of any size
- *   input "input"  FP32 [N, 3, H, W]   RGB in 0..1 at the model's size; with the parameter "normalised": true the
- *                                      network's own input, already normalised
+ *   input "input"  FP32 [N, 3, H, W]   RGB in 0..1, give or take 0.001, at the model's size; with the parameter
+ *                                      "normalised": true the network's own input, already normalised
  *   input "class"  BYTES [N] or [1]    optional; the parameter "class" of the request gives one name for all
  *   outputs        score, raw FP32 [N]; anomalous BOOL [N]; class BYTES [N]; anomaly_map FP32 [N, H, W] */
 #ifndef DCAM_SERVE_REQUEST_H

@@ -6,14 +6,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <string.h>
 
 #include "api_case.h"
 
 enum { OLD = 20, NEW = CASE_GOOD };
 
-/* The model of the case with OLD scores in its first class, from first on by step; the threshold lies above all. */
-static void save_with_scores(float first, float step, dcam_threshold_rule rule, const char *path)
+/* The model of the case with OLD scores in its first class, from first on by step; the threshold is that of number `above`,
+ * so OLD - above of them are no less. */
+static void save_with_scores(float first, float step, int above, dcam_threshold_rule rule, const char *path)
 {
     dcam_model *m;
     assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
@@ -23,7 +25,7 @@ static void save_with_scores(float first, float step, dcam_threshold_rule rule, 
     assert_int_equal(dcam_alloc(OLD, sizeof *c->scores, &c->scores), DCAM_OK);
     c->score_count = OLD;
     for (int i = 0; i < OLD; i++) c->scores[i] = first + step * (float)i;
-    dcam_class_set_threshold(c, (double)(first + step * OLD), rule, 0.01);
+    dcam_class_set_threshold(c, (double)(first + step * (float)above), rule, 0.01);
     assert_int_equal(dcam_model_save(m, path), DCAM_OK);
     dcam_model_destroy(m);
 }
@@ -49,15 +51,16 @@ static void either_test_can_tell(void **state)
     const dcam_threshold_rule rules[] = {DCAM_RULE_ORDER, DCAM_RULE_POOLED, DCAM_RULE_F1};
     for (size_t k = 0; k < sizeof rules / sizeof *rules; k++) {
         const char *path = case_path("drift.safetensors");
-        save_with_scores(1e-6f, 1e-7f, rules[k], path);
+        save_with_scores(1e-6f, 1e-7f, OLD, rules[k], path);
         dcam_drift e = first_class(path);
         assert_int_equal(e.classes[0].alarms, NEW);
         assert_true(e.classes[0].p > 0.0086 && e.classes[0].p < 0.0087);
         assert_true(e.classes[0].drifted);
+        assert_true(rules[k] == DCAM_RULE_F1 ? isnan(e.classes[0].false_alarm_rate) : e.classes[0].false_alarm_rate == 0.01);
         assert_int_equal(e.undecided, 0);
         assert_non_null(strstr(e.classes[0].verdict, "higher"));
         dcam_drift_clear(&e);
-        save_with_scores(1e6f, 1e3f, rules[k], path);
+        save_with_scores(1e6f, 1e3f, OLD, rules[k], path);
         e = first_class(path);
         assert_int_equal(e.classes[0].alarms, 0);
         assert_true(2 * e.classes[0].ks_p > 0.0173 && 2 * e.classes[0].ks_p < 0.0174);
@@ -70,6 +73,18 @@ static void either_test_can_tell(void **state)
     dcam_drift e = first_class(case_model);
     assert_int_equal(e.undecided, 1);
     assert_string_equal(e.classes[0].verdict, "too few images to tell");
+    dcam_drift_clear(&e);
+}
+
+/* Where the best F1 calls all normal images anomalous, that new ones are too is no news. */
+static void a_threshold_below_all(void **state)
+{
+    (void)state;
+    const char *path = case_path("drift.safetensors");
+    save_with_scores(1e-6f, 1e-7f, 0, DCAM_RULE_F1, path);
+    dcam_drift e = first_class(path);
+    assert_int_equal(e.classes[0].alarms, NEW);
+    assert_true(e.classes[0].alarms_p > 1 - 1e-9);
     dcam_drift_clear(&e);
 }
 
@@ -146,7 +161,7 @@ static void images_of_the_training_are_left_out(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_test_can_tell), cmocka_unit_test(progress_ends_at_its_total),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_test_can_tell), cmocka_unit_test(a_threshold_below_all), cmocka_unit_test(progress_ends_at_its_total),
                                        cmocka_unit_test(images_of_the_training_are_left_out)};
     return cmocka_run_group_tests(tests, case_create, case_remove);
 }

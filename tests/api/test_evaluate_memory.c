@@ -13,7 +13,7 @@
 #include "base/machine_memory.h"
 #include "metrics/metrics.h"
 
-enum { GOOD = 30, DEFECTIVE = 10, LARGE_SIDE = 1024, MOST_LINKS = 20000 };
+enum { GOOD = 30, DEFECTIVE = 10, LARGE_SIDE = 1024, LARGEST_SIDE = 2048 };
 static char many[300];
 
 static bool count_calls(void *user, size_t done, size_t total, const char *error)
@@ -67,39 +67,56 @@ static void maps_are_kept_where_needed(void **state)
     dcam_evaluation_clear(&with);
 }
 
-/* More maps than the machine's memory: refused before the first image of any class. */
-static void more_than_the_machine_has(void **state)
+/* Evaluates at side x side, with `links` good images more in the last class; the first would be evaluated without them.
+ * Refused before the first image of any class. */
+static void refuse_many(int side, size_t links, dcam_status wanted, const char *message)
 {
-    const size_t wanted = dcam_machine_memory() / ((size_t)LARGE_SIDE * LARGE_SIDE * (5 + DCAM_PIXEL_METRICS_BYTES)) + 1;
     char folder[4096], source[4200], link_path[4200];
     dcam_names classes, images;
     dcam_evaluation e;
     dcam_model *m;
     size_t calls = 0;
-    (void)state;
-    if (dcam_machine_memory() == 0 || wanted > MOST_LINKS) skip();
     assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
-    m->preprocessing.width = m->preprocessing.height = LARGE_SIDE;
+    m->preprocessing.width = m->preprocessing.height = side;
     assert_int_equal(dcam_model_save(m, case_path("large")), DCAM_OK);
     dcam_model_destroy(m);
 
-    /* The last class has them; the first would be evaluated without. */
     assert_int_equal(dcam_folder_list(case_data, &classes), DCAM_OK);
     snprintf(folder, sizeof folder, "%.290s/%.100s/test/good", case_data, classes.names[classes.count - 1]);
     assert_int_equal(dcam_folder_list(folder, &images), DCAM_OK);
     snprintf(source, sizeof source, "%.4000s/%.100s", folder, images.names[0]);
-    for (size_t i = 0; i < wanted; i++) {
+    for (size_t i = 0; i < links; i++) {
         snprintf(link_path, sizeof link_path, "%.4000s/more%zu.png", folder, i);
         assert_int_equal(link(source, link_path), 0);
     }
     dcam_evaluate_options o = {.dataset = case_data, .model = case_path("large"), .threads = 1, .resamples = -1,
                                .progress = count_calls, .user = &calls};
-    assert_int_equal(dcam_evaluate(&o, &e), DCAM_ERROR_MEMORY);
-    case_message("MiB would be held for the maps of its");
+    assert_int_equal(dcam_evaluate(&o, &e), wanted);
+    case_message(message);
     case_message(classes.names[classes.count - 1]);
     assert_int_equal(calls, 0);
+    for (size_t i = 0; i < links; i++) {
+        snprintf(link_path, sizeof link_path, "%.4000s/more%zu.png", folder, i);
+        assert_int_equal(remove(link_path), 0);
+    }
     dcam_names_clear(&images);
     dcam_names_clear(&classes);
+}
+
+static void more_maps_than_the_machine_has(void **state)
+{
+    const size_t pixels = (size_t)LARGE_SIDE * LARGE_SIDE;
+    const size_t wanted = dcam_machine_memory() / (pixels * (5 + DCAM_PIXEL_METRICS_BYTES)) + 1;
+    (void)state;
+    if (dcam_machine_memory() == 0 || (wanted + CASE_GOOD + CASE_DEFECTIVE) * pixels > DCAM_MAX_METRIC_COUNT) skip();
+    refuse_many(LARGE_SIDE, wanted, DCAM_ERROR_MEMORY, "MiB would be held for the maps of its");
+}
+
+static void more_pixels_than_a_metric_takes(void **state)
+{
+    const size_t images = DCAM_MAX_METRIC_COUNT / ((size_t)LARGEST_SIDE * LARGEST_SIDE) + 1;
+    (void)state;
+    refuse_many(LARGEST_SIDE, images - CASE_GOOD - CASE_DEFECTIVE, DCAM_ERROR_DATA, "have more pixels than the");
 }
 
 /* After the last image is scored, takes the good ones away. */
@@ -159,7 +176,8 @@ static int create(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_kept_where_needed), cmocka_unit_test(more_than_the_machine_has),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_kept_where_needed), cmocka_unit_test(more_maps_than_the_machine_has),
+                                       cmocka_unit_test(more_pixels_than_a_metric_takes),
                                        cmocka_unit_test(photographs_that_are_gone_before_the_report)};
     return cmocka_run_group_tests(tests, create, case_remove);
 }

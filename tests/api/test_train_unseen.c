@@ -1,6 +1,6 @@
 /* A training that would hold too much is refused however its photographs' headers come to be read: a signal, a short
  * read or a fault of the system does not make the large one count nothing. The linker leads the library's calls through
- * failing_calls.h. */
+ * failing_calls.h. So is one whose model would be larger than a file may be, before its first step. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,10 +14,11 @@
 #include "dcam.h"
 #include "net/check.h"
 
-/* With the small photograph alone it is less, with the large one more, on one core too. */
-enum { LIMIT_MIB = 250 };
+/* With the small photograph alone it is less, with the large one more, on one core too. 40,960 prototypes of 256 bytes from
+ * each of so many classes are 2,048 MiB and a half; an image of SIDE has more patches. */
+enum { LIMIT_MIB = 250, CLASSES = 205, SIDE = 2048 };
 
-static char root[256], data[4096], model[4096];
+static char root[256], data[4096], model[4096], many[4096], large[4096];
 
 static int make_photographs(void **state)
 {
@@ -89,8 +90,41 @@ static void every_call_fails(void **state)
     }
 }
 
+static dcam_status train_many(const char *classes, int prototypes, bool one_class)
+{
+    const dcam_train_options options = {.dataset = many, .classes = classes, .output = one_class ? root : large,
+                                        .width = SIDE, .height = SIDE, .teacher = "random:1", .epochs = 1, .batch = 2,
+                                        .threads = 1, .method = DCAM_METHOD_HYBRID, .memory_prototypes = prototypes,
+                                        .one_class = one_class,
+                                        .max_memory = (size_t)LIMIT_MIB << 20};
+    return dcam_train(&options);
+}
+
+/* What is small enough is refused for its memory, which is asked for later. */
+static void a_model_larger_than_a_file(void **state)
+{
+    (void)state;
+    char name[64], image[64], some[4096];
+    size_t used = 0;
+    tree_path(root, "many", many);
+    tree_path(root, "large", large);
+    for (int i = 0; i < CLASSES; i++) {
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "many/c%d/train/good/%d.pgm", i, k);
+            snprintf(image, sizeof image, "P5\n%d %d\n255\n%c%c", 1 + k, 2 - k, 'a' + i / 16, 'a' + i % 16);
+            tree_file(root, name, image);
+        }
+        if (i < CLASSES - 5) used += (size_t)snprintf(some + used, sizeof some - used, "%sc%d", i ? "," : "", i);
+    }
+    if (train_many(NULL, 65536, false) != DCAM_ERROR_USAGE) fail_msg("%s", dcam_error_message());
+    assert_non_null(strstr(dcam_error_message(), "the model of 205 classes would be larger than 2048 MiB"));
+    if (!is_refused(train_many(some, 65536, false))) fail_msg("%s", dcam_error_message());
+    if (!is_refused(train_many(NULL, 30000, false))) fail_msg("%s", dcam_error_message());
+    if (!is_refused(train_many(NULL, 65536, true))) fail_msg("%s", dcam_error_message());
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_fails)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_fails), cmocka_unit_test(a_model_larger_than_a_file)};
     return cmocka_run_group_tests(tests, make_photographs, remove_photographs);
 }

@@ -49,6 +49,19 @@ err_has '2 of 6 images are copies of others; each image counts once'
 out_has "^$one: .*[(]2 images"
 expect 0 train doubled -o each --one-class --teacher random:1 --size 64 --epochs 1 --batch 4
 same "warnings of copies, one class" 1 "$(grep -c "are copies of others" err)"
+
+# Classes that were calibrated at different rates, or by labels: no rate is right for all, and none is taken silently.
+expect 0 calibrate data -m plain.safetensors --false-alarm-rate 0.1
+expect 0 calibrate data -m plain.safetensors -o mixed --classes "$two" --f1
+expect 2 calibrate data -m mixed -o c
+err_has "mixed: classes $one and $two were not calibrated at the same false-alarm rate"
+is_absent c
+expect 0 calibrate data -m mixed -o c --false-alarm-rate 0.1
+expect 0 calibrate data -m mixed -o c --classes "$one"
+expect 0 info --json c
+same "the rate kept" 0.1 "$("$json" out classes 0 false_alarm_rate)"
+rm c
+
 cp -r data alike
 for image in alike/"$two"/train/good/*.png; do cp "$(first_of alike/"$two"/train/good/*.png)" "$image" 2>/dev/null; done
 refuse_train "the 8 normal training images of class \"$two\" are copies of one" alike
