@@ -251,9 +251,12 @@ static void on_completed(void *server, struct MHD_Connection *connection, void *
     (void)connection;
     if (!r) return;
     *context = NULL;
-    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answer.status == 0) {
+    /* Refusals count as such, whether the client waited for them or not, and so does what cut_off tells. */
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answer.status < 400) {
+        snprintf(r->answer.error, sizeof r->answer.error, "the connection ended before the %s was whole",
+                 r->sent ? "answer" : "request");
         r->answer.status = 499; /* as nginx logs a client that went away */
-        snprintf(r->answer.error, sizeof r->answer.error, "the connection ended before the request was whole");
+        r->sent = false;
     }
     serve_count_request(r->server->metrics, (int)r->endpoint, r->answer.status);
     serve_log_request(r);
@@ -377,6 +380,7 @@ static enum MHD_Result send_answer(serve_request *r)
         return cut_off(r);
     }
     set_wait(r, WAIT_SENT);
+    r->sent = true;
     const enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)a->status, response);
     MHD_destroy_response(response);
     return result;
@@ -520,6 +524,12 @@ static dcam_status check_descriptors(int listener)
     return dcam_fail(dcam_status_of_errno(error), "the HTTP server does not start: %s", strerror(error));
 }
 
+/* libmicrohttpd knows one time for silence, of whatever kind: it is behind all those that the watchdog keeps. */
+static unsigned silence_seconds(const dcam_server_options *o)
+{
+    return 1 + (unsigned)ceil(fmax(fmax(o->header_timeout, o->body_timeout), fmax(o->idle_timeout, SEND_SECONDS)));
+}
+
 dcam_status serve_http_start(dcam_server *s, int listener)
 {
     const dcam_server_options *o = &s->options;
@@ -539,7 +549,7 @@ dcam_status serve_http_start(dcam_server *s, int listener)
                                  MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
                                  MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout < 1 ? 1 : o->idle_timeout),
+                                 MHD_OPTION_CONNECTION_TIMEOUT, silence_seconds(o),
                                  MHD_OPTION_STRICT_FOR_CLIENT, 1,
                                  MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,

@@ -113,6 +113,7 @@ struct serve_request {
     serve_step step;
     bool head_only, counted;        /* counted: in server->working */
     bool close;                     /* the connection ends with the answer */
+    bool sent;                      /* the answer was given to libmicrohttpd */
     uint8_t *body;
     size_t body_bytes, body_capacity, dropped_bytes;
     bool drop_body;                 /* the answer is there already, the body is read and forgotten */

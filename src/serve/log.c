@@ -41,7 +41,7 @@ void serve_log_request(const serve_request *r)
                      serve_endpoint_names[r->endpoint]);
     if (r->model) dcam_text_format(&t, ",\"model\":\"%s\"", r->model->name);
     dcam_text_format(&t, ",\"status\":%d,\"bytes_in\":%zu,\"bytes_out\":%zu", a->status, r->body_bytes + r->dropped_bytes,
-                     r->head_only ? 0 : a->fixed ? a->fixed_bytes : a->body.used);
+                     r->head_only || !r->sent ? 0 : a->fixed ? a->fixed_bytes : a->body.used);
     if (r->image_count > 0) dcam_text_format(&t, ",\"images\":%d", r->image_count);
     milliseconds(&t, "receive", x->begun, x->received);
     milliseconds(&t, "prepare", x->received, x->prepared);

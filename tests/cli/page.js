@@ -16,18 +16,22 @@ function element() {
   e.setAttribute = (name, value) => { e.attributes[name] = value; };
   e.append = (...more) => e.children.push(...more);
   e.replaceChildren = (...all) => { e.children = all; };
-  e.addEventListener = e.focus = () => {};
+  e.addEventListener = e.focus = e.play = () => {};
+  e.toBlob = (done) => done(new Blob(['picture']));
   e.getContext = () => new Proxy({}, {get: () => () => {}, set: () => true});
   e.toDataURL = () => 'data:,';
   return e;
 }
 
-const byId = {}, answers = [];
+const byId = {}, answers = [], asked = [];
+let cameras = [];
+const window = {isSecureContext: true}, navigator = {mediaDevices: {getUserMedia: async () => cameras.shift()}};
 const document = {getElementById: (id) => byId[id] ||= element(), createElement: element, addEventListener: () => {}};
-const page = new Function('document', 'fetch', 'sessionStorage', 'setInterval', 'createImageBitmap', 'ImageData', 'Option',
-  `${fs.readFileSync(process.argv[2], 'utf8')}\nreturn {inspect, select, rows, unturned: typeof unturned === 'undefined' ? null : unturned};`)(
-  document, async () => answers.shift(), {getItem: () => ''}, () => {}, async () => ({width: 4, height: 2}),
-  class { constructor(w, h) { this.data = new Uint8ClampedArray(4 * w * h); } }, element);
+const page = new Function('document', 'fetch', 'sessionStorage', 'setInterval', 'createImageBitmap', 'ImageData', 'Option', 'window', 'navigator',
+  `${fs.readFileSync(process.argv[2], 'utf8')}\nreturn {add, inspect, select, rows, shoot, toggleCamera, busy: () => sending, unturned};`)(
+  document, async (url) => { asked.push(url); return answers.shift(); }, {getItem: () => ''}, () => {}, async () => ({width: 4, height: 2}),
+  class { constructor(w, h) { this.data = new Uint8ClampedArray(4 * w * h); } }, element, window, navigator);
+const settled = async () => { do await new Promise((done) => setTimeout(done, 5)); while (page.busy()); };
 
 const reply = (status, body) => ({status, json: async () => body});
 const good = {score: 0.1, class: 'bolt', class_source: 'given', anomalous: false, regions: [], milliseconds: 1, width: 4, height: 2,
@@ -53,6 +57,54 @@ async function main() {
     byId.result.classList.contains('none'), byId.verdict.classList.contains('bad')]);
   await page.inspect({blob: new Blob(['x']), name: 'c.png'}); /* the server is gone */
   same('the word without a server', 'No verdict', byId.word.textContent);
+
+  /* A file that is gone has no verdict, and the next one has its turn. */
+  answers.length = 0;
+  answers.push(reply(200, structuredClone(good)));
+  page.add({arrayBuffer: async () => { throw new Error('NotReadableError'); }, type: 'image/png'}, 'gone.png');
+  page.add(new Blob(['x']), 'next.png');
+  await settled();
+  same('the file that is gone', [undefined, 'the file cannot be read (any more)'], [page.rows[1].result, page.rows[1].error]);
+  same('the next one', ['next.png', 'Good', false], [page.rows[0].name, byId.word.textContent, page.busy()]);
+  /* What cannot be shown has no verdict either: its word would stand beside the picture of the part before. */
+  answers.push(reply(200, {...good, map: {width: 1, height: 1, low: 0, high: 1, float32: '*'}}), reply(200, structuredClone(good)));
+  page.add(new Blob(['x']), 'odd.png');
+  page.add(new Blob(['x']), 'after.png');
+  await settled();
+  same('what cannot be shown', [undefined, 'the answer cannot be shown'], [page.rows[1].result, page.rows[1].error]);
+  same('the one after it', 'after.png', page.rows[0].name);
+
+  /* Class and model are those that were chosen when the photograph came. */
+  answers.push(reply(200, structuredClone(good)), reply(200, structuredClone(good)), reply(200, structuredClone(good)));
+  byId.class.options = [element(), element()];
+  Object.assign(byId.class, {value: 'bolt'});
+  byId.model.value = 'first';
+  page.add(new Blob(['x']), '1.png');
+  page.add(new Blob(['x']), '2.png');
+  byId.class.value = '';
+  byId.model.value = 'second';
+  page.add(new Blob(['x']), '3.png');
+  await settled();
+  const queries = asked.slice(-3).map((url) => new URLSearchParams(url.split('?')[1]));
+  same('classes asked for', ['bolt', 'bolt', null], queries.map((q) => q.get('class')));
+  same('models asked for', ['first', 'first', 'second'], queries.map((q) => q.get('model')));
+
+  /* A camera that is unplugged takes no more pictures. */
+  const camera = {active: true, getTracks: () => []};
+  cameras = [camera];
+  document.getElementById('video').videoWidth = 4;
+  await page.toggleCamera();
+  answers.push(reply(200, structuredClone(good)));
+  await page.shoot();
+  await settled();
+  const taken = asked.length;
+  same('the picture of the camera', ['camera', false], [page.rows[0].name, byId.video.hidden]);
+  camera.active = false;
+  document.getElementById('live').checked = true;
+  await page.shoot();
+  await settled();
+  same('after the camera is gone', [taken, true, false, 'the camera is gone'],
+    [asked.length, byId.video.hidden, byId.live.checked, byId.state.textContent]);
 
   /* No browser is told how to turn a photograph: the map is that of the pixels as they are stored. */
   const exif = segment(0xe1, ascii('Exif\0\0MM\0*turned')), rest = [...segment(0xe1, ascii('http://ns.adobe.com/xap/1.0/')),

@@ -397,6 +397,20 @@ wait $slow
 same "answers to the one that began again" 1 "$(grep -c '{"live":true}' slow3)"
 stop
 
+# The time between requests is no limit within one; who goes away with half of a body was not answered.
+start -m model.safetensors --idle-timeout 1 -q
+port=${url##*:}
+{ printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: '; sleep 2.5; printf 'yes\r\n\r\n'; sleep 0.5; } |
+    curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow 2>/dev/null &
+slow=$!
+{ printf 'GET /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na'; sleep 0.3; } |
+    curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow2 2>/dev/null
+wait $slow
+same "answers to the slow one" 1 "$(grep -c '{"live":true}' slow)"
+ask 200 /metrics
+out_has '^dcam_requests_total\{endpoint="metadata",status="499"\} 1$'
+stop
+
 # A deadline that is over before the network gets to the image.
 start -m model.safetensors --deadline 0.001 --batch 8 --batch-delay 200 -q
 wrong 504 "deadline" /detect $as_png --data-binary "@$image"

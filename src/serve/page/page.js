@@ -77,8 +77,8 @@ function fillClasses() {
 }
 
 async function detect(photo) {
-  const query = new URLSearchParams({map: 'float32', model: $('model').value});
-  if ($('class').options.length > 1 && $('class').value) query.set('class', $('class').value);
+  const query = new URLSearchParams({map: 'float32', model: photo.model});
+  if (photo.class) query.set('class', photo.class);
   const begun = performance.now();
   const answer = await fetch(`detect?${query}`, {method: 'POST', body: photo.blob,
     headers: {...headers(), 'Content-Type': photo.blob.type || 'application/octet-stream'}});
@@ -88,8 +88,10 @@ async function detect(photo) {
 
 /* ---- photographs in, verdicts out ---- */
 
+/* A photograph that waits is judged as was chosen when it came, whatever is chosen meanwhile. */
 function add(blob, name) {
-  pending.push({blob, name});
+  const fixed = $('class').options.length > 1 ? $('class').value : '';
+  pending.push({blob, name, model: $('model').value, class: fixed});
   send();
 }
 
@@ -98,28 +100,37 @@ async function send() {
   sending = true;
   while (pending.length > 0) {
     say(pending.length > 1 ? `${pending.length} to go` : 'inspecting');
-    await inspect(pending.shift());
+    try {
+      await inspect(pending.shift());
+    } catch (e) {
+      say(e.message, true); // and the next one has its turn
+    }
   }
   sending = false;
 }
 
 async function inspect(photo) {
   const row = {key: ++sequence, name: photo.name, at: new Date()};
+  let wrong = 'the file cannot be read (any more)';
   try {
+    /* Once: a file that changes meanwhile must not be shown with a verdict on what it was. */
+    photo.blob = new Blob([await photo.blob.arrayBuffer()], {type: photo.blob.type});
+    wrong = 'the server does not answer';
     const result = await detect(photo);
+    wrong = 'the answer cannot be shown';
     if (result.error) {
       row.error = result.error;
       if (result.status === 401) $('token-label').hidden = false;
     } else {
-      row.result = result;
       row.bitmap = await bitmapOf(await unturned(photo.blob), result);
       row.map = drawMap(result.map);
       row.thumbnail = thumbnail(row);
       result.map = null;
       times.push(performance.now());
+      row.result = result; // last: a row has all of it or an error
     }
   } catch {
-    row.error = 'the server does not answer';
+    row.error = wrong;
   }
   rows.unshift(row);
   for (const old of rows.splice(kept)) if (old.bitmap && old.bitmap.close) old.bitmap.close();
@@ -298,20 +309,29 @@ function writeTotals() {
 
 /* ---- camera ---- */
 
+function closeCamera() {
+  stream.getTracks().forEach((t) => t.stop());
+  stream = null;
+  showCamera();
+}
+
 async function toggleCamera() {
   if (stream) {
-    stream.getTracks().forEach((t) => t.stop());
-    stream = null;
-  } else {
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: 'environment', width: {ideal: 1280}}});
-      $('video').srcObject = stream;
-      await $('video').play();
-    } catch (e) {
-      stream = null;
-      say(window.isSecureContext ? `no camera: ${e.message}` : 'the camera needs HTTPS, or this machine itself', true);
-    }
+    closeCamera();
+    return;
   }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: 'environment', width: {ideal: 1280}}});
+    $('video').srcObject = stream;
+    await $('video').play();
+  } catch (e) {
+    stream = null;
+    say(window.isSecureContext ? `no camera: ${e.message}` : 'the camera needs HTTPS, or this machine itself', true);
+  }
+  showCamera();
+}
+
+function showCamera() {
   for (const id of ['shot', 'live-label', 'video']) $(id).hidden = !stream;
   $('camera').setAttribute('aria-pressed', String(Boolean(stream)));
   if (!stream) $('live').checked = false;
@@ -319,6 +339,10 @@ async function toggleCamera() {
 
 function shoot() {
   const video = $('video');
+  if (stream && !stream.active) { // unplugged: its last picture stays, and is of no part
+    closeCamera();
+    say('the camera is gone', true);
+  }
   if (!stream || video.videoWidth === 0) return Promise.resolve();
   const canvas = document.createElement('canvas');
   canvas.width = video.videoWidth;
