@@ -227,7 +227,7 @@ const cli_command cli_detect = {
     .max_operands = SIZE_MAX,
     .summary = "find defects in images, mark them",
     .description =
-        "Scores images: files, or folders with all images below them. One line an image: the verdict, the "
+        "Scores images: files, or folders with all images below them that do not begin with a dot. One line an image: the verdict, the "
         "score (0 "
         "to 1; 0.5 is the threshold), the class (with ? where the model recognised it), the path, and the "
         "strongest "

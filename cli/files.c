@@ -334,19 +334,89 @@ int cli_names_protect(cli_names *names, const char *const *images, size_t count,
     return code;
 }
 
+/* ---- results that would fall on each other ---- */
+
+/* Where a result will lie, however links spell it: the deepest folder of its name that is there, and the rest. */
+typedef struct {
+    char *name;
+    const char *image;
+    file_identity folder;
+    size_t rest; /* name + rest: what is behind the folder */
+} result_place;
+
+static int compare_places(const void *a, const void *b)
+{
+    const result_place *x = a, *y = b;
+    const int folders = compare_identity(&x->folder, &y->folder);
+    return folders != 0 ? folders : strcmp(x->name + x->rest, y->name + y->rest);
+}
+
+/* An exit code. */
+static int find_folder(result_place *p)
+{
+    struct stat facts = {0};
+    bool is_there = false;
+    int code = 0;
+    for (size_t length = strlen(p->name); !is_there && code == 0;) {
+        while (length > 0 && p->name[--length] != '/') continue;
+        const bool is_top = length == 0;
+        const char *top = p->name[0] == '/' ? "/" : ".";
+        if (!is_top) p->name[length] = '\0';
+        code = look(is_top ? top : p->name, &facts, &is_there);
+        if (code == 0 && !is_there && lstat(p->name, &facts) == 0) { /* nobody knows where it will lead once there is more */
+            cli_error("%s: is a link that leads nowhere; remove it, or give another output folder", p->name);
+            code = CLI_EXIT_USAGE;
+        }
+        if (!is_top) p->name[length] = '/';
+        p->rest = length;
+        if (is_top) break;
+    }
+    p->folder = (file_identity){facts.st_dev, facts.st_ino};
+    return code;
+}
+
+/* before: another place, which mostly has the same folder, or NULL. An exit code. */
+static int place_result(const cli_names *names, const char *folder, const char *image, const char *suffix, const result_place *before,
+                      result_place *p)
+{
+    p->image = image;
+    int code = build_name(names, folder, image, suffix, &p->name);
+    if (code == 0) code = check_name(names, p->name);
+    if (code != 0) return code;
+    const size_t length = (size_t)(strrchr(p->name, '/') - p->name) + 1;
+    if (!before || strncmp(before->name, p->name, length) != 0 || strchr(before->name + length, '/')) return find_folder(p);
+    p->folder = before->folder;
+    p->rest = before->rest;
+    return 0;
+}
+
+/* An image that is given twice may have its result twice. An exit code. */
+static int refuse_two(const result_place *a, const result_place *b)
+{
+    struct stat facts[2];
+    bool are_there[2];
+    int code = look(a->image, &facts[0], &are_there[0]);
+    if (code == 0) code = look(b->image, &facts[1], &are_there[1]);
+    if (code != 0 || (are_there[0] && are_there[1] && facts[0].st_dev == facts[1].st_dev && facts[0].st_ino == facts[1].st_ino))
+        return code;
+    cli_error("%s: would be the result of both %s and %s; look at them apart, or give another output folder", a->name, a->image,
+              b->image);
+    return CLI_EXIT_USAGE;
+}
+
 int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
                            const char *suffix)
 {
-    struct stat facts;
-    bool is_there;
-    int code = look(folder, &facts, &is_there);
-    for (size_t i = 0; i < count && code == 0 && is_there; i++) {
-        char *name;
-        code = build_name(names, folder, images[i], suffix, &name);
-        if (code != 0) break;
-        code = check_name(names, name);
-        free(name);
-    }
+    result_place *places = calloc(count, sizeof *places);
+    if (!places) return fail_errno(folder, "cannot keep the names", ENOMEM);
+    int code = 0;
+    for (size_t i = 0; i < count && code == 0; i++)
+        code = place_result(names, folder, images[i], suffix, i > 0 ? &places[i - 1] : NULL, &places[i]);
+    if (code == 0) qsort(places, count, sizeof *places, compare_places);
+    for (size_t i = 1; i < count && code == 0; i++)
+        if (compare_places(&places[i - 1], &places[i]) == 0) code = refuse_two(&places[i - 1], &places[i]);
+    for (size_t i = 0; i < count; i++) free(places[i].name);
+    free(places);
     return code;
 }
 

@@ -25,7 +25,7 @@ int cli_names_check_folder(const cli_names *names, const char *folder);
 /* From now on cli_names_make gives none of these images (all that the command line stands for), nor the model. */
 int cli_names_protect(cli_names *names, const char *const *images, size_t count, const char *model);
 
-/* Whether it will give a name to each of these images: before the first of them is looked at. */
+/* Whether it will give a name to each of these images, and no two of them one file: before the first is looked at. */
 int cli_names_check_images(const cli_names *names, const char *folder, const char *const *images, size_t count,
                            const char *suffix);
 

@@ -266,7 +266,9 @@ static dcam_status write_record(const run *r, char **out)
     for (int i = 0; i < PRETRAIN_OPTIONS; i++) {
         dcam_json_error error;
         const char *value = described[i].value;
-        whole &= json_object_set_new(options, described[i].name, dcam_json_parse(value, strlen(value), &error)) == 0;
+        json_t *parsed = dcam_json_parse(value, strlen(value), &error);
+        if (!parsed && !error.no_memory) parsed = json_string(value); /* a seed above what JSON numbers hold here */
+        whole &= json_object_set_new(options, described[i].name, parsed) == 0;
     }
     json_t *record = json_pack("{s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:f}", "dcam_version", DCAM_VERSION, "engine",
                                dcam_nn_describe(engine, sizeof engine), "architecture", s->trunk->architecture->name, "threads",

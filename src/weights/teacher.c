@@ -358,11 +358,13 @@ dcam_status dcam_teacher_import_file(const char *from, const char *to)
 
 dcam_status dcam_teacher_import_summed(const char *from, const char *sha256, const char *to, bool *is_other)
 {
-    char source[256], digits[DCAM_SHA256_HEX] = "";
+    char description[256], digits[DCAM_SHA256_HEX] = "", *source = NULL;
     dcam_trunk_weights *w = NULL;
-    dcam_status status = open_summed(from, sha256, &w, digits, NULL);
+    dcam_status status = open_summed(from, sha256, &w, digits, &source);
     *is_other = digits[0] != '\0' && strcmp(digits, sha256) != 0;
     if (status != DCAM_OK) return status;
-    describe(from, digits, source);
-    return save_teacher(w, source, to);
+    describe(from, digits, description);
+    status = save_teacher(w, source ? source : description, to);
+    dcam_free(source);
+    return status;
 }

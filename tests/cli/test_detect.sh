@@ -22,6 +22,20 @@ same "first bytes of an overlay" "89504e470d0a1a0a" "$(head -c 8 over/a/x.png | 
 grep -aq "'descr': '<f4', 'fortran_order': False, 'shape': (64, 64)" maps/a/x.npy || fail "npy header"
 same "bytes of a map" 0 "$((($(wc -c <maps/a/x.npy) - 64 * 64 * 4) % 64))"
 
+# No two images share a name, through links neither: of those that would, none is looked at.
+mkdir -p real/sub
+ln -s real/sub link
+cp "$image" a.png
+cp "$image" real/a.png
+refuse 2 'over4/a\.png: would be the result of both (a\.png and link/\.\./a\.png|link/\.\./a\.png and a\.png)' detect a.png link/../a.png -m model.safetensors -o over4
+mkdir maps4
+ln -s a maps4/b
+refuse 2 'maps4/b: is a link that leads nowhere' detect in -m model.safetensors --map-npy maps4
+mkdir maps4/a
+refuse 2 'maps4/[ab]/x\.npy: would be the result of both in/[ab]/x\.png and in/[ab]/x\.png' detect in -m model.safetensors --map-npy maps4
+same "maps" 0 "$(find maps4 -type f | wc -l)"
+expect 0 detect a.png ./a.png -m model.safetensors -o over4 --map-npy maps5
+
 # Files of several folders, and one file alone.
 expect 0 detect in/a/x.png in/b/x.png -m model.safetensors --class "$class" -o over2 -q
 is_file over2/a/x.png

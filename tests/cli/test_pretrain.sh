@@ -20,6 +20,12 @@ grep -q 'accuracy' whole.json || fail "the record is missing"
 tensors() { tail -c 5500000 "$1" | cksum; }
 same "same seed" "$(tensors whole.safetensors)" "$(tensors twin.safetensors)"
 
+# A seed that no number of JSON holds here.
+# shellcheck disable=SC2086
+expect 0 pretrain -o large.safetensors $tiny --steps 1 --seed 18446744073709551615 -q
+expect 0 info large.safetensors --json
+grep -Fq '\"seed\":\"18446744073709551615\"' out || fail "the record lacks the seed"
+
 # Made longer on the plateau: as if it had been planned so.
 # shellcheck disable=SC2086
 expect 0 pretrain -o half.safetensors $tiny --steps 4 --falling 0 -q --checkpoint state

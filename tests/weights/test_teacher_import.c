@@ -76,7 +76,7 @@ static void import_and_open(void **state)
     assert_string_equal(dcam_tensors_metadata(t, "source"), description);
     dcam_tensors_destroy(t);
 
-    /* With its sum: the same file; with another, and of a file that is none, nothing. */
+    /* With its sum: the same file, of the same source; with another, and of a file that is none, nothing. */
     char *summed = in_folder("summed.safetensors"), other[65];
     const char *sum = strstr(description, " sha256:") + 8;
     bool is_other = true;
@@ -91,6 +91,20 @@ static void import_and_open(void **state)
     dcam_free(bytes[0]);
     dcam_free(bytes[1]);
     unlink(summed);
+    /* Of a teacher file the source that it states, as import_file does: the memory's weight hangs on it. */
+    char *again = in_folder("again.safetensors"), digits[65], stated[256];
+    dcam_trunk_weights *drawn;
+    assert_int_equal(dcam_teacher_import_file("random:3", again), DCAM_OK);
+    assert_int_equal(dcam_teacher_open(again, &drawn, stated), DCAM_OK);
+    dcam_trunk_weights_destroy(drawn);
+    memcpy(digits, strstr(stated, " sha256:") + 8, sizeof digits);
+    assert_int_equal(dcam_teacher_import_summed(again, digits, summed, &is_other), DCAM_OK);
+    assert_int_equal(dcam_teacher_open(summed, &drawn, stated), DCAM_OK);
+    assert_true(drawn->no_photographs);
+    dcam_trunk_weights_destroy(drawn);
+    unlink(summed);
+    unlink(again);
+    dcam_free(again);
     memcpy(other, sum, sizeof other);
     other[63] = other[63] == '0' ? '1' : '0';
     assert_int_equal(dcam_teacher_import_summed(from, other, summed, &is_other), DCAM_ERROR_WEIGHTS);
