@@ -351,6 +351,15 @@ static int compare_places(const void *a, const void *b)
     return folders != 0 ? folders : strcmp(x->name + x->rest, y->name + y->rest);
 }
 
+/* Of what is not there: a link that leads nowhere may lead into another result's folder once there is more. An exit code. */
+static int refuse_dangling(const char *path)
+{
+    struct stat facts;
+    if (lstat(path, &facts) != 0) return dcam_means_absent(errno) ? 0 : fail_errno(path, "cannot look at it", errno);
+    cli_error("%s: is a link that leads nowhere; remove it, or give another output folder", path);
+    return CLI_EXIT_USAGE;
+}
+
 /* An exit code. */
 static int find_folder(result_place *p)
 {
@@ -363,10 +372,7 @@ static int find_folder(result_place *p)
         const char *top = p->name[0] == '/' ? "/" : ".";
         if (!is_top) p->name[length] = '\0';
         code = look(is_top ? top : p->name, &facts, &is_there);
-        if (code == 0 && !is_there && lstat(p->name, &facts) == 0) { /* nobody knows where it will lead once there is more */
-            cli_error("%s: is a link that leads nowhere; remove it, or give another output folder", p->name);
-            code = CLI_EXIT_USAGE;
-        }
+        if (code == 0 && !is_there) code = refuse_dangling(p->name);
         if (!is_top) p->name[length] = '/';
         p->rest = length;
         if (is_top) break;

@@ -93,8 +93,11 @@ static bool wants_thresholds(const dcam_calibrate_options *o)
     return !o->int8 || o->f1 || o->false_alarm_rate > 0 || o->precision != DCAM_PRECISION_AUTO;
 }
 
-/* A class whose threshold labels gave has no rate that was asked for: 0, which is the default. */
-static double wanted_rate(const dcam_class_calibration *c) { return c->rule == DCAM_RULE_F1 ? 0 : c->false_alarm_rate; }
+/* A class whose threshold labels gave has no rate that was asked for. */
+static double wanted_rate(const dcam_class_calibration *c)
+{
+    return c->rule == DCAM_RULE_F1 ? DCAM_DEFAULT_FALSE_ALARM_RATE : c->false_alarm_rate;
+}
 
 /* What the classes had been asked for when they were calibrated. Where they differ none is right for all. */
 static dcam_status find_rate(const dcam_model *model, const dcam_dataset *dataset, const change *changes,
@@ -113,12 +116,10 @@ static dcam_status find_rate(const dcam_model *model, const dcam_dataset *datase
 }
 
 static dcam_status from_normal(dcam_model *model, const dcam_dataset *dataset, const uint32_t *indices, size_t count,
-                               const dcam_calibrate_options *o, change *changes, bool *left_out)
+                               const dcam_calibrate_options *o, double rate, change *changes, bool *left_out)
 {
     const dcam_reading reading = {.left_out = left_out};
-    double rate;
     dcam_scorer_options scorer = {.batch = SCORING_BATCH};
-    DCAM_TRY(find_rate(model, dataset, changes, o, &rate));
     dcam_status status = dcam_resolve_precision(o->precision, &scorer.precision);
     if (status == DCAM_OK) status = dcam_calibrate_from(model, &scorer, dataset, indices, count, rate, &reading);
     for (size_t i = 0; status == DCAM_OK && i < dataset->class_count; i++)
@@ -275,19 +276,21 @@ static dcam_status calibrate(const dcam_calibrate_options *options,
     bool *left_out = NULL;
     uint32_t *indices = NULL;
     size_t count = 0;
+    double rate = 0;
     dcam_status status = dcam_model_load(options->model, &model);
     if (status == DCAM_OK) status = dcam_dataset_open(options->dataset, options->classes, &dataset);
     if (status == DCAM_OK) status = check_output(dataset, options);
     if (status == DCAM_OK) status = dcam_alloc(dataset->class_count, sizeof *changes, &changes);
     if (status == DCAM_OK) status = dcam_alloc_zero(dataset->sample_count, sizeof *left_out, &left_out);
     if (status == DCAM_OK) status = find_classes(model, dataset, changes);
+    if (status == DCAM_OK && wants_thresholds(options) && !options->f1) status = find_rate(model, dataset, changes, options, &rate);
     if (status == DCAM_OK && (options->int8 || !options->f1)) status = choose_images(model, dataset, &indices, &count);
     if (status == DCAM_OK && wants_thresholds(options) && !options->f1) status = check_each_class(dataset, indices, count);
     if (status == DCAM_OK && options->int8) status = measure_int8(model, dataset, indices, count, left_out);
     if (status == DCAM_OK) status = check_precision(model, options);
     if (status == DCAM_OK && wants_thresholds(options))
         status = options->f1 ? from_labels(model, dataset, options, changes, failed)
-                             : from_normal(model, dataset, indices, count, options, changes, left_out);
+                             : from_normal(model, dataset, indices, count, options, rate, changes, left_out);
     if (status == DCAM_OK) *failed += dcam_left_out_count(dataset, left_out);
     if (status == DCAM_OK) status = save(model, options);
     if (status == DCAM_OK && on_class && wants_thresholds(options)) report(model, changes, dataset->class_count, on_class, user);

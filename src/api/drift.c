@@ -116,8 +116,8 @@ static double alarms_p(const dcam_class_calibration *c, size_t images, size_t al
 {
     size_t below = 0;
     while (below < c->score_count && (double)c->scores[below] < c->threshold) below++;
-    /* A threshold of the best F1 was not chosen from these scores, and may lie below all; any other is an order statistic of
-     * them, or lies above one, where counting what is above that can only make p larger. */
+    /* A threshold of the best F1 was not chosen from these scores; one that is no order statistic of them lies above one, where
+     * counting what is above that can only make p larger. Below all of them p is 1. */
     return c->rule == DCAM_RULE_F1 ? dcam_fisher_p(c->score_count, c->score_count - below, images, alarms)
                                    : dcam_exceedance_p(c->score_count, below, images, alarms);
 }

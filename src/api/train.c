@@ -416,33 +416,40 @@ static dcam_status check_places(const dcam_train_options *o, const dcam_dataset 
     return o->checkpoint ? check_checkpoint(o, o->checkpoint) : DCAM_OK;
 }
 
-/* Prototypes of all classes, at most: patches of layer 2 of the images that are learned from. A class's samples lie together. */
-static size_t count_prototypes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory)
+/* Prototypes of all classes, at most: patches of layer 2 of the images that are learned from, were none of them copies. */
+static dcam_status count_prototypes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory,
+                                    size_t *out)
 {
     const size_t patches = (size_t)(t->width / 8) * (size_t)(t->height / 8);
     const size_t wanted = (size_t)(memory->prototypes ? memory->prototypes : DCAM_DEFAULT_MEMORY_PROTOTYPES);
-    const size_t most = wanted < DCAM_MEMORY_POOL ? wanted : DCAM_MEMORY_POOL;
-    size_t of_class = 0, total = 0;
-    for (size_t i = 0; i < dataset->sample_count; i++) {
-        const dcam_sample *sample = &dataset->samples[i];
-        if (i > 0 && sample->class_index != sample[-1].class_index) of_class = 0;
-        if (sample->split != DCAM_SPLIT_TRAIN || sample->defective) continue;
-        const size_t more = most - of_class < patches ? most - of_class : patches;
-        of_class += more;
-        total += more;
+    uint32_t *train, *validation;
+    size_t train_count, validation_count, total = 0;
+    DCAM_TRY(dcam_dataset_split(dataset, NULL, t->validation_fraction, t->seed, &train, &train_count, &validation, &validation_count));
+    for (size_t i = 0, end; i < train_count; i = end) { /* sorted, as a class's samples lie together */
+        const int class_index = dataset->samples[train[i]].class_index;
+        for (end = i; end < train_count && dataset->samples[train[end]].class_index == class_index;) end++;
+        const size_t images = end - i < DCAM_MEMORY_POOL ? end - i : DCAM_MEMORY_POOL;
+        const size_t places = DCAM_MEMORY_POOL / images < patches ? DCAM_MEMORY_POOL / images : patches;
+        total += images * places < wanted ? images * places : wanted;
     }
-    return total;
+    dcam_free(validation);
+    dcam_free(train);
+    *out = total;
+    return DCAM_OK;
 }
 
 /* A model's calibration and memory, at most, without the text of its classes. */
-static size_t calibration_bytes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory,
-                                bool hybrid)
+static dcam_status calibration_bytes(const dcam_dataset *dataset, const dcam_trainer_options *t, const dcam_memory_options *memory,
+                                     bool hybrid, size_t *out)
 {
     const int *channels = dcam_architecture_find(NULL)->stage_channels;
-    size_t values = dataset->sample_count + dataset->class_count * (size_t)channels[2];
-    if (hybrid)
-        values += DCAM_DEFAULT_MEMORY_DIMENSIONS * (count_prototypes(dataset, t, memory) + (size_t)channels[1] + (size_t)channels[2]);
-    return values * sizeof(float);
+    size_t values = dataset->sample_count + dataset->class_count * (size_t)channels[2], prototypes;
+    if (hybrid) {
+        DCAM_TRY(count_prototypes(dataset, t, memory, &prototypes));
+        values += DCAM_DEFAULT_MEMORY_DIMENSIONS * (prototypes + (size_t)channels[1] + (size_t)channels[2]);
+    }
+    *out = values * sizeof(float);
+    return DCAM_OK;
 }
 
 /* That the model will be no larger than its file may be and that the disk has room, now rather than in hours. A checkpoint is
@@ -450,22 +457,21 @@ static size_t calibration_bytes(const dcam_dataset *dataset, const dcam_trainer_
 static dcam_status check_files(const dcam_train_options *o, const dcam_trainer_options *t, const dcam_memory_options *memory,
                                const dcam_dataset *dataset, const dcam_trunk_weights *teacher)
 {
-    size_t student, checkpoint;
+    size_t student, checkpoint, calibration;
     char *model = NULL;
     dcam_path_kind kind = DCAM_PATH_ABSENT;
-    const size_t models = o->one_class ? dataset->class_count : 1;
-    const size_t calibration = calibration_bytes(dataset, t, memory, o->method == DCAM_METHOD_HYBRID);
+    const size_t models = o->one_class ? dataset->class_count : 1, trunk = teacher->value_count * sizeof(float);
+    DCAM_TRY(calibration_bytes(dataset, t, memory, o->method == DCAM_METHOD_HYBRID, &calibration));
     dcam_trainer_file_bytes(teacher->architecture, t, &student, &checkpoint);
-    const size_t trunks = student + teacher->value_count * sizeof(float);
-    /* A class's own is far below that. */
-    if (!o->one_class && trunks + calibration > DCAM_MAX_WEIGHTS_BYTES)
+    /* A class's own is far below that. The student has as many values as the teacher, and a few more. */
+    if (!o->one_class && 2 * trunk + calibration > DCAM_MAX_WEIGHTS_BYTES)
         return dcam_fail(DCAM_ERROR_USAGE, "the model of %zu classes would be larger than %zu MiB, the limit of a file; keep fewer "
                          "prototypes of each (--memory-prototypes), or a model for each (--one-class)", dataset->class_count,
                          DCAM_MAX_WEIGHTS_BYTES >> 20);
     if (o->checkpoint) DCAM_TRY(dcam_path_look(o->checkpoint, &kind));
     DCAM_TRY(o->one_class ? dcam_path_join(o->output, "model", &model) : dcam_copy_string(o->output, &model));
     const dcam_disk_need needs[] = {
-        {model, models * trunks + calibration + dataset->class_count * CLASS_TEXT},
+        {model, models * (student + trunk) + calibration + dataset->class_count * CLASS_TEXT},
         {o->checkpoint, (kind == DCAM_PATH_ABSENT ? models + 1 : models) * checkpoint}};
     const dcam_status status = dcam_disk_check(needs, o->checkpoint ? 2 : 1);
     dcam_free(model);

@@ -383,6 +383,7 @@ static enum MHD_Result send_answer(serve_request *r)
     r->sent = true;
     const enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)a->status, response);
     MHD_destroy_response(response);
+    if (result != MHD_YES) r->sent = false;
     return result;
 }
 

@@ -13,7 +13,7 @@
 #include "base/machine_memory.h"
 #include "metrics/metrics.h"
 
-enum { GOOD = 30, DEFECTIVE = 10, LARGE_SIDE = 1024, LARGEST_SIDE = 2048 };
+enum { GOOD = 30, DEFECTIVE = 10, LARGE_SIDE = 1024 };
 static char many[300];
 
 static bool count_calls(void *user, size_t done, size_t total, const char *error)
@@ -67,9 +67,9 @@ static void maps_are_kept_where_needed(void **state)
     dcam_evaluation_clear(&with);
 }
 
-/* Evaluates at side x side, with `links` good images more in the last class; the first would be evaluated without them.
+/* Evaluates at LARGE_SIDE, with `links` good images more in the last class; the first would be evaluated without them.
  * Refused before the first image of any class. */
-static void refuse_many(int side, size_t links, dcam_status wanted, const char *message)
+static void refuse_many(size_t links, dcam_status wanted, const char *message)
 {
     char folder[4096], source[4200], link_path[4200];
     dcam_names classes, images;
@@ -77,7 +77,7 @@ static void refuse_many(int side, size_t links, dcam_status wanted, const char *
     dcam_model *m;
     size_t calls = 0;
     assert_int_equal(dcam_model_load(case_model, &m), DCAM_OK);
-    m->preprocessing.width = m->preprocessing.height = side;
+    m->preprocessing.width = m->preprocessing.height = LARGE_SIDE;
     assert_int_equal(dcam_model_save(m, case_path("large")), DCAM_OK);
     dcam_model_destroy(m);
 
@@ -109,14 +109,14 @@ static void more_maps_than_the_machine_has(void **state)
     const size_t wanted = dcam_machine_memory() / (pixels * (5 + DCAM_PIXEL_METRICS_BYTES)) + 1;
     (void)state;
     if (dcam_machine_memory() == 0 || (wanted + CASE_GOOD + CASE_DEFECTIVE) * pixels > DCAM_MAX_METRIC_COUNT) skip();
-    refuse_many(LARGE_SIDE, wanted, DCAM_ERROR_MEMORY, "MiB would be held for the maps of its");
+    refuse_many(wanted, DCAM_ERROR_MEMORY, "MiB would be held for the maps of its");
 }
 
 static void more_pixels_than_a_metric_takes(void **state)
 {
-    const size_t images = DCAM_MAX_METRIC_COUNT / ((size_t)LARGEST_SIDE * LARGEST_SIDE) + 1;
+    const size_t images = DCAM_MAX_METRIC_COUNT / ((size_t)LARGE_SIDE * LARGE_SIDE) + 1;
     (void)state;
-    refuse_many(LARGEST_SIDE, images - CASE_GOOD - CASE_DEFECTIVE, DCAM_ERROR_DATA, "have more pixels than the");
+    refuse_many(images - CASE_GOOD - CASE_DEFECTIVE, DCAM_ERROR_DATA, "have more pixels than the");
 }
 
 /* After the last image is scored, takes the good ones away. */

@@ -100,7 +100,12 @@ static dcam_status train_many(const char *classes, int prototypes, bool one_clas
     return dcam_train(&options);
 }
 
-/* What is small enough is refused for its memory, which is asked for later. */
+/* What is small enough is refused for its memory, which is asked for later, or where the disk is smaller. */
+static void passes_the_limit(dcam_status status)
+{
+    if (!is_refused(status) && status != DCAM_ERROR_DISK) fail_msg("%s", dcam_error_message());
+}
+
 static void a_model_larger_than_a_file(void **state)
 {
     (void)state;
@@ -118,9 +123,9 @@ static void a_model_larger_than_a_file(void **state)
     }
     if (train_many(NULL, 65536, false) != DCAM_ERROR_USAGE) fail_msg("%s", dcam_error_message());
     assert_non_null(strstr(dcam_error_message(), "the model of 205 classes would be larger than 2048 MiB"));
-    if (!is_refused(train_many(some, 65536, false))) fail_msg("%s", dcam_error_message());
-    if (!is_refused(train_many(NULL, 30000, false))) fail_msg("%s", dcam_error_message());
-    if (!is_refused(train_many(NULL, 65536, true))) fail_msg("%s", dcam_error_message());
+    passes_the_limit(train_many(some, 65536, false));
+    passes_the_limit(train_many(NULL, 30000, false));
+    passes_the_limit(train_many(NULL, 65536, true));
 }
 
 int main(void)

@@ -400,7 +400,7 @@ stop
 # The time between requests is no limit within one; who goes away with half of a body was not answered.
 start -m model.safetensors --idle-timeout 1 -q
 port=${url##*:}
-{ printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: '; sleep 2.5; printf 'yes\r\n\r\n'; sleep 0.5; } |
+{ printf 'GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: '; sleep 2.5; printf 'yes\r\n\r\n'; sleep 2; } |
     curl -s --max-time 10 "telnet://127.0.0.1:$port" >slow 2>/dev/null &
 slow=$!
 { printf 'GET /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na'; sleep 0.3; } |

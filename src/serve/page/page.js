@@ -77,7 +77,7 @@ function fillClasses() {
 }
 
 async function detect(photo) {
-  const query = new URLSearchParams({map: 'float32', model: photo.model});
+  const query = new URLSearchParams({map: 'float32', model: photo.model || $('model').value});
   if (photo.class) query.set('class', photo.class);
   const begun = performance.now();
   const answer = await fetch(`detect?${query}`, {method: 'POST', body: photo.blob,
