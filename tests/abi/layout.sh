@@ -11,7 +11,17 @@ trap 'rm -rf "$work"' EXIT
 
 # One printf for each struct, field and enumerator. Comments go first; then declarations end at semicolons and list names
 # with commas; a pointer to a function has its name in (*name).
-sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' "$header" | awk '
+awk '{
+    kept = ""
+    for (rest = $0; rest != "";) {
+        at = index(rest, inside ? "*/" : "/*")
+        if (!inside) kept = kept (at ? substr(rest, 1, at - 1) : rest)
+        if (!at) break
+        rest = substr(rest, at + 2)
+        inside = !inside
+    }
+    print kept
+}' "$header" | awk '
     function value(name) { printf "    printf(\"%%-40s %%d\\n\", \"%s\", (int)%s);\n", name, name }
     function field(name) {
         gsub(/\[.*|[* \t]/, "", name)
