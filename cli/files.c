@@ -399,12 +399,12 @@ static int place_result(const cli_names *names, const char *folder, const char *
 /* An image that is given twice may have its result twice. An exit code. */
 static int refuse_two(const result_place *a, const result_place *b)
 {
-    struct stat facts[2];
-    bool are_there[2];
+    struct stat facts[2] = {{0}};
+    bool are_there[2] = {false};
     int code = look(a->image, &facts[0], &are_there[0]);
     if (code == 0) code = look(b->image, &facts[1], &are_there[1]);
-    if (code != 0 || (are_there[0] && are_there[1] && facts[0].st_dev == facts[1].st_dev && facts[0].st_ino == facts[1].st_ino))
-        return code;
+    const file_identity first = {facts[0].st_dev, facts[0].st_ino}, second = {facts[1].st_dev, facts[1].st_ino};
+    if (code != 0 || (are_there[0] && are_there[1] && compare_identity(&first, &second) == 0)) return code;
     cli_error("%s: would be the result of both %s and %s; look at them apart, or give another output folder", a->name, a->image,
               b->image);
     return CLI_EXIT_USAGE;

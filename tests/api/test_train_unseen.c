@@ -15,7 +15,7 @@
 #include "net/check.h"
 
 /* With the small photograph alone it is less, with the large one more, on one core too. 40,960 prototypes of 256 bytes from
- * each of so many classes are 2,048 MiB and a half; an image of SIDE has more patches. */
+ * each of so many classes are 2,050 MiB, of which a file may have 2,048; an image of SIDE has more patches. */
 enum { LIMIT_MIB = 250, CLASSES = 205, SIDE = 2048 };
 
 static char root[256], data[4096], model[4096], many[4096], large[4096];
@@ -95,8 +95,7 @@ static dcam_status train_many(const char *classes, int prototypes, bool one_clas
     const dcam_train_options options = {.dataset = many, .classes = classes, .output = one_class ? root : large,
                                         .width = SIDE, .height = SIDE, .teacher = "random:1", .epochs = 1, .batch = 2,
                                         .threads = 1, .method = DCAM_METHOD_HYBRID, .memory_prototypes = prototypes,
-                                        .one_class = one_class,
-                                        .max_memory = (size_t)LIMIT_MIB << 20};
+                                        .one_class = one_class, .max_memory = (size_t)LIMIT_MIB << 20};
     return dcam_train(&options);
 }
 
